@@ -1,0 +1,84 @@
+# k2sandbox: `make run` starts it, `make test` proves it, `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+LISTEN   ?= 127.0.0.1:8900
+FUZZTIME ?= 30s
+N        ?= 40
+VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+BIN    := $(CURDIR)/bin/k2sandbox
+VENV   := $(CURDIR)/.venv
+PY     := $(VENV)/bin/python
+STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
+export K2_TEST_PYTHON := $(PY)
+
+.PHONY: help build run demo venv test check record fuzz bench chaos lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## the static binary, bin/k2sandbox
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/k2sandbox
+
+run: build ## set up everything and start the HTTP endpoint (LISTEN=HOST:PORT or unix:PATH)
+	exec $(BIN) serve --listen $(LISTEN)
+
+demo: build ## run an example through an endpoint of its own, and end
+	python3 examples/demo.py $(BIN) bin/demo
+
+venv: $(VENV)/.ready
+
+# The managed Python of users, its packages once more in a venv of ours, and what only tests need.
+$(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
+	$(MAKE) build
+	rm -rf $(VENV)
+	managed=$$($(BIN) python) && \
+	  "$$managed" -m venv --without-pip $(VENV) && \
+	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r kernel/python/requirements.txt && \
+	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r .ci/requirements.txt
+	touch $@
+
+test: build venv ## every test, with real kernels and the race detector
+	@command -v "$$(go env CC)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
+	CGO_ENABLED=1 go test -race -timeout 20m -p 2 ./...
+	$(PY) -m pytest kernel/python
+
+check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
+	@out=$$(gofmt -l .) && { test -z "$$out" || { echo "not gofmt:"; echo "$$out"; exit 1; } >&2; }
+	go vet ./...
+	$(STATIC) ./...
+	go mod tidy -diff
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+record: venv ## record real kernels into fixtures/*.txtar anew
+	go test ./fixtures -count=1 -run '^TestRecord$$' -record
+
+fuzz: ## every fuzz target in turn, FUZZTIME each
+	@for pkg in $$(go list ./...); do \
+	  list=$$(go test -list '^Fuzz' "$$pkg"); \
+	  for target in $$(awk '/^Fuzz/' <<<"$$list"); do \
+	    echo "$$pkg $$target"; \
+	    go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+	  done; \
+	done
+
+bench: build venv ## compare with a raw pyzmq client and jupyter_client on one kernel
+	go run ./bench
+
+chaos: venv ## start and kill N kernels at random points; nothing may be left
+	go test ./agent -count=1 -timeout 60m -run '^TestChaos$$' -chaos $(N)
+
+lock: ## pin the test requirements anew
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
+	  --custom-compile-command 'make lock' .ci/requirements.in -o .ci/requirements.txt
+
+clean: ## remove what was built here
+	rm -rf bin $(VENV)

@@ -1,0 +1,256 @@
+package k2sandbox_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/k2sandbox/k2sandbox"
+
+// allowed is the import table: what each package may import beside the standard
+// library. Imports go one way, down this list's right-hand sides. Tests may import more.
+var allowed = map[string][]string{
+	"mime":          {},
+	"kernel/wire":   {gjson, uuid},
+	"kernel/python": {xsys},
+	"process":       {xsys},
+	"kernel":        {"kernel/wire", "process", "kernel/python", zmq4, gjson, xsys},
+	"executor":      {"kernel/wire", "mime", gjson},
+	"fixtures":      {"kernel/wire", "executor", "mime", gjson},
+	"agent":         {"kernel", "kernel/wire", "executor", "process", uuid},
+	"api":           {"executor", "mime", "process"},
+	"server":        {"api", "agent", "executor", mux, gjson, uuid},
+	"cmd/k2sandbox": {"agent", "api", "executor", "kernel", "kernel/python", "mime", "process", "server", cobra, progressbar, xsys, xterm},
+}
+
+const (
+	gjson       = "github.com/tidwall/gjson"
+	uuid        = "github.com/google/uuid"
+	mux         = "github.com/gorilla/mux"
+	zmq4        = "github.com/go-zeromq/zmq4"
+	cobra       = "github.com/spf13/cobra"
+	progressbar = "github.com/schollz/progressbar/v3"
+	xsys        = "golang.org/x/sys/unix"
+	xterm       = "golang.org/x/term"
+)
+
+func TestImportsGoOneWay(t *testing.T) {
+	seen := map[string]bool{}
+	for _, f := range sources(t) {
+		seen[f.dir] = true
+		row, ok := allowed[f.dir]
+		if !ok && f.library() {
+			t.Errorf("%s: package %q has no row in the import table", f.name, f.dir)
+		}
+		if !ok {
+			continue
+		}
+		for _, imp := range f.imports {
+			if !standard(imp) && !slices.Contains(row, strings.TrimPrefix(imp, module+"/")) {
+				t.Errorf("%s imports %s, which the table does not allow", f.name, imp)
+			}
+		}
+	}
+	for dir := range allowed {
+		if !seen[dir] {
+			t.Errorf("the import table has a row for %q, where there is no package", dir)
+		}
+	}
+}
+
+func TestOneFileImportsZeroMQ(t *testing.T) {
+	var found []string
+	for _, f := range sources(t) {
+		for _, imp := range f.imports {
+			if imp == zmq4 {
+				found = append(found, f.name)
+			}
+		}
+	}
+	if len(found) != 1 {
+		t.Errorf("%v import %s: exactly one file may", found, zmq4)
+	}
+}
+
+// Flags, environment variables and the set-up of the log live in cmd alone.
+func TestSettingsOfTheProcessLiveInCmd(t *testing.T) {
+	forbidden := []string{
+		"os.Getenv", "os.LookupEnv", "os.ExpandEnv", "os.Setenv", "os.Args", "os.Exit",
+		"log/slog.SetDefault", "log/slog.NewTextHandler", "log/slog.NewJSONHandler",
+		"log.Print", "log.Printf", "log.Println", "log.Fatal", "log.Fatalf",
+	}
+	for _, f := range sources(t) {
+		if !f.library() {
+			continue
+		}
+		if f.imports["flag"] != "" {
+			t.Errorf("%s imports flag", f.name)
+		}
+		for _, use := range f.uses(f.syntax) {
+			if slices.Contains(forbidden, use) {
+				t.Errorf("%s uses %s", f.name, use)
+			}
+		}
+	}
+}
+
+// What a library package exports mentions no type of somebody else's module, with
+// one exception: wire.Message.Get answers with a gjson.Result, a view of its bytes.
+func TestNoForeignTypeIsExported(t *testing.T) {
+	for _, f := range sources(t) {
+		if !f.library() {
+			continue
+		}
+		for _, part := range exported(f.syntax) {
+			for _, use := range f.uses(part) {
+				if !standard(use) && !strings.HasPrefix(use, module) && use != gjson+".Result" {
+					t.Errorf("%s exports %s", f.name, use)
+				}
+			}
+		}
+	}
+}
+
+// file is a Go file of the module that is not a test.
+type file struct {
+	name, dir string // with slashes
+	syntax    *ast.File
+	imports   map[string]string // local name → import path
+}
+
+// library reports whether others can embed the file's package: it is no program.
+func (f file) library() bool {
+	top, _, _ := strings.Cut(f.dir, "/")
+	return f.syntax.Name.Name != "main" && top != "cmd"
+}
+
+// uses lists what the syntax below n takes from other packages, as "path.Name".
+func (f file) uses(n ast.Node) []string {
+	var found []string
+	ast.Inspect(n, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		if pkg, ok := sel.X.(*ast.Ident); ok && f.imports[pkg.Name] != "" {
+			found = append(found, f.imports[pkg.Name]+"."+sel.Sel.Name)
+		}
+		return true
+	})
+	return found
+}
+
+// exported lists the signatures and types that a file offers to other packages.
+func exported(syntax *ast.File) []ast.Node {
+	var found []ast.Node
+	for _, decl := range syntax.Decls {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiver(d))) {
+				found = append(found, d.Type)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				found = append(found, exportedSpec(spec)...)
+			}
+		}
+	}
+	return found
+}
+
+func exportedSpec(spec ast.Spec) []ast.Node {
+	switch s := spec.(type) {
+	case *ast.ValueSpec:
+		if s.Type != nil && s.Names[0].IsExported() {
+			return []ast.Node{s.Type}
+		}
+	case *ast.TypeSpec:
+		if !s.Name.IsExported() {
+			return nil
+		}
+		fields, ok := s.Type.(*ast.StructType)
+		if !ok {
+			return []ast.Node{s.Type}
+		}
+		var found []ast.Node
+		for _, field := range fields.Fields.List {
+			if len(field.Names) == 0 || field.Names[0].IsExported() {
+				found = append(found, field.Type)
+			}
+		}
+		return found
+	}
+	return nil
+}
+
+func receiver(d *ast.FuncDecl) string {
+	typ := d.Recv.List[0].Type
+	if star, ok := typ.(*ast.StarExpr); ok {
+		typ = star.X
+	}
+	if generic, ok := typ.(*ast.IndexExpr); ok {
+		typ = generic.X
+	}
+	return typ.(*ast.Ident).Name
+}
+
+func standard(imp string) bool {
+	first, _, _ := strings.Cut(imp, "/")
+	return !strings.Contains(first, ".") || first == imp // "os.Getenv" is a use, "github.com/…" a path
+}
+
+func sources(t *testing.T) []file {
+	t.Helper()
+	var found []file
+	err := filepath.WalkDir(".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && name != "." && (strings.HasPrefix(d.Name(), ".") || d.Name() == "testdata"):
+			return filepath.SkipDir
+		case d.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		syntax, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		slash := filepath.ToSlash(name)
+		found = append(found, file{slash, path.Dir(slash), syntax, importsOf(syntax)})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(found) == 0 {
+		t.Fatal("found no Go files")
+	}
+	return found
+}
+
+func importsOf(syntax *ast.File) map[string]string {
+	found := map[string]string{}
+	for _, spec := range syntax.Imports {
+		full, _ := strconv.Unquote(spec.Path.Value)
+		name := path.Base(full)
+		if version.MatchString(name) {
+			name = path.Base(path.Dir(full))
+		}
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		found[name] = full
+	}
+	return found
+}
+
+var version = regexp.MustCompile(`^v[0-9]+$`)
