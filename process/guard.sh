@@ -1,0 +1,36 @@
+# The guardian: waits until the program that started it is gone, then kills all
+# that program left behind and removes its directory. $1: the mark, a variable
+# of the environment; $2: the directory, or "". Its input is a pipe: a line
+# "PID START" for each process started, and EOF when the program has died.
+# For any POSIX shell: dash, bash, busybox.
+trap '' HUP INT TERM
+export PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
+group= start=
+while read -r pid began; do group=$pid start=$began; done
+
+# The start time is field 22 of proc_pid_stat(5); the name in front may hold spaces.
+started() { read -r stat <"/proc/$1/stat" && set -- ${stat##*) } && echo "${20}"; }
+if [ -n "$group" ] && [ "$(started "$group" 2>/dev/null)" = "$start" ]; then
+	kill -KILL -- "-$group" 2>/dev/null
+fi
+
+if printf 'a\0b\n' | grep -qF b; then
+	marked() { grep -lsF -e "$1" /proc/[0-9]*/environ; }
+else # the grep of busybox stops at a zero byte
+	marked() {
+		for f in /proc/[0-9]*/environ; do
+			tr '\0' '\n' <"$f" | grep -qF -e "$1" && echo "$f"
+		done 2>/dev/null
+	}
+fi
+# Twice nothing in a row, as one may have been between fork and exec.
+quiet=0
+while [ "$quiet" -lt 2 ]; do
+	quiet=$((quiet + 1))
+	for f in $(marked "$1"); do
+		pid=${f#/proc/}
+		kill -KILL "${pid%/environ}" 2>/dev/null && quiet=0
+	done
+	sleep 0.1 || sleep 1
+done
+[ -z "$2" ] || rm -rf -- "$2"

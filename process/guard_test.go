@@ -1,0 +1,143 @@
+package process_test
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/process"
+)
+
+// A family leaves its group, becomes an orphan and does not mind SIGTERM.
+const family = `trap '' TERM; echo $$; sleep 1000 & echo $!
+setsid sh -c 'setsid sh -c "echo \$\$; exec sleep 1000" & echo $$; exec sleep 1000' & wait`
+
+// asParent makes the test binary a parent that waits to be killed.
+const asParent = "PROCESS_TEST_PARENT"
+
+func TestMain(m *testing.M) {
+	dir := os.Getenv(asParent)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	g, err := process.NewGuard(dir)
+	if err == nil {
+		_, err = process.Start(process.Command{Args: sh(family), Env: []string{path}, Stdout: os.Stdout, Guard: g})
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	select {}
+}
+
+func TestGuardClose(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	os.Mkdir(dir, 0o700)
+	g, err := process.NewGuard(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, out := lines(t)
+	p := start(t, process.Command{Args: sh(family), Stdout: w, Guard: g})
+	pids := []string{<-out, <-out, <-out, <-out}
+	p.Close()
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		awaitGone(t, pid)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Error("the directory is left")
+	}
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	noChildren(t)
+}
+
+func TestGuardOutlivesSIGKILL(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	os.Mkdir(dir, 0o700)
+	os.WriteFile(filepath.Join(dir, "socket"), nil, 0o600)
+	parent := exec.Command(os.Args[0])
+	parent.Env = append(os.Environ(), asParent+"="+dir)
+	out, _ := parent.StdoutPipe()
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pids []string
+	for s := bufio.NewScanner(out); len(pids) < 4 && s.Scan(); {
+		pids = append(pids, s.Text())
+	}
+	parent.Process.Kill()
+	parent.Wait()
+	if len(pids) < 4 {
+		t.Fatal(pids)
+	}
+	for _, pid := range pids {
+		awaitGone(t, pid)
+	}
+	await(t, "the directory is left", func() bool { _, err := os.Stat(dir); return os.IsNotExist(err) })
+	await(t, "the guardian is left", func() bool {
+		all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, f := range all {
+			if text, _ := os.ReadFile(f); bytes.Contains(text, []byte(dir)) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// noChildren fails the test if this program has a child, zombie or not.
+func noChildren(t *testing.T) {
+	t.Helper()
+	all, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range all {
+		if c, _ := os.ReadFile(f); len(bytes.TrimSpace(c)) > 0 {
+			t.Errorf("children are left: %s", c)
+		}
+	}
+}
+
+// awaitGone waits until the process has ended; a zombie, which is its new parent's, has.
+func awaitGone(t *testing.T, pid string) {
+	t.Helper()
+	if _, err := strconv.Atoi(pid); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "process "+pid+" is left", func() bool {
+		stat, err := os.ReadFile("/proc/" + pid + "/stat")
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
+
+// await polls what has no event to wait on, such as another program's child.
+func await(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal(what)
+		}
+	}
+}
+
+func end(t *testing.T, pid string) {
+	t.Helper()
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(n, syscall.SIGKILL)
+	awaitGone(t, pid)
+}

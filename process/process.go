@@ -1,0 +1,288 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// drainTime bounds how long Done waits, after the exit, for output that is
+// still in the pipes. It is only waited for when a descendant holds them open.
+const drainTime = 100 * time.Millisecond
+
+// Command says what to run.
+type Command struct {
+	Args []string // Args[0] without a slash is looked up in the PATH of Env
+	Dir  string   // working directory; "" is that of this program
+	Env  []string // the whole environment, "NAME=value"; nil is an empty one
+
+	// Stdin is /dev/null where nil. An *os.File is handed over as it is.
+	Stdin io.Reader
+	// Stdout and Stderr are discarded where nil. An *os.File is handed over as it
+	// is; another writer is called from one goroutine each, until the output ends
+	// or Close, and what it returns is ignored: a process never stalls on it.
+	Stdout, Stderr io.Writer
+
+	// KillGroup kills what is left of the process group as soon as its leader exits.
+	KillGroup bool
+	// Guard, where set, marks the process and its descendants as its own.
+	Guard *Guard
+}
+
+// Exit says how a process ended.
+type Exit struct {
+	Code   int    // exit status; -1 where a signal ended it
+	Signal string // such as "SIGKILL"; "" where it exited by itself
+	OOM    bool   // the kernel's out-of-memory killer most likely did it
+}
+
+// Process is a process that was started. Its methods are safe for concurrent
+// use. It must be closed.
+type Process struct {
+	cmd     *exec.Cmd
+	command Command
+	oom     oomCounter
+	pipes   []*os.File // our ends of its output and input
+	copies  sync.WaitGroup
+	done    chan struct{}
+	exit    Exit // written before done is closed
+
+	mu     sync.Mutex
+	reaped bool // its pid may belong to another process from here on
+	killed bool // we sent it SIGKILL
+}
+
+// Start starts the command in a session and process group of its own.
+func Start(c Command) (*Process, error) {
+	if len(c.Args) == 0 || c.Args[0] == "" {
+		return nil, errors.New("cannot start process: no command")
+	}
+	// The failed chdir of a child reads as if the program were missing.
+	if s, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !s.IsDir()) {
+		return nil, fmt.Errorf("cannot start process: working directory %s: not a directory", c.Dir)
+	}
+	path, err := lookPath(c.Args[0], c.Env, c.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start process: %w", err)
+	}
+	if c.Guard != nil {
+		c.Env = append(c.Env[:len(c.Env):len(c.Env)], c.Guard.variable())
+	}
+	p := &Process{command: c, done: make(chan struct{})}
+	p.cmd = &exec.Cmd{
+		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	if err := p.start(); err != nil {
+		p.closePipes()
+		return nil, fmt.Errorf("cannot start process: %w", err)
+	}
+	go p.wait()
+	return p, nil
+}
+
+// start connects the three descriptors and starts the command.
+func (p *Process) start() error {
+	var theirs []*os.File
+	defer func() {
+		for _, f := range theirs {
+			f.Close()
+		}
+	}()
+	var copies []func()
+	output := func(w io.Writer) (io.Writer, error) {
+		if f, ok := w.(*os.File); ok || w == nil {
+			if f == nil {
+				return nil, nil // exec opens /dev/null
+			}
+			return f, nil
+		}
+		r, child, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		theirs, p.pipes = append(theirs, child), append(p.pipes, r)
+		copies = append(copies, func() { drain(w, r) })
+		return child, nil
+	}
+	var err error
+	if p.cmd.Stdout, err = output(p.command.Stdout); err != nil {
+		return err
+	}
+	if p.cmd.Stderr, err = output(p.command.Stderr); err != nil {
+		return err
+	}
+	var feed func()
+	if in := p.command.Stdin; in != nil {
+		if f, ok := in.(*os.File); ok {
+			p.cmd.Stdin = f
+		} else {
+			child, w, err := os.Pipe()
+			if err != nil {
+				return err
+			}
+			theirs, p.pipes = append(theirs, child), append(p.pipes, w)
+			p.cmd.Stdin = child
+			feed = func() { io.Copy(w, in); w.Close() }
+		}
+	}
+	p.oom = newOOMCounter()
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	if p.command.Guard != nil {
+		p.command.Guard.watch(p.Pid())
+	}
+	for _, c := range copies {
+		p.copies.Go(c)
+	}
+	if feed != nil {
+		go feed() // ends with its reader, or once its pipe is closed
+	}
+	return nil
+}
+
+// wait collects the exit. The pid stays ours, as a zombie, until p.mu is held:
+// no signal can ever reach a process that got the same number later.
+func (p *Process) wait() {
+	awaitExit(p.Pid())
+	p.mu.Lock()
+	if p.command.KillGroup {
+		unix.Kill(-p.Pid(), unix.SIGKILL)
+	}
+	p.cmd.Wait() // what it can tell is in ProcessState
+	p.reaped = true
+	killed := p.killed
+	p.mu.Unlock()
+
+	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	p.exit = Exit{Code: status.ExitStatus()}
+	if status.Signaled() {
+		p.exit.Signal = unix.SignalName(status.Signal())
+		p.exit.OOM = status.Signal() == unix.SIGKILL && !killed && p.oom.grew()
+	}
+	drained := make(chan struct{})
+	go func() { p.copies.Wait(); close(drained) }()
+	select {
+	case <-drained:
+	case <-time.After(drainTime):
+	}
+	close(p.done)
+}
+
+// awaitExit blocks until the child is a zombie and leaves it one.
+func awaitExit(pid int) {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if err != unix.EINTR {
+			return
+		}
+	}
+}
+
+// Pid returns the process's id, which is also that of its group and session.
+func (p *Process) Pid() int { return p.cmd.Process.Pid }
+
+// Done is closed once the process has exited and its output was taken over,
+// save what a descendant may still write.
+func (p *Process) Done() <-chan struct{} { return p.done }
+
+// Exit says how the process ended. It waits for Done.
+func (p *Process) Exit() Exit {
+	<-p.done
+	return p.exit
+}
+
+// Signal sends the signal to the process group. It returns os.ErrProcessDone
+// when the process has ended.
+func (p *Process) Signal(sig syscall.Signal) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.reaped {
+		return os.ErrProcessDone
+	}
+	if sig == unix.SIGKILL {
+		p.killed = true
+	}
+	err := unix.Kill(-p.Pid(), sig)
+	if err == unix.ESRCH { // it left its group
+		err = unix.Kill(p.Pid(), sig)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot signal process %d: %w", p.Pid(), err)
+	}
+	return nil
+}
+
+// Stop ends the process group: SIGTERM, and SIGKILL if it has not ended after
+// the grace or when ctx is done. It returns when the process has ended.
+func (p *Process) Stop(ctx context.Context, grace time.Duration) {
+	if grace > 0 && p.Signal(unix.SIGTERM) == nil {
+		select {
+		case <-p.done:
+		case <-ctx.Done():
+		case <-time.After(grace):
+		}
+	}
+	p.Signal(unix.SIGKILL)
+	<-p.done
+}
+
+// Close kills the process group, waits for its end and lets go of its output.
+// Only the Guard reaches descendants that left the group.
+func (p *Process) Close() {
+	p.Signal(unix.SIGKILL)
+	<-p.done
+	p.closePipes()
+	p.copies.Wait()
+}
+
+func (p *Process) closePipes() {
+	for _, f := range p.pipes {
+		f.Close()
+	}
+}
+
+// drain copies until the end; a writer that fails loses the rest and no more.
+func drain(w io.Writer, r io.Reader) {
+	io.Copy(w, r)
+	io.Copy(io.Discard, r)
+}
+
+// lookPath finds the program as the new process would: in its own PATH and
+// relative to its own directory.
+func lookPath(name string, env []string, dir string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil // the exec fails in Dir, with a clear error
+	}
+	path := ""
+	for _, v := range env {
+		if value, ok := strings.CutPrefix(v, "PATH="); ok {
+			path = value
+		}
+	}
+	for _, d := range strings.Split(path, ":") {
+		file := d + "/" + name
+		if d != "" && !strings.HasPrefix(d, "/") {
+			file = dir + "/" + file
+		}
+		if d != "" && unix.Access(file, unix.X_OK) == nil && isFile(file) {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("%q is not in PATH (%s): %w", name, path, exec.ErrNotFound)
+}
+
+func isFile(path string) bool {
+	s, err := os.Stat(path)
+	return err == nil && s.Mode().IsRegular()
+}
