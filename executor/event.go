@@ -50,6 +50,7 @@ type Event struct {
 	ExecutionCount *int   `json:"execution_count,omitempty"`
 
 	Text string `json:"text,omitempty"`
+	text []byte // the kernel's own JSON string, in place of Text, on its way into a log
 
 	IsMain    bool        `json:"is_main,omitempty"` // the value of the cell's last expression
 	DisplayID string      `json:"display_id,omitempty"`

@@ -1,19 +1,18 @@
 package executor
 
 import (
-	"context"
 	"errors"
-	"iter"
 	"time"
 )
 
 // Errors that a caller can act on.
 var (
-	ErrQueueFull  = errors.New("the context's queue is full")
-	ErrClosed     = errors.New("the context is closed")
-	ErrNotWaiting = errors.New("the run does not wait for input")
-	ErrFinished   = errors.New("the run has ended")
-	ErrEvicted    = errors.New("the run's events are no longer kept")
+	ErrQueueFull   = errors.New("the context's queue is full")
+	ErrClosed      = errors.New("the context is closed")
+	ErrNotWaiting  = errors.New("the run does not wait for input")
+	ErrFinished    = errors.New("the run has ended")
+	ErrEvicted     = errors.New("the run's events are no longer kept")
+	ErrUnsupported = errors.New("this kernel cannot do that")
 )
 
 // Cell is a piece of code to run and how to run it.
@@ -24,31 +23,59 @@ type Cell struct {
 	Envs       map[string]string // for this cell only
 	AllowStdin bool              // input() asks, as an Input event; else it raises
 	NoHistory  bool              // the cell is not counted
-	Silent     bool
+	Silent     bool              // neither counted nor shown to the kernel's other clients; its value is no result
 }
 
 // State says where a run stands.
 type State string
 
+// The states of a run, in order.
 const (
 	Queued  State = "queued"
 	Running State = "running"
 	Done    State = "done"
 )
 
-// Line is an event as one line of JSON, without the line end.
-type Line struct {
-	Seq  int64
-	Type Type
-	JSON []byte // not to be changed
-}
-
 // Store is a place outside memory for the bytes of a log that has grown long.
 type Store interface {
 	WriteAt(p []byte, off int64) (int, error)
 	ReadAt(p []byte, off int64) (int, error)
-	Close() error
+	Close() error // gives up what it holds
 }
 
-var _ = context.Background
-var _ iter.Seq[int]
+// Options bound a Context. The zero value of each field stands for its default.
+type Options struct {
+	QueueLimit  int                   // runs that may wait: 64
+	MemoryLimit int64                 // bytes of one log kept in memory: 1 MiB
+	LogLimit    int64                 // bytes of one run's log, then streams are cut: 1 GiB
+	Spill       func() (Store, error) // where a log goes past MemoryLimit; nil: streams are cut there
+	Background  int64                 // bytes of late output that are kept, newest first: 4 MiB
+
+	// Patience with a kernel (see execution.go).
+	Grace      time.Duration // from a timeout's first interrupt to the kill: 5 s
+	Again      time.Duration // between interrupts: 1 s
+	IdleWait   time.Duration // from a reply, or the last output after it, to the question whether its idle was lost: 1 s
+	ReplyWait  time.Duration // from an idle to the decision that the reply was lost: 5 s
+	ExitWait   time.Duration // from exit() in a cell to the end of the process: 5 s
+	ReviveWait time.Duration // for a new kernel in place of a dead one: 60 s
+}
+
+func (o *Options) setDefaults() {
+	or(&o.QueueLimit, 64)
+	or(&o.MemoryLimit, 1<<20)
+	or(&o.LogLimit, 1<<30)
+	or(&o.Background, 4<<20)
+	or(&o.Grace, 5*time.Second)
+	or(&o.Again, time.Second)
+	or(&o.IdleWait, time.Second)
+	or(&o.ReplyWait, 5*time.Second)
+	or(&o.ExitWait, 5*time.Second)
+	or(&o.ReviveWait, time.Minute)
+}
+
+func or[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}

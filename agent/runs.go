@@ -1,0 +1,125 @@
+package agent
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+// Keep bounds what is kept of runs that have ended. Past any of the bounds the oldest
+// are forgotten. The zero value of a field stands for its default.
+type Keep struct {
+	Runs   int   // 1000
+	Memory int64 // bytes of their events in memory: 64 MiB
+	Disk   int64 // bytes of their events on disk: 4 GiB
+}
+
+func (k *Keep) setDefaults() {
+	if k.Runs == 0 {
+		k.Runs = 1000
+	}
+	if k.Memory == 0 {
+		k.Memory = 64 << 20
+	}
+	if k.Disk == 0 {
+		k.Disk = 4 << 30
+	}
+}
+
+// pruneEvery is how many submissions go by between two looks at what is kept.
+const pruneEvery = 16
+
+// runs are the executions of a sandbox.
+type runs struct {
+	mu        sync.Mutex
+	byID      map[string]*executor.Execution
+	order     []*executor.Execution // the oldest first
+	submitted int
+}
+
+// Submit queues a cell in a context; "" is the default one. Its errors are those of
+// Context and of executor.Context.Submit.
+func (s *Sandbox) Submit(contextID string, cell executor.Cell) (*executor.Execution, error) {
+	c, err := s.Context(contextID)
+	if err != nil {
+		return nil, err
+	}
+	e, err := c.Submit(cell)
+	if err != nil {
+		return nil, err
+	}
+	s.runs.add(e, s.o.Keep)
+	return e, nil
+}
+
+// Execution returns a run by its id; ErrNotFound where there is none, or no longer.
+func (s *Sandbox) Execution(id string) (*executor.Execution, error) {
+	s.runs.mu.Lock()
+	defer s.runs.mu.Unlock()
+	if e := s.runs.byID[id]; e != nil {
+		return e, nil
+	}
+	return nil, fmt.Errorf("execution %q: %w", id, ErrNotFound)
+}
+
+// Executions returns the runs that are kept, the newest first.
+func (s *Sandbox) Executions() []*executor.Execution {
+	s.runs.mu.Lock()
+	defer s.runs.mu.Unlock()
+	all := slices.Clone(s.runs.order)
+	slices.Reverse(all)
+	return all
+}
+
+func (r *runs) add(e *executor.Execution, keep Keep) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID == nil {
+		r.byID = map[string]*executor.Execution{}
+	}
+	r.byID[e.ID()] = e
+	r.order = append(r.order, e)
+	if r.submitted++; r.submitted%pruneEvery == 0 {
+		r.prune(keep)
+	}
+}
+
+// prune forgets what is over the bounds, the newest being kept first.
+func (r *runs) prune(keep Keep) {
+	var kept []*executor.Execution
+	for _, e := range slices.Backward(r.order) {
+		select {
+		case <-e.Done():
+			memory, disk := e.Size()
+			keep.Runs--
+			keep.Memory -= memory
+			keep.Disk -= disk
+			if keep.Runs < 0 || keep.Memory < 0 || keep.Disk < 0 {
+				e.Evict()
+				delete(r.byID, e.ID())
+				continue
+			}
+		default:
+		}
+		kept = append(kept, e)
+	}
+	slices.Reverse(kept)
+	r.order = kept
+}
+
+// spill makes a place on disk for a long log: a file without a name, which goes when
+// it is closed or when the process ends, however it ends.
+func spill() (executor.Store, error) {
+	f, err := os.CreateTemp("", "k2-events-")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

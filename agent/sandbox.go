@@ -1,0 +1,286 @@
+// Package agent is one sandbox: it ties kernels and their contexts together, keeps
+// the runs that were submitted to them, and ends everything that it started.
+package agent
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+// Errors that a caller can act on.
+var (
+	ErrNotFound        = errors.New("not found")
+	ErrClosed          = errors.New("the sandbox is closed")
+	ErrUnknownKernel   = errors.New("unknown kernel")
+	ErrTooManyContexts = errors.New("too many contexts")
+	ErrDefaultContext  = errors.New("the default context cannot be deleted")
+)
+
+// DefaultContext is the id of the context that is there from the start.
+const DefaultContext = "default"
+
+// Options describe a Sandbox.
+type Options struct {
+	Spec  kernel.Spec                            // of the default context, and of others that name no kernel
+	Find  func(name string) (kernel.Spec, error) // other kernels by name; nil: there are none
+	List  func() []kernel.Spec                   // all that Find would find; nil: none
+	Cwd   string                                 // of the kernels; "" is the agent's own
+	Envs  map[string]string                      // for every kernel
+	Start kernel.Options                         // how to start a kernel; Spec, Cwd and Envs are filled in
+	Log   *slog.Logger                           // nil: slog's default
+
+	Executor    executor.Options // Spill is filled in where it is nil
+	MaxContexts int              // 64
+	Keep        Keep
+}
+
+// Sandbox is one sandbox. Its methods are safe for concurrent use.
+type Sandbox struct {
+	o    Options
+	runs runs
+
+	mu       sync.Mutex
+	contexts map[string]*room
+	starting int // contexts on their way into the map
+	closed   bool
+}
+
+// room is a context with the kernel that it runs in.
+type room struct {
+	*executor.Context
+	kernel  *kernel.Kernel
+	spec    kernel.Spec
+	cwd     string
+	created time.Time
+}
+
+// ContextInfo tells about a context.
+type ContextInfo struct {
+	ContextID      string    `json:"context_id"`
+	Language       string    `json:"language"`
+	Kernel         string    `json:"kernel"` // the name of its kernelspec
+	Cwd            string    `json:"cwd"`
+	State          string    `json:"state"` // idle, busy or dead
+	Running        string    `json:"running,omitempty"`
+	Queued         int       `json:"queued"`
+	ExecutionCount int       `json:"execution_count"`
+	CreatedAt      time.Time `json:"created_at"`
+	LastActiveAt   time.Time `json:"last_active_at"`
+}
+
+// ContextOptions describe a new context. At most one of Language and Kernel is set.
+type ContextOptions struct {
+	Language string
+	Kernel   string
+	Cwd      string
+	Envs     map[string]string
+}
+
+// New starts a sandbox; its default context is ready when it returns. ctx bounds the start.
+func New(ctx context.Context, o Options) (*Sandbox, error) {
+	o.MaxContexts = cmp.Or(o.MaxContexts, 64)
+	o.Log = cmp.Or(o.Log, slog.Default())
+	if o.Executor.Spill == nil {
+		o.Executor.Spill = spill
+	}
+	o.Keep.setDefaults()
+	s := &Sandbox{o: o, contexts: map[string]*room{}}
+	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// CreateContext starts a kernel with a context of its own, ready when it returns.
+func (s *Sandbox) CreateContext(ctx context.Context, o ContextOptions) (ContextInfo, error) {
+	spec, err := s.spec(o)
+	if err != nil {
+		return ContextInfo{}, err
+	}
+	r, err := s.open(ctx, "ctx_"+wire.NewID()[:8], spec, o)
+	if err != nil {
+		return ContextInfo{}, err
+	}
+	return r.info(), nil
+}
+
+// spec finds the kernel that the options ask for.
+func (s *Sandbox) spec(o ContextOptions) (kernel.Spec, error) {
+	if o.Kernel != "" {
+		if o.Kernel == s.o.Spec.Name {
+			return s.o.Spec, nil
+		}
+		if s.o.Find != nil {
+			spec, err := s.o.Find(o.Kernel)
+			if err != nil {
+				return spec, fmt.Errorf("%w: %w", ErrUnknownKernel, err)
+			}
+			return spec, nil
+		}
+		return kernel.Spec{}, fmt.Errorf("%w %q", ErrUnknownKernel, o.Kernel)
+	}
+	if o.Language == "" || o.Language == s.o.Spec.Language {
+		return s.o.Spec, nil
+	}
+	if s.o.List != nil {
+		for _, spec := range s.o.List() {
+			if spec.Language == o.Language {
+				return spec, nil
+			}
+		}
+	}
+	return kernel.Spec{}, fmt.Errorf("%w: none for language %q", ErrUnknownKernel, o.Language)
+}
+
+// open starts a kernel and puts its context into the map.
+func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o ContextOptions) (*room, error) {
+	if err := s.reserve(); err != nil {
+		return nil, err
+	}
+	start := s.o.Start
+	start.Spec, start.Cwd, start.Envs = spec, cmp.Or(o.Cwd, s.o.Cwd), merge(s.o.Envs, o.Envs)
+	start.Log = cmp.Or(start.Log, s.o.Log)
+	k, err := kernel.Start(ctx, start)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starting--
+	if err != nil {
+		return nil, err
+	}
+	if s.closed {
+		k.Close()
+		return nil, ErrClosed
+	}
+	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, cwd: start.Cwd, created: time.Now()}
+	s.contexts[id] = r
+	return r, nil
+}
+
+func (s *Sandbox) reserve() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	if len(s.contexts)+s.starting >= s.o.MaxContexts {
+		return fmt.Errorf("%w: %d at most", ErrTooManyContexts, s.o.MaxContexts)
+	}
+	s.starting++
+	return nil
+}
+
+func merge(a, b map[string]string) map[string]string {
+	envs := make(map[string]string, len(a)+len(b))
+	for _, m := range []map[string]string{a, b} {
+		for k, v := range m {
+			envs[k] = v
+		}
+	}
+	return envs
+}
+
+// Context returns a context; "" is the default one. ErrNotFound where there is none.
+func (s *Sandbox) Context(id string) (*executor.Context, error) {
+	r, err := s.room(id)
+	if err != nil {
+		return nil, err
+	}
+	return r.Context, nil
+}
+
+func (s *Sandbox) room(id string) (*room, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if r := s.contexts[cmp.Or(id, DefaultContext)]; r != nil {
+		return r, nil
+	}
+	return nil, fmt.Errorf("context %q: %w", id, ErrNotFound)
+}
+
+// ContextInfo tells about one context; ErrNotFound where there is none.
+func (s *Sandbox) ContextInfo(id string) (ContextInfo, error) {
+	r, err := s.room(id)
+	if err != nil {
+		return ContextInfo{}, err
+	}
+	return r.info(), nil
+}
+
+// Contexts tells about all contexts, the oldest first.
+func (s *Sandbox) Contexts() []ContextInfo {
+	s.mu.Lock()
+	rooms := make([]*room, 0, len(s.contexts))
+	for _, r := range s.contexts {
+		rooms = append(rooms, r)
+	}
+	s.mu.Unlock()
+	slices.SortFunc(rooms, func(a, b *room) int { return a.created.Compare(b.created) })
+	infos := make([]ContextInfo, len(rooms))
+	for i, r := range rooms {
+		infos[i] = r.info()
+	}
+	return infos
+}
+
+func (r *room) info() ContextInfo {
+	status := r.Status()
+	return ContextInfo{
+		ContextID: r.ID(), Language: r.spec.Language, Kernel: r.spec.Name, Cwd: r.cwd,
+		State: status.State, Running: status.Running, Queued: status.Queued, ExecutionCount: status.ExecutionCount,
+		CreatedAt: r.created.UTC(), LastActiveAt: status.LastActive.UTC(),
+	}
+}
+
+// DeleteContext ends a context and its kernel: its open runs end as aborted. It returns
+// ErrNotFound, or ErrDefaultContext for the default one.
+func (s *Sandbox) DeleteContext(id string) error {
+	if id == DefaultContext {
+		return ErrDefaultContext
+	}
+	s.mu.Lock()
+	r := s.contexts[id]
+	delete(s.contexts, id)
+	s.mu.Unlock()
+	if r == nil {
+		return fmt.Errorf("context %q: %w", id, ErrNotFound)
+	}
+	return r.close(executor.Aborted)
+}
+
+func (r *room) close(status executor.Status) error {
+	r.Close(status)
+	return r.kernel.Close()
+}
+
+// Close ends the sandbox: open runs end as sandbox_killed, and all that it started is
+// gone when it returns.
+func (s *Sandbox) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	rooms := s.contexts
+	s.contexts = map[string]*room{}
+	s.mu.Unlock()
+	var work sync.WaitGroup
+	errs := make(chan error, len(rooms))
+	for _, r := range rooms {
+		work.Go(func() { errs <- r.close(executor.SandboxKilled) })
+	}
+	work.Wait()
+	close(errs)
+	var all error
+	for err := range errs {
+		all = errors.Join(all, err)
+	}
+	return all
+}

@@ -1,0 +1,142 @@
+package executor
+
+import (
+	"context"
+	"time"
+)
+
+// tries is how often a run is interrupted before it is left alone, or killed.
+const tries = 3
+
+// Interrupt interrupts what runs in the context now, if anything does.
+func (c *Context) Interrupt(ctx context.Context) error {
+	c.mu.Lock()
+	e := c.running
+	c.mu.Unlock()
+	if e == nil {
+		return nil
+	}
+	return c.interrupt(ctx, e)
+}
+
+// interrupt cancels a queued run, or starts to interrupt a running one and returns
+// when the first interrupt was sent. Asked again meanwhile, it sends one more.
+func (c *Context) interrupt(ctx context.Context, e *Execution) error {
+	if c.remove(e) {
+		e.abort(Aborted, false)
+		return nil
+	}
+	e.mu.Lock()
+	again := e.climbing
+	e.climbing = true
+	e.mu.Unlock()
+	if again {
+		return e.signal(&e.interrupted)
+	}
+	first := make(chan error, 1)
+	if !c.spawn(func() { e.climb(c.life, &e.interrupted, first) }) {
+		return ErrFinished
+	}
+	select {
+	case err := <-first:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// timeout interrupts a run whose time is up and, where it has not ended when the
+// grace period is over, kills the kernel.
+func (c *Context) timeout(e *Execution) {
+	c.spawn(func() {
+		ctx, cancel := context.WithTimeout(c.life, c.o.Grace)
+		defer cancel()
+		e.climb(ctx, &e.timedOut, make(chan error, 1))
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			c.kill(e)
+		}
+	})
+}
+
+// climb waits until the kernel has begun the cell, as an interrupt before that would
+// be lost, and interrupts the run until it ends. What came of the first goes to first.
+func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
+	defer close(first)
+	defer func() {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.climbing = false
+	}()
+	select {
+	case <-e.busy:
+	case <-e.done:
+	case <-ctx.Done():
+	}
+	for i := range tries {
+		err := e.signal(flag)
+		if i == 0 {
+			first <- err
+		}
+		if err != nil {
+			return
+		}
+		select {
+		case <-e.done:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(e.context.o.Again):
+		}
+	}
+}
+
+// signal interrupts the run once, unless it has ended, and notes in flag that it did.
+func (e *Execution) signal(flag *bool) error {
+	e.signals.Lock()
+	defer e.signals.Unlock()
+	select {
+	case <-e.done:
+		return ErrFinished
+	default:
+	}
+	e.mu.Lock()
+	*flag = true
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(e.context.life, e.context.o.Again)
+	defer cancel()
+	return e.context.conn.Interrupt(ctx)
+}
+
+// kill ends a run that withstood its interrupts: with its kernel, or, where that is
+// not ours to kill, without waiting for it any longer.
+func (c *Context) kill(e *Execution) {
+	c.restarting.Lock()
+	defer c.restarting.Unlock()
+	select {
+	case <-e.done:
+		return
+	default:
+	}
+	e.mu.Lock()
+	e.timedOut = true
+	abandon := e.abandon
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(c.life, c.o.ReviveWait)
+	defer cancel()
+	if err := c.conn.Restart(ctx); err != nil {
+		abandon(err)
+	}
+}
+
+// spawn starts a goroutine that Close waits for; false once the context is closed.
+func (c *Context) spawn(f func()) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.work.Go(f)
+	return true
+}

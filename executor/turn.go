@@ -1,0 +1,209 @@
+package executor
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+// errReplyLost ends the wait for a reply, errIdleLost that for an idle.
+var (
+	errReplyLost = errors.New("the kernel sent no reply")
+	errIdleLost  = errors.New("the kernel sent no idle")
+)
+
+// turn is an execution while the kernel runs it: the state of its one goroutine.
+// A run ends when both its reply and its idle have come, in either order. Where
+// one of them stays away, somebody else tells that it will not come: for a lost
+// idle a request on control, whose own idle can only arrive after everything that
+// the kernel published before; for a lost reply the time that passed.
+type turn struct {
+	*Execution
+	conn Conn
+	o    *Options
+
+	started bool          // the Start event is out
+	idle    bool          // idle with our parent was seen
+	reply   *wire.Message // our execute_reply
+	failure Event         // the last Error event from iopub
+
+	noIdle, noReply *time.Timer // run out where one of the two stays away
+}
+
+// run runs the cell and writes its events, the last but End, which it returns.
+func (t *turn) run(ctx context.Context) Event {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.mu.Lock()
+	t.abandon = cancel
+	t.mu.Unlock()
+	t.noIdle = time.AfterFunc(time.Hour, func() {
+		t.context.spawn(func() { t.barrier(ctx); cancel(errIdleLost) })
+	})
+	defer t.noIdle.Stop()
+	t.noReply = time.AfterFunc(time.Hour, func() { cancel(errReplyLost) })
+	defer t.noReply.Stop()
+
+	if t.cell.Timeout > 0 {
+		deadline := time.AfterFunc(t.cell.Timeout, func() { t.context.timeout(t.Execution) })
+		defer deadline.Stop()
+	}
+	err := t.converse(ctx)
+	if ctx.Err() != nil && err != nil {
+		err = context.Cause(ctx)
+	}
+	return t.verdict(err)
+}
+
+// converse sends the request and takes messages until reply and idle are there.
+func (t *turn) converse(ctx context.Context) error {
+	for m, err := range t.conn.Ask(ctx, request(t.id, t.cell)) {
+		if err != nil {
+			return err
+		}
+		t.take(&m)
+		switch {
+		case t.idle && t.reply != nil:
+			return nil
+		case t.reply != nil:
+			t.noIdle.Reset(t.o.IdleWait)
+		case t.idle:
+			t.noReply.Reset(t.o.ReplyWait)
+		}
+	}
+	return errReplyLost
+}
+
+// barrier waits until the kernel has published all that it had to before now.
+func (t *turn) barrier(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, t.o.ReplyWait)
+	defer cancel()
+	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: wire.Control, ID: wire.NewID(), Type: "kernel_info_request"}) {
+		if err != nil || m.Channel == wire.IOPub && m.Type() == "status" && m.Get("execution_state").String() == "idle" {
+			return
+		}
+	}
+}
+
+// take turns a message into what it means for the run.
+func (t *turn) take(m *wire.Message) {
+	kind := m.Type()
+	switch {
+	case m.Channel == wire.Shell && kind == "execute_reply":
+		t.reply = m
+	case m.Channel == wire.Stdin && kind == "input_request":
+		t.begun(nil)
+		t.setWaiting(true)
+		t.log.add(Event{Type: Input, Prompt: m.Get("prompt").String(), Password: m.Get("password").Bool()})
+	case m.Channel != wire.IOPub:
+	case kind == "status":
+		t.heard(m.Get("execution_state").String())
+	case kind == "execute_input":
+		t.begun(count(m))
+	default:
+		if e, ok := output(m); ok {
+			t.begun(nil)
+			if e.Type == Error {
+				t.failure = e
+			}
+			t.log.add(e)
+		}
+	}
+}
+
+// heard takes a status of the kernel; a forked child may send idle again.
+func (t *turn) heard(state string) {
+	switch state {
+	case "busy":
+		select {
+		case <-t.busy:
+		default:
+			close(t.busy)
+		}
+	case "idle":
+		t.idle = true
+	}
+}
+
+// begun writes the Start event, once; n is the execution count where it is known.
+func (t *turn) begun(n *int) {
+	if t.started {
+		return
+	}
+	t.started = true
+	t.mu.Lock()
+	t.count = n
+	t.mu.Unlock()
+	t.log.add(Event{Type: Start, ExecutionID: t.id, Context: t.context.id, ExecutionCount: n})
+}
+
+// verdict says how the run ended, after writing what only the reply tells; err is
+// what broke the conversation off, nil where reply and idle came.
+func (t *turn) verdict(err error) Event {
+	t.begun(nil)
+	t.mu.Lock()
+	final, timedOut, interrupted := t.final, t.timedOut, t.interrupted
+	t.mu.Unlock()
+
+	var death *wire.Death
+	if errors.As(err, &death) {
+		return dead(death, final, timedOut)
+	}
+	if final != "" && err != nil {
+		return Event{Status: final, StateLost: true}
+	}
+	end := Event{Status: Failed}
+	if t.reply != nil {
+		end.Status = t.replied()
+		end.OutputLost = err != nil
+		end.StateLost = exits(t.reply)
+	} else {
+		t.log.add(Event{Type: Error, Name: "KernelError", Value: err.Error(), Traceback: []string{}})
+	}
+	switch {
+	case timedOut:
+		end.Status = TimedOut
+	case interrupted && (end.Status == Aborted || end.Status == Failed && stopped(t.failure.Name)):
+		end.Status = Interrupted
+	}
+	return end
+}
+
+// dead is the end of a run whose kernel is gone.
+func dead(d *wire.Death, final Status, timedOut bool) Event {
+	end := Event{Status: KernelDied, StateLost: true}
+	switch {
+	case final != "":
+		end.Status = final
+	case d.Requested && timedOut:
+		end.Status = TimedOut
+	case d.Requested:
+		end.Status = Aborted
+	default:
+		end.Exit = &Exit{Code: d.Code, Signal: d.Signal, OOM: d.OOM, Stderr: d.Stderr}
+	}
+	return end
+}
+
+// replied writes what the reply brings (an error that iopub did not tell, pages) and returns its status.
+func (t *turn) replied() Status {
+	for _, page := range pages(t.reply) {
+		t.log.add(page)
+	}
+	switch t.reply.Get("status").String() {
+	case "ok":
+		return OK
+	case "error":
+		if e := failure(t.reply); e.Name != t.failure.Name || e.Value != t.failure.Value {
+			t.failure = e
+			t.log.add(e)
+		}
+		return Failed
+	}
+	return Aborted
+}
+
+// stopped reports whether an interrupted cell ends with that exception.
+func stopped(name string) bool { return name == "KeyboardInterrupt" || name == "CancelledError" }
