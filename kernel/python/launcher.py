@@ -1,0 +1,255 @@
+"""Starts the IPython kernel that k2sandbox supervises.
+
+    python launcher.py -f CONNECTION_FILE [traitlets arguments]
+
+It is ipykernel (6.29 and later) with four differences:
+
+- Nothing is lost. A slow reader of iopub holds the cell back; libzmq does not drop messages.
+- Big output travels in small messages, and what a program writes to file descriptors 1 and 2
+  during a cell is published before the reply to that cell.
+- An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}}} in its metadata:
+  see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
+- An interrupted cell always gets its reply, and a forked child that returns from a cell ends there.
+
+User code sees none of this: its __main__, sys.argv and sys.path are those of a stock ipykernel.
+"""
+
+# mypy: untyped-calls-exclude="ipykernel"
+from __future__ import annotations
+
+import sys
+
+if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
+    del sys.path[0]  # the directory of this file: none of user code's business
+
+import codecs
+import contextlib
+import fcntl
+import importlib.util
+import os
+import select
+import signal
+import struct
+import termios
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import zmq
+from ipykernel.iostream import OutStream
+from ipykernel.ipkernel import IPythonKernel
+from ipykernel.kernelapp import IPKernelApp
+from traitlets import Type
+from traitlets.config import Config
+
+FEATURE = "k2:run_options"
+
+MESSAGE = 1 << 20  # bytes of text in one stream message, at most
+BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer waits
+IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
+SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
+
+
+class Stream(OutStream):
+    """sys.stdout or sys.stderr: bounded messages, bounded memory, and a pipe that can be awaited."""
+
+    flush_timeout = None  # type: ignore[assignment]  # a reader that is slow is not an error
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._backlog = 0
+        self._pipe = threading.Condition()
+        self._taken = self._handed = 0  # bytes read from the pipe, and of these written to self
+        super().__init__(*args, **kwargs)
+
+    def write(self, string: str) -> int:
+        super().write(string)
+        self._backlog += len(string)
+        if self._backlog > BACKLOG:
+            self.flush()
+        return len(string)
+
+    def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
+        self._backlog = 0
+        for parent, text in super()._flush_buffers():
+            step = MESSAGE if text.isascii() else MESSAGE // 4
+            for i in range(0, len(text), step):
+                yield parent, text[i : i + step]
+
+    def _watch_pipe_fd(self) -> None:
+        """Forward what is written to the file descriptor. Runs in a thread of its own."""
+        if self._fid is None:
+            return
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        readable = select.poll()
+        readable.register(self._fid, select.POLLIN)
+        while self._should_watch:
+            readable.poll()
+            with self._pipe:
+                data = os.read(self._fid, 1 << 16)
+                self._taken += len(data)
+            if not data or not self._should_watch:
+                return
+            self.write(decode(data))
+            with contextlib.suppress(OSError):
+                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
+            with self._pipe:
+                self._handed += len(data)
+                self._pipe.notify_all()
+
+    def settle(self, timeout: float) -> None:
+        """Wait until all that is in the pipe now has been written to the stream."""
+        if self._fid is None or self._master_pid != os.getpid():
+            return
+        with self._pipe:
+            waiting = struct.unpack("i", fcntl.ioctl(self._fid, termios.FIONREAD, b"\0" * 4))[0]
+            target = self._taken + waiting
+            self._pipe.wait_for(lambda: self._handed >= target, timeout)
+
+
+def apply_options(options: Any, undo: contextlib.ExitStack) -> None:
+    """Apply the options of one run; undo puts back what they named, whatever the cell did to it.
+
+    A variable, or the working directory, that they did not name keeps what the cell made of it.
+    Both belong to the process: threads, and cells of subshells, see them too.
+    """
+    if not isinstance(options, dict):
+        raise TypeError(f"k2 must be an object, not {type(options).__name__}")
+    cwd, envs = options.get("cwd"), options.get("envs")
+    if cwd:
+        if not isinstance(cwd, str):
+            raise TypeError(f"k2.cwd must be a string, not {type(cwd).__name__}")
+        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
+        undo.callback(os.close, here)
+        os.chdir(cwd)
+        undo.callback(os.fchdir, here)
+    if envs and not isinstance(envs, dict):
+        raise TypeError(f"k2.envs must be an object, not {type(envs).__name__}")
+    for name, value in (envs or {}).items():
+        if not isinstance(value, str):
+            raise TypeError(f"k2.envs[{name!r}] must be a string, not {type(value).__name__}")
+        before = os.environ.get(name)
+        try:
+            os.environ[name] = value
+        except ValueError as error:
+            raise ValueError(f"k2.envs[{name!r}]: {error}") from None
+        undo.callback(set_variable, name, before)
+
+
+def set_variable(name: str, value: str | None) -> None:
+    if value is None:
+        os.environ.pop(name, None)
+    else:
+        os.environ[name] = value
+
+
+class Kernel(IPythonKernel):
+    """The IPython kernel with run options and with replies that are never lost."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._execute_sleep = 0.0
+        self._pid = os.getpid()
+        self._interrupted = False
+
+    @property
+    def kernel_info(self) -> dict[str, Any]:
+        info: dict[str, Any] = super().kernel_info
+        return {**info, "supported_features": [*info.get("supported_features", []), FEATURE]}
+
+    def set_parent(self, ident: Any, parent: dict[str, Any], channel: str = "shell") -> None:
+        if channel == "shell":
+            self._interrupted = False
+        super().set_parent(ident, parent, channel)
+
+    def note_interrupt(self, *_: object) -> None:
+        """Handle a SIGINT outside of a cell: it counts if the cell it was meant for has said busy."""
+        self._interrupted = True
+
+    def pre_handler_hook(self) -> None:
+        cell = self.get_parent("shell")["header"]["msg_type"] == "execute_request"
+        handler: Any = self.note_interrupt if cell else signal.default_int_handler
+        self.saved_sigint_handler = signal.signal(signal.SIGINT, handler)
+
+    async def do_execute(self, *args: Any, cell_meta: Any = None, **kwargs: Any) -> dict[str, Any]:
+        """Run a cell under the options in its metadata. Options that cannot be applied fail it instead."""
+        with contextlib.ExitStack() as undo:
+            try:
+                apply_options((cell_meta or {}).get("k2", {}), undo)
+            except (OSError, TypeError, ValueError) as error:
+                return self._fail(error)
+            try:
+                self._accept_interrupts()
+                reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
+            except KeyboardInterrupt as error:  # not in the cell's code, but just before or after it
+                reply = self._fail(error)
+            finally:
+                self._defer_interrupts()
+        if os.getpid() != self._pid:
+            self._end_child(reply)
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, Stream):
+                stream.settle(SETTLE)
+        return reply
+
+    def _accept_interrupts(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            if self._interrupted:
+                raise KeyboardInterrupt
+
+    def _defer_interrupts(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self.note_interrupt)
+
+    def _end_child(self, reply: dict[str, Any]) -> None:
+        """End a process that the cell forked and that came back from it: the kernel is its parent."""
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0 if reply["status"] == "ok" else 1)
+
+    def _fail(self, error: BaseException) -> dict[str, Any]:
+        """Publish an error that is not the cell's own and make the reply that carries it."""
+        name = type(error).__name__
+        content = {"ename": name, "evalue": str(error), "traceback": [f"{name}: {error}"]}
+        self.send_response(self.iopub_socket, "error", content, ident=self._topic("error"))
+        return {
+            "status": "error",
+            **content,
+            "execution_count": self.execution_count,
+            "user_expressions": {},
+            "payload": [],
+        }
+
+
+class App(IPKernelApp):
+    """The application that binds the sockets and makes the kernel."""
+
+    kernel_class = Type(Kernel, klass=IPythonKernel)
+
+    def initialize(self, argv: Any = None) -> None:
+        self.update_config(
+            Config(
+                {
+                    "HistoryManager": {"enabled": False},
+                    "IPKernelApp": {"outstream_class": f"{__name__}.Stream"},
+                }
+            )
+        )
+        super().initialize(argv)
+
+    def _bind_socket(self, s: Any, port: int) -> Any:
+        if s.type in (zmq.PUB, zmq.XPUB):
+            s.setsockopt(zmq.XPUB_NODROP, 1)
+            s.setsockopt(zmq.SNDHWM, IOPUB_QUEUE)
+        return super()._bind_socket(s, port)
+
+
+def main() -> None:
+    spec = importlib.util.find_spec("ipykernel_launcher")
+    if spec is not None and spec.origin is not None:
+        sys.argv[0] = spec.origin
+    App.launch_instance()
+
+
+if __name__ == "__main__":
+    main()
