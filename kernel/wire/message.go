@@ -40,19 +40,41 @@ type Message struct {
 	Metadata []byte
 	Content  []byte
 	Buffers  [][]byte // binary buffers of comm messages, unsigned
+
+	kind, parent string // what Type and ParentID return, once Decode has looked
+	signature    uint64 // the first bytes of the signature; 0 where there is none
 }
 
 // ID returns the message's msg_id.
 func (m *Message) ID() string { return gjson.GetBytes(m.Header, "msg_id").String() }
 
 // Type returns the message's msg_type.
-func (m *Message) Type() string { return gjson.GetBytes(m.Header, "msg_type").String() }
+func (m *Message) Type() string {
+	if m.kind != "" {
+		return m.kind
+	}
+	return gjson.GetBytes(m.Header, "msg_type").String()
+}
 
 // Session returns the session of the sender.
 func (m *Message) Session() string { return gjson.GetBytes(m.Header, "session").String() }
 
 // ParentID returns the msg_id of the request that the message belongs to, or "".
-func (m *Message) ParentID() string { return gjson.GetBytes(m.Parent, "msg_id").String() }
+func (m *Message) ParentID() string {
+	if m.parent != "" {
+		return m.parent
+	}
+	return gjson.GetBytes(m.Parent, "msg_id").String()
+}
+
+// Size returns the number of bytes that the message holds.
+func (m *Message) Size() int {
+	n := len(m.Header) + len(m.Parent) + len(m.Metadata) + len(m.Content)
+	for _, b := range m.Buffers {
+		n += len(b)
+	}
+	return n
+}
 
 // Get returns a value of the content by its gjson path.
 func (m *Message) Get(path string) gjson.Result { return gjson.GetBytes(m.Content, path) }

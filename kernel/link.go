@@ -1,0 +1,152 @@
+package kernel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+const dialRetry = 5 * time.Millisecond // while a kernel that starts has no sockets yet
+
+// link is the socket of one channel, with what receiving from it takes.
+type link struct {
+	channel wire.Channel
+	sock    *socket
+	signer  wire.Signer
+	log     *slog.Logger
+	seen    wire.History
+	dropped int
+}
+
+// links are the sockets of a conversation.
+type links struct{ shell, control, stdin, iopub *link }
+
+func (ls *links) all() []*link { return []*link{ls.shell, ls.control, ls.stdin, ls.iopub} }
+
+// of returns the link that requests of the channel go out by, or nil.
+func (ls *links) of(ch wire.Channel) *link {
+	switch ch {
+	case wire.Shell:
+		return ls.shell
+	case wire.Control:
+		return ls.control
+	case wire.Stdin:
+		return ls.stdin
+	}
+	return nil
+}
+
+func (ls *links) close() {
+	for _, l := range ls.all() {
+		if l.sock != nil {
+			l.sock.close()
+		}
+	}
+}
+
+// connect dials all channels at the same time. The dealers have one identity: a
+// kernel sends an input_request on stdin to the identity of the request on shell.
+func connect(ctx context.Context, o openOptions, signer wire.Signer, identity string) (*links, error) {
+	ls := &links{}
+	for _, to := range []struct {
+		link **link
+		ch   wire.Channel
+	}{{&ls.shell, wire.Shell}, {&ls.control, wire.Control}, {&ls.stdin, wire.Stdin}, {&ls.iopub, wire.IOPub}} {
+		*to.link = &link{channel: to.ch, signer: signer, log: o.log}
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var dials sync.WaitGroup
+	for _, l := range ls.all() {
+		dials.Go(func() {
+			if err := l.dial(ctx, o, identity); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	dials.Wait()
+	if ctx.Err() != nil {
+		ls.close()
+		return nil, context.Cause(ctx)
+	}
+	return ls, nil
+}
+
+// dial connects the link, trying again while the kernel does not listen yet.
+func (l *link) dial(ctx context.Context, o openOptions, identity string) error {
+	endpoint, err := o.info.Endpoint(l.channel)
+	if err != nil {
+		return err
+	}
+	typ := typeDealer
+	if l.channel == wire.IOPub {
+		typ, identity = typeSub, ""
+	}
+	for {
+		l.sock, err = dial(ctx, typ, identity, endpoint, o.limit)
+		if err == nil || !notYet(err) {
+			return err
+		}
+		select {
+		case <-time.After(dialRetry):
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// notYet reports whether a dial failed as it does before the kernel listens, or
+// while it goes away.
+func notYet(err error) bool {
+	for _, e := range []error{os.ErrNotExist, syscall.ECONNREFUSED, syscall.ECONNRESET,
+		syscall.EPIPE, syscall.EAGAIN, io.EOF, io.ErrUnexpectedEOF} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// send signs and sends a request.
+func (l *link) send(ctx context.Context, session string, req wire.Request) error {
+	return l.sock.send(ctx, l.signer.Encode(session, req)...)
+}
+
+// recv returns the next message that is one. What is not, or is not signed by
+// the key, or was there before, is dropped. It ends with the socket's error.
+func (l *link) recv() (wire.Message, error) {
+	for {
+		frames, err := l.sock.recv()
+		if err != nil {
+			return wire.Message{}, err
+		}
+		m, err := wire.Decode(l.channel, frames, l.signer)
+		if err == nil && l.seen.Repeats(&m) {
+			err = errors.New("the same message came before")
+		}
+		if err == nil {
+			return m, nil
+		}
+		l.drop(err)
+	}
+}
+
+// drop logs a message that is dropped: the first, the second, the fourth …, since
+// a hostile kernel can send many.
+func (l *link) drop(err error) {
+	l.dropped++
+	if l.dropped&(l.dropped-1) == 0 {
+		l.log.Warn("dropped a message of the kernel", "channel", l.channel, "error", err, "dropped", l.dropped)
+	}
+}
+
+// newIdentity returns a ZeroMQ identity, which must not start with a zero byte.
+func newIdentity() string { return uuid.NewString() }
