@@ -1,0 +1,293 @@
+package kernel
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+	"github.com/k2sandbox/k2sandbox/process"
+)
+
+// Options says how to start a kernel. Only Spec is needed.
+type Options struct {
+	Spec Spec
+	Cwd  string            // working directory; "" is that of this program
+	Envs map[string]string // set over all else in the kernel's environment
+
+	// Environ is what the environment starts from, "NAME=value". Nil takes
+	// DefaultEnviron of this program's, which keeps its secrets from the kernel.
+	Environ []string
+
+	// RunDir is where the kernel's own directory (mode 0700: connection file,
+	// sockets) is made; "" is the system's directory for temporary files. A socket's
+	// path has at most 107 bytes.
+	RunDir string
+
+	Transport    string        // "ipc" (the default) or "tcp"
+	StartTimeout time.Duration // until the first answer; 0 is 60 s
+	MessageLimit int64         // bytes of one message from the kernel; 0 is 256 MiB
+	Log          *slog.Logger  // nil discards
+}
+
+const (
+	defaultStartTimeout = 60 * time.Second
+	portTries           = 3 // starts over tcp, as another program may take a port in between
+)
+
+// Start starts a kernel and returns when it answers. ctx bounds the start, not
+// the kernel's life. An error tells what the process said before it ended.
+func Start(ctx context.Context, o Options) (*Kernel, error) {
+	k, err := start(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("cannot start kernel: %w", err)
+	}
+	return k, nil
+}
+
+func start(ctx context.Context, o Options) (*Kernel, error) {
+	if err := o.Spec.launchable(); err != nil {
+		return nil, err
+	}
+	if o.Transport == "" {
+		o.Transport = "ipc"
+	}
+	if o.Transport != "ipc" && o.Transport != "tcp" {
+		return nil, fmt.Errorf("Transport: %q is not ipc or tcp", o.Transport)
+	}
+	if o.StartTimeout <= 0 {
+		o.StartTimeout = defaultStartTimeout
+	}
+	if o.Environ == nil {
+		o.Environ = DefaultEnviron(os.Environ())
+	}
+	k := newKernel(o)
+	if err := k.prepare(); err != nil {
+		k.Close()
+		return nil, err
+	}
+	if err := k.launch(ctx); err != nil {
+		k.Close()
+		return nil, err
+	}
+	return k, nil
+}
+
+// prepare makes the kernel's directory, its guardian and the connection.
+func (k *Kernel) prepare() error {
+	parent, err := filepath.Abs(k.options.RunDir)
+	if k.options.RunDir == "" {
+		parent, err = filepath.Abs(os.TempDir())
+	}
+	if err != nil {
+		return fmt.Errorf("RunDir: %w", err)
+	}
+	if parent, err = filepath.EvalSymlinks(parent); err != nil {
+		return fmt.Errorf("RunDir: %w", err)
+	}
+	if k.dir, err = os.MkdirTemp(parent, "k2-"); err != nil {
+		return fmt.Errorf("RunDir: %w", err)
+	}
+	if k.guard, err = process.NewGuard(k.dir); err != nil {
+		os.RemoveAll(k.dir)
+		return err
+	}
+	k.file = filepath.Join(k.dir, "connection.json")
+	k.conn = wire.ConnectionInfo{
+		Transport: k.options.Transport, Key: rand.Text(), SignatureScheme: "hmac-sha256",
+		KernelName: k.options.Spec.Name,
+	}
+	if k.options.Transport == "ipc" {
+		k.conn.IP = filepath.Join(k.dir, "s")
+		setPorts(&k.conn, []int{1, 2, 3, 4, 5})
+		if err := k.conn.Validate(); err != nil {
+			return fmt.Errorf("RunDir %s: %w", parent, err)
+		}
+	} else {
+		k.conn.IP = "127.0.0.1"
+	}
+	if k.options.Spec.launcher != nil {
+		return os.WriteFile(k.launcher(), k.options.Spec.launcher, 0o600)
+	}
+	return nil
+}
+
+func (k *Kernel) launcher() string { return filepath.Join(k.dir, "launcher.py") }
+
+// launch starts a process and makes it the kernel's life once it answers.
+func (k *Kernel) launch(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, k.options.StartTimeout,
+		fmt.Errorf("it did not answer within %v", k.options.StartTimeout))
+	defer cancel()
+	defer context.AfterFunc(k.alive, cancel)()
+	for try := 1; ; try++ {
+		l, err := k.spawn(ctx)
+		if err == nil {
+			k.mu.Lock()
+			k.life = l
+			k.mu.Unlock()
+			return nil
+		}
+		var taken *portTaken
+		if k.options.Transport == "tcp" && errors.As(err, &taken) && try < portTries {
+			setPorts(&k.conn, make([]int, 5))
+			continue
+		}
+		if k.alive.Err() != nil {
+			return ErrClosed
+		}
+		return err
+	}
+}
+
+// spawn starts a process and connects to it. What fails to start is cleared away.
+func (k *Kernel) spawn(ctx context.Context) (*life, error) {
+	if err := k.writeConnection(); err != nil {
+		return nil, err
+	}
+	l := newLife()
+	spec := &k.options.Spec
+	argv := spec.command(map[string]string{
+		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
+	}, os.Getenv("HOME"))
+	var err error
+	l.proc, err = process.Start(process.Command{
+		Args: argv, Dir: k.options.Cwd, Env: environ(k.options.Environ, spec, argv[0], k.options.Envs),
+		Stdout: l.tail, Stderr: l.tail, KillGroup: true, Guard: k.guard,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err = k.readPorts(ctx, l); err == nil {
+		l.conv, err = open(ctx, openOptions{
+			info: k.conn, limit: k.options.MessageLimit, died: l.proc.Done(),
+			stray: k.strays.push, broken: l.fail, log: k.log,
+		})
+	}
+	if err != nil {
+		err = l.failure(ctx, argv[0], err)
+		k.clear(l)
+		return nil, err
+	}
+	k.log.Info("kernel started", "name", spec.Name, "pid", l.proc.Pid())
+	go k.supervise(l) // ends with the process
+	return l, nil
+}
+
+// writeConnection writes the connection file, with ports to bind to, and
+// removes the sockets of the process before, which no kernel does.
+func (k *Kernel) writeConnection() error {
+	if k.conn.Transport == "ipc" {
+		for port := 1; port <= 5; port++ {
+			os.Remove(fmt.Sprintf("%s-%d", k.conn.IP, port))
+		}
+	} else if k.conn.HBPort == 0 && !k.options.Spec.ipykernel() {
+		ports, err := freePorts(5)
+		if err != nil {
+			return err
+		}
+		setPorts(&k.conn, ports)
+	}
+	data, err := json.Marshal(k.conn)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(k.file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(k.file+".new", k.file)
+}
+
+// readPorts waits until ipykernel has bound ports of its own choice and merged
+// them into the file. That way no other program can be faster.
+func (k *Kernel) readPorts(ctx context.Context, l *life) error {
+	if k.conn.HBPort != 0 {
+		return nil
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		data, err := os.ReadFile(k.file)
+		if err != nil {
+			return err
+		}
+		if c, err := wire.ParseConnection(data); err == nil { // not while a port is 0
+			setPorts(&k.conn, []int{int(c.ShellPort), int(c.IOPubPort), int(c.StdinPort), int(c.ControlPort), int(c.HBPort)})
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-l.proc.Done():
+			return errors.New("it has bound no ports")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// freePorts asks for n ports and lets them go again.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // none twice
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
+	}
+	return ports, nil
+}
+
+func setPorts(c *wire.ConnectionInfo, p []int) {
+	c.ShellPort, c.IOPubPort, c.StdinPort = wire.Port(p[0]), wire.Port(p[1]), wire.Port(p[2])
+	c.ControlPort, c.HBPort = wire.Port(p[3]), wire.Port(p[4])
+}
+
+// portTaken is the failure of a kernel that could not bind.
+type portTaken struct{ error }
+
+var (
+	inUse    = regexp.MustCompile(`(?i)address (is )?already in use|EADDRINUSE`)
+	noModule = regexp.MustCompile(`No module named '?([A-Za-z0-9_]+)`)
+)
+
+// failure says why the process did not become a kernel, with the usual cause in plain words.
+func (l *life) failure(ctx context.Context, program string, err error) error {
+	select {
+	case <-l.proc.Done():
+	default:
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return withTail(err, said(l.tail))
+	}
+	exit, tail := l.proc.Exit(), said(l.tail)
+	death := wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}
+	if m := noModule.FindStringSubmatch(tail); m != nil {
+		module := strings.TrimSuffix(m[1], "_launcher")
+		return fmt.Errorf("%s is not installed for %s; this installs it: %s -m pip install %s: %w",
+			module, program, program, module, &death)
+	}
+	err = withTail(&death, tail)
+	if inUse.MatchString(tail) {
+		err = &portTaken{err}
+	}
+	return err
+}
+
+func withTail(err error, tail string) error {
+	if tail == "" {
+		return err
+	}
+	return fmt.Errorf("%w; it said:\n%s", err, tail)
+}
