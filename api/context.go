@@ -1,0 +1,48 @@
+package api
+
+import "strings"
+
+// ContextRequest asks for a new context: the body of POST /v1/contexts.
+type ContextRequest struct {
+	Language string            `json:"language,omitempty"` // such as "python"; at most one of Language and Kernel
+	Kernel   string            `json:"kernel,omitempty"`   // name of a kernelspec
+	Cwd      string            `json:"cwd,omitempty"`      // absolute
+	Envs     map[string]string `json:"envs,omitempty"`
+}
+
+// Validate returns an *Error that names the first wrong field.
+func (r *ContextRequest) Validate() error {
+	if r.Language != "" && r.Kernel != "" {
+		return Invalid("kernel", "cannot be combined with language: give one of the two")
+	}
+	if strings.ContainsAny(r.Kernel, "/\x00") {
+		return Invalid("kernel", "%q is not the name of a kernelspec", r.Kernel)
+	}
+	return validPlace(r.Cwd, r.Envs)
+}
+
+// CompleteRequest asks how code can go on at the cursor.
+type CompleteRequest struct {
+	Code   string `json:"code" api:"required"`
+	Cursor *int   `json:"cursor,omitempty"` // in Unicode code points; nil is the end of the code
+}
+
+// InspectRequest asks what is at the cursor.
+type InspectRequest struct {
+	Code   string `json:"code" api:"required"`
+	Cursor *int   `json:"cursor,omitempty"` // in Unicode code points; nil is the end of the code
+	Detail int    `json:"detail,omitempty"` // 0, or 1 for more, such as the source
+}
+
+// Validate returns an *Error that names the first wrong field.
+func (r *InspectRequest) Validate() error {
+	if r.Detail != 0 && r.Detail != 1 {
+		return Invalid("detail", "expected 0 or 1, got %d", r.Detail)
+	}
+	return nil
+}
+
+// Health says whether a server works: the answer of /healthz and /readyz.
+type Health struct {
+	Status string `json:"status" api:"required"`
+}

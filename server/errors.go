@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"syscall"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+// statusClientClosed tells the log that nobody waited for the answer any more.
+const statusClientClosed = 499
+
+// Statuses tells the HTTP status of each code of an error.
+var Statuses = map[api.Code]int{
+	api.InvalidRequest:   http.StatusBadRequest,
+	api.Unauthenticated:  http.StatusUnauthorized,
+	api.Forbidden:        http.StatusForbidden,
+	api.NotFound:         http.StatusNotFound,
+	api.MethodNotAllowed: http.StatusMethodNotAllowed,
+	api.Conflict:         http.StatusConflict,
+	api.Busy:             http.StatusConflict,
+	api.Gone:             http.StatusGone,
+	api.TooLarge:         http.StatusRequestEntityTooLarge,
+	api.UnsupportedMedia: http.StatusUnsupportedMediaType,
+	api.RangeInvalid:     http.StatusRequestedRangeNotSatisfiable,
+	api.Unprocessable:    http.StatusUnprocessableEntity,
+	api.LimitReached:     http.StatusTooManyRequests,
+	api.ClientClosed:     statusClientClosed,
+	api.Internal:         http.StatusInternalServerError,
+	api.Unavailable:      http.StatusServiceUnavailable,
+	api.DeadlineExceeded: http.StatusGatewayTimeout,
+	api.DiskFull:         http.StatusInsufficientStorage,
+}
+
+// codes tells the code of each error that a caller can act on. The first match counts.
+var codes = []struct {
+	err  error
+	code api.Code
+}{
+	{agent.ErrNotFound, api.NotFound},
+	{agent.ErrUnknownKernel, api.Unprocessable},
+	{agent.ErrDefaultContext, api.Conflict},
+	{executor.ErrUnsupported, api.Unprocessable},
+	{agent.ErrClosed, api.Gone},
+	{agent.ErrTooManyContexts, api.LimitReached},
+	{executor.ErrQueueFull, api.LimitReached},
+	{executor.ErrClosed, api.Gone},
+	{executor.ErrEvicted, api.Gone},
+	{executor.ErrNotWaiting, api.Conflict},
+	{executor.ErrFinished, api.Conflict},
+	{syscall.ENOSPC, api.DiskFull},
+	{context.DeadlineExceeded, api.DeadlineExceeded},
+	{context.Canceled, api.ClientClosed},
+}
+
+// describe returns what to tell the client of err. Of an error that is in neither
+// table it tells no more than the id under which the log has it.
+func describe(err error, requestID string) *api.Error {
+	var told *api.Error
+	if errors.As(err, &told) {
+		return told
+	}
+	for _, row := range codes {
+		if errors.Is(err, row.err) {
+			return api.Errorf(row.code, "%v", err)
+		}
+	}
+	var death *wire.Death
+	if errors.As(err, &death) {
+		return api.Errorf(api.Unavailable, "%v", err)
+	}
+	return api.Errorf(api.Internal, "internal error: the log has it under %s", requestID)
+}
+
+// fail answers with err. Nothing may have been written before.
+func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	id := w.Header().Get(requestIDHeader)
+	told := describe(err, id)
+	if told.Code == api.Internal {
+		s.Log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "error", err)
+	}
+	if told.Code == api.LimitReached {
+		w.Header().Set("Retry-After", "1")
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	WriteJSON(w, Statuses[told.Code], api.ErrorBody{Error: *told})
+}

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+const requestIDHeader = "X-Request-Id"
+
+var validRequestID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]{0,127}$`)
+
+// guard does what holds for every request, before and after next does its work.
+func (s *server) guard(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &response{ResponseWriter: rw, control: http.NewResponseController(rw), patience: s.WriteTimeout}
+		id := r.Header.Get(requestIDHeader)
+		if !validRequestID.MatchString(id) {
+			id = fmt.Sprintf("req_%016x", rand.Uint64())
+		}
+		w.Header().Set(requestIDHeader, id)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if s.Log.Enabled(r.Context(), slog.LevelDebug) {
+			defer s.logRequest(w, r, id, time.Now())
+		}
+		defer s.recover(w, r, id)
+		if err := s.checkCaller(r); err != nil {
+			s.fail(w, r, err)
+			return
+		}
+		r.Body = http.MaxBytesReader(rw, r.Body, s.MaxBody)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// recover turns a panic into an answer without detail, or, where the answer has
+// begun, into a connection that is cut, which no client takes for a whole answer.
+func (s *server) recover(w *response, r *http.Request, id string) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p != http.ErrAbortHandler {
+		s.Log.Error("request panicked", "request", id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+	}
+	if p == http.ErrAbortHandler || w.status != 0 {
+		panic(http.ErrAbortHandler)
+	}
+	WriteJSON(w, http.StatusInternalServerError, api.ErrorBody{
+		Error: *api.Errorf(api.Internal, "internal error: the log has it under %s", id),
+	})
+}
+
+func (s *server) logRequest(w *response, r *http.Request, id string, start time.Time) {
+	s.Log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", w.status,
+		"seconds", time.Since(start).Seconds(), "remote", r.RemoteAddr)
+}
+
+// checkCaller keeps out web pages that the user's browser shows: by the Host that
+// they think to talk to (DNS rebinding) and by the origin that they come from.
+func (s *server) checkCaller(r *http.Request) error {
+	if !s.hostAllowed(r) {
+		return api.Errorf(api.Forbidden, "host %q is not served here: add it to the server's hosts", r.Host)
+	}
+	if origin := r.Header.Get("Origin"); origin != "" && !sameHost(origin, r.Host) {
+		return api.Errorf(api.Forbidden, "requests from the origin %q are not allowed", origin)
+	}
+	site, mode := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Mode")
+	if (site == "cross-site" || site == "same-site") && (mode != "navigate" || r.Method != http.MethodGet) {
+		return api.Errorf(api.Forbidden, "%s requests are not allowed", site)
+	}
+	return nil
+}
+
+func (s *server) hostAllowed(r *http.Request) bool {
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if local != nil && local.Network() == "unix" {
+		return true // no browser opens a unix socket
+	}
+	host := hostname(r.Host)
+	if strings.EqualFold(host, "localhost") || slices.Contains(s.Hosts, "*") {
+		return true
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		tcp, ok := local.(*net.TCPAddr)
+		if ip.IsLoopback() || ok && ip.Equal(tcp.IP) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.Hosts, func(known string) bool { return strings.EqualFold(known, host) })
+}
+
+// hostname returns a Host header without its port and brackets.
+func hostname(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+}

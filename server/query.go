@@ -1,0 +1,57 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+// checkQuery refuses query parameters that are malformed, unknown or there twice.
+func checkQuery(r *http.Request, known []string) error {
+	if r.URL.RawQuery == "" {
+		return nil
+	}
+	query, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return api.Errorf(api.InvalidRequest, "cannot read the query: %v", err)
+	}
+	for name, values := range query {
+		if !slices.Contains(known, name) {
+			return api.Invalid(name, "unknown query parameter")
+		}
+		if len(values) > 1 {
+			return api.Invalid(name, "is there twice")
+		}
+	}
+	return nil
+}
+
+// QueryInt returns an integer query parameter, or otherwise where it is not there.
+func QueryInt(r *http.Request, name string, otherwise, least, most int64) (int64, error) {
+	given, ok := r.URL.Query()[name]
+	if !ok {
+		return otherwise, nil
+	}
+	return parseInt(name, given[0], least, most)
+}
+
+func parseInt(name, given string, least, most int64) (int64, error) {
+	n, err := strconv.ParseInt(given, 10, 64)
+	if err != nil || n < least || n > most {
+		return 0, api.Invalid(name, "expected an integer from %d to %d, got %q", least, most, given)
+	}
+	return n, nil
+}
+
+// After returns the number after which a stream is to go on, at most most: the
+// query parameter "after" or, of an EventSource that comes back, Last-Event-ID,
+// which is the newer of the two.
+func After(r *http.Request, most int64) (int64, error) {
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		return parseInt("Last-Event-ID", id, 0, most)
+	}
+	return QueryInt(r, "after", 0, 0, most)
+}

@@ -1,0 +1,148 @@
+// Package server is the plumbing of the HTTP API: routes and what holds for all
+// of them, strict payloads, the table of errors, and streams. Package inside has
+// the handlers of one sandbox.
+package server
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+// Options of a server. The zero value is ready to use.
+type Options struct {
+	Log *slog.Logger // nil discards. Requests are logged at the level debug, failures of ours at error
+
+	// Hosts are the names, without ports, under which browsers and other clients
+	// reach the server, besides localhost, loopback addresses and the address that
+	// the connection came to. "*" is any name: then a web page whose own name leads
+	// to this server can use it.
+	Hosts []string
+
+	MaxBody int64 // bytes of a request's body; 0 is 32 MiB
+	MaxCode int   // bytes of a cell's code; 0 is 10 MiB
+
+	Ping         time.Duration // silence in a stream before a ping; 0 is 15 s
+	WriteTimeout time.Duration // how long a write may make no progress; 0 is 60 s
+	AskTimeout   time.Duration // how long a kernel may take for an answer that is not a run; 0 is 30 s
+}
+
+// WithDefaults returns the options with a value in each field.
+func (o Options) WithDefaults() Options {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	o.MaxBody = or(o.MaxBody, 32<<20)
+	o.MaxCode = or(o.MaxCode, 10<<20)
+	o.Ping = or(o.Ping, 15*time.Second)
+	o.WriteTimeout = or(o.WriteTimeout, time.Minute)
+	o.AskTimeout = or(o.AskTimeout, 30*time.Second)
+	return o
+}
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+// Route is an operation: what answers a method on a path.
+type Route struct {
+	Method string
+	Path   string   // with {names} of path parameters; see Param
+	Query  []string // the query parameters it knows
+	// Handle answers. An error that it returns is the answer instead: it must not
+	// have written anything then.
+	Handle func(w http.ResponseWriter, r *http.Request) error
+}
+
+// Param returns a path parameter.
+func Param(r *http.Request, name string) string { return mux.Vars(r)[name] }
+
+// New returns the handler of the routes. HEAD goes where GET does.
+func New(routes []Route, o Options) http.Handler {
+	s := &server{o.WithDefaults()}
+	router := mux.NewRouter().SkipClean(true)
+	byPath := map[string]methods{}
+	for _, route := range routes {
+		if byPath[route.Path] == nil {
+			byPath[route.Path] = methods{}
+			router.Handle(route.Path, s.handler(byPath[route.Path]))
+		}
+		byPath[route.Path][route.Method] = route
+	}
+	router.NotFoundHandler = s.handler(nil)
+	return s.guard(router)
+}
+
+type server struct{ Options }
+
+// methods are the routes of one path.
+type methods map[string]Route
+
+// handler answers the requests to one path, whose routes m may still be growing;
+// without any the path does not exist.
+func (s *server) handler(m methods) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := m.serve(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	})
+}
+
+func (m methods) serve(w http.ResponseWriter, r *http.Request) error {
+	if m == nil {
+		return api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
+	}
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	route, ok := m[method]
+	if !ok {
+		return m.serveOther(w, r)
+	}
+	if err := checkQuery(r, route.Query); err != nil {
+		return err
+	}
+	return route.Handle(w, r)
+}
+
+func (m methods) serveOther(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Allow", m.allow())
+	if r.Method != http.MethodOptions {
+		return api.Errorf(api.MethodNotAllowed, "%s is not allowed on %s: only %s", r.Method, r.URL.Path, m.allow())
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (m methods) allow() string {
+	allow := []string{http.MethodOptions}
+	for method := range m {
+		allow = append(allow, method)
+		if method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	slices.Sort(allow)
+	return strings.Join(allow, ", ")
+}
+
+// WriteJSON answers with a status and a JSON value.
+func WriteJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(v) // fails only where the client is gone
+}

@@ -1,0 +1,213 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+const (
+	ndjson      = "application/x-ndjson"
+	eventStream = "text/event-stream"
+
+	// settle is how long the head of a stream waits for its first line, so that
+	// the two go out as one. Whatever comes later does not hold up the head.
+	settle = 5 * time.Millisecond
+
+	batch = 32 << 10 // bytes of lines that are sent at once
+)
+
+// WantsSSE reports whether the client asks for server-sent events rather than NDJSON.
+func WantsSSE(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for one := range strings.SplitSeq(accept, ",") {
+			typ, _, _ := strings.Cut(one, ";")
+			switch strings.ToLower(strings.TrimSpace(typ)) {
+			case eventStream:
+				return true
+			case ndjson:
+				return false
+			}
+		}
+	}
+	return false
+}
+
+// Follow answers with a stream of the lines after number after, as NDJSON or as
+// server-sent events, until the lines end, the client is gone, or a write makes no
+// progress for too long. Lines that are ready together are sent together. Each
+// time that nothing was sent for a while it sends a ping, which has the number of
+// the last line.
+//
+// Where the lines begin with an error it returns it and has written nothing; a
+// later error becomes an end line. The head of the answer does not wait for the
+// first line. Follow reports whether the client stayed to the end.
+func Follow(w http.ResponseWriter, r *http.Request, o Options, after int64, lines func(ctx context.Context, after int64) iter.Seq2[executor.Line, error]) (bool, error) {
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	s := &stream{w: w, rc: http.NewResponseController(w), o: o, sse: WantsSSE(r), last: after, cancel: cancel}
+	s.setHeaders()
+	if r.Method == http.MethodHead {
+		return true, nil
+	}
+	s.open()
+	defer s.close()
+	for line, err := range lines(ctx, after) {
+		if err != nil && ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return s.fail(err, w.Header().Get(requestIDHeader))
+		}
+		s.line(line)
+	}
+	return ctx.Err() == nil, nil
+}
+
+// stream is an answer that grows. Its timer sends pings from a goroutine of its own.
+type stream struct {
+	w      http.ResponseWriter
+	rc     *http.ResponseController
+	o      Options
+	sse    bool
+	cancel context.CancelFunc // ends the lines once the client is gone
+
+	mu     sync.Mutex
+	timer  *time.Timer
+	buf    *[]byte // not yet sent
+	begun  bool    // the head is out
+	closed bool
+	err    error // why nothing can be sent any more
+	last   int64 // number of the last line
+}
+
+func (s *stream) open() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.buf = buffers.Get().(*[]byte)
+	s.timer = time.AfterFunc(settle, s.quiet)
+}
+
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batch+batch/4); return &b }}
+
+func (s *stream) setHeaders() {
+	h := s.w.Header()
+	h.Set("Content-Type", ndjson)
+	if s.sse {
+		h.Set("Content-Type", eventStream)
+	}
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no") // nginx would hold lines back
+}
+
+// line sends a line, or keeps it for the next, which is ready.
+func (s *stream) line(l executor.Line) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.last = l.Seq
+	s.put(l.JSON, true)
+	if !l.More || len(*s.buf) >= batch {
+		s.send(!l.More)
+	}
+}
+
+// put frames a line. Long ones are sent from where they are.
+func (s *stream) put(line []byte, numbered bool) {
+	if s.sse && numbered {
+		*s.buf = append(*s.buf, "id: "...)
+		*s.buf = strconv.AppendInt(*s.buf, s.last, 10)
+		*s.buf = append(*s.buf, '\n')
+	}
+	if s.sse {
+		*s.buf = append(*s.buf, "data: "...)
+	}
+	if len(line) <= batch {
+		*s.buf = append(*s.buf, line...)
+	} else {
+		s.send(false)
+		s.write(line)
+	}
+	*s.buf = append(*s.buf, '\n')
+	if s.sse {
+		*s.buf = append(*s.buf, '\n')
+	}
+}
+
+// send writes what is buffered and flushes it, if asked.
+func (s *stream) send(flush bool) {
+	s.begun = true
+	s.write(*s.buf)
+	*s.buf = (*s.buf)[:0]
+	if !flush || s.err != nil {
+		return
+	}
+	s.check(s.rc.Flush())
+	s.timer.Reset(s.o.Ping)
+}
+
+func (s *stream) write(p []byte) {
+	if len(p) > 0 && s.err == nil {
+		_, err := s.w.Write(p)
+		s.check(err)
+	}
+}
+
+func (s *stream) check(err error) {
+	if err != nil && s.err == nil {
+		s.err = err
+		s.cancel()
+	}
+}
+
+// quiet runs after a time in which nothing was sent.
+func (s *stream) quiet() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.err != nil {
+		return
+	}
+	if s.begun {
+		s.put(fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now()), false)
+	}
+	s.send(true)
+}
+
+// fail ends the stream with the error of its lines.
+func (s *stream) fail(err error, requestID string) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.begun {
+		s.closed = true
+		return false, err
+	}
+	s.put(EndLine(s.last, api.Cut, describe(err, requestID)).JSON, false)
+	s.send(true)
+	return true, nil
+}
+
+// EndLine returns the end line that is the server's own word: last is the number
+// of the last line before it.
+func EndLine(last int64, status executor.Status, err *api.Error) executor.Line {
+	raw, _ := json.Marshal(api.StreamEnd{Seq: last, Type: executor.End, Time: time.Now().UTC(), Status: status, Error: err})
+	return executor.Line{Seq: last, Type: executor.End, JSON: raw}
+}
+
+func (s *stream) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	s.timer.Stop()
+	buffers.Put(s.buf)
+	s.buf = nil
+}
+
+func now() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000000Z") }
