@@ -14,7 +14,7 @@ It is ipykernel (6.29 and later) with four differences:
 User code sees none of this: its __main__, sys.argv and sys.path are those of a stock ipykernel.
 """
 
-# mypy: untyped-calls-exclude="ipykernel"
+# mypy: allow-untyped-calls
 from __future__ import annotations
 
 import sys

@@ -1,8 +1,16 @@
 // Package python holds what k2sandbox brings to Python: the launcher that starts
-// an IPython kernel, and the environment that it runs in where the user has none.
+// an IPython kernel, and the managed environment that it runs in where the user
+// names no interpreter.
 package python
 
-import _ "embed"
+import (
+	"context"
+	"crypto/sha256"
+	_ "embed"
+	"fmt"
+	"os"
+	"path/filepath"
+)
 
 // Launcher is a program that starts ipykernel 6.29 or later for a supervisor:
 //
@@ -13,3 +21,110 @@ import _ "embed"
 //
 //go:embed launcher.py
 var Launcher []byte
+
+// requirements pins every package of the managed environment by version and hash.
+//
+//go:embed requirements.txt
+var requirements string
+
+// Options of Ensure. The zero value takes the first suitable Python on PATH and reports nothing.
+type Options struct {
+	Python string         // the base interpreter, a name on PATH or a path; empty: see Find
+	Report func(Progress) // called from the goroutine of Ensure or of its installer, never concurrently
+}
+
+// Progress says what Ensure is doing. Done and Total count packages; Total is 0 while it is unknown.
+type Progress struct {
+	Step        string
+	Done, Total int64
+}
+
+// Ensure returns the interpreter of the managed environment under dataDir, which it makes first
+// if it is not there. That takes seconds to minutes and needs the package index.
+//
+// An environment is for one set of requirements and one Python ABI, and is used only when complete:
+// Ensure may be called by many processes at once, and be killed at any point. One of them builds,
+// the others wait for it. Cancelling ctx ends what Ensure started. The error says what is missing.
+func Ensure(ctx context.Context, dataDir string, o Options) (interpreter string, err error) {
+	dataDir, err = filepath.Abs(dataDir)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the data directory: %w", err)
+	}
+	if o.Python == "" {
+		if interpreter, ok := Lookup(dataDir); ok {
+			return interpreter, nil
+		}
+	}
+	base, err := Find(ctx, o.Python)
+	if err != nil {
+		return "", err
+	}
+	env := environment{dir: filepath.Join(dataDir, "python", requirementsHash()+"-"+base.abi)}
+	if env.complete() {
+		return env.interpreter(), nil
+	}
+	if o.Report == nil {
+		o.Report = func(Progress) {}
+	}
+	if err := env.make(ctx, base, o.Report); err != nil {
+		return "", fmt.Errorf("cannot make the Python environment %s: %w", env.dir, err)
+	}
+	return env.interpreter(), nil
+}
+
+// Lookup returns the interpreter of a complete managed environment under dataDir, if there is one.
+// It starts no process.
+func Lookup(dataDir string) (interpreter string, ok bool) {
+	dirs, _ := filepath.Glob(filepath.Join(dataDir, "python", requirementsHash()+"-*"))
+	for i := len(dirs) - 1; i >= 0; i-- {
+		if env := (environment{dir: dirs[i]}); env.complete() {
+			return env.interpreter(), true
+		}
+	}
+	return "", false
+}
+
+func requirementsHash() string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte(requirements)))[:12]
+}
+
+// environment is a virtual environment. Its scripts name its directory, so it is built where it
+// will be used, and complete once it holds the marker that is written last.
+type environment struct{ dir string }
+
+func (e environment) interpreter() string { return filepath.Join(e.dir, "bin", "python") }
+func (e environment) marker() string      { return filepath.Join(e.dir, "k2sandbox-complete") }
+
+// complete also notices that the Python which the environment was made from has gone.
+func (e environment) complete() bool {
+	for _, path := range []string{e.marker(), e.interpreter()} {
+		if _, err := os.Stat(path); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func (e environment) make(ctx context.Context, base Base, report func(Progress)) error {
+	if err := os.MkdirAll(filepath.Dir(e.dir), 0o755); err != nil {
+		return err
+	}
+	lock, err := lockFile(ctx, e.dir+".lock", func() {
+		report(Progress{Step: "Waiting for another process that makes the Python environment"})
+	})
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if e.complete() {
+		return nil
+	}
+	if err := os.RemoveAll(e.dir); err != nil { // half made, by a process that was killed
+		return err
+	}
+	if err := (&installer{environment: e, lock: lock, report: report}).install(ctx, base); err != nil {
+		os.RemoveAll(e.dir)
+		return err
+	}
+	return os.WriteFile(e.marker(), []byte(base.Version+"\n"), 0o644)
+}
