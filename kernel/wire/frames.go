@@ -89,58 +89,5 @@ func clean(b []byte) ([]byte, error) {
 	if !utf8.Valid(b) {
 		b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
 	}
-	if t := bytes.TrimLeft(b, " \t\r\n"); len(t) == 0 || t[0] != '{' {
-		return nil, errors.New("not a JSON object")
-	}
-	if depth(b) > maxDepth {
-		return nil, fmt.Errorf("JSON nested deeper than %d", maxDepth)
-	}
-	if !gjson.ValidBytes(b) {
-		return nil, errors.New("not valid JSON")
-	}
-	return b, nil
-}
-
-// maxDepth is the nesting that encoding/json accepts; gjson, which validates
-// several times faster, calls itself for each level and knows no limit.
-const maxDepth = 10000
-
-// depth returns how deep the JSON nests, up to the first place where it is not
-// JSON: as deep as a parser gets that stops there.
-func depth(b []byte) int {
-	if bytes.Count(b, []byte("["))+bytes.Count(b, []byte("{")) <= maxDepth {
-		return 0 // shallow enough, whatever it is
-	}
-	n, deepest := 0, 0
-	for i := 0; i < len(b); i++ {
-		switch b[i] {
-		case '[', '{':
-			n++
-			deepest = max(deepest, n)
-		case ']', '}':
-			n--
-		case '"':
-			i += 1 + stringEnd(b[i+1:])
-		}
-	}
-	return deepest
-}
-
-// stringEnd returns the index of the quote that ends the string which b starts in.
-func stringEnd(b []byte) int {
-	for i := 0; ; {
-		q := bytes.IndexByte(b[i:], '"')
-		if q < 0 {
-			return len(b)
-		}
-		i += q
-		backslashes := 0
-		for backslashes < i && b[i-1-backslashes] == '\\' {
-			backslashes++
-		}
-		if backslashes%2 == 0 {
-			return i
-		}
-		i++
-	}
+	return b, checkObject(b)
 }
