@@ -34,14 +34,14 @@ demo: build ## run an example through an endpoint of its own, and end
 
 venv: $(VENV)/.ready
 
-# The managed Python of users, its packages once more in a venv of ours, and what only tests need.
+# The packages of the managed Python, and what only tests and checks need beside them.
 $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(MAKE) build
 	rm -rf $(VENV)
 	managed=$$($(BIN) python) && \
 	  "$$managed" -m venv --without-pip $(VENV) && \
-	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r kernel/python/requirements.txt && \
-	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r .ci/requirements.txt
+	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r kernel/python/requirements.txt -r .ci/requirements.txt
+	$(PY) -m bash_kernel.install --sys-prefix
 	touch $@
 
 test: build venv ## every test, with real kernels and the race detector

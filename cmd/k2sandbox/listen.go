@@ -1,0 +1,92 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+)
+
+// listen opens HOST:PORT or unix:PATH. Whoever reaches the address can run code as
+// this user, so that it is a loopback address or a socket of mode 0600, unless
+// remote says otherwise.
+func listen(address string, remote bool) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		return listenUnix(path)
+	}
+	addr, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %q: want HOST:PORT or unix:PATH: %w", address, err)
+	}
+	if !addr.IP.IsLoopback() && !remote {
+		return nil, fmt.Errorf("--listen %q is reachable from other machines, which could all run code here: "+
+			"use a loopback address or a unix socket (or --unsafe-allow-remote)", address)
+	}
+	return net.ListenTCP("tcp", addr)
+}
+
+// listenUnix takes the place of a socket that nobody listens on any more. Two
+// processes that try at once take turns by a lock on the folder.
+func listenUnix(path string) (net.Listener, error) {
+	if path == "" {
+		return nil, errors.New("--listen unix: needs a path")
+	}
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen: %w", err)
+	}
+	defer folder.Close()
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("cannot lock %s: %w", folder.Name(), err)
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	// The mode has to be right from the socket's first moment on. Nothing else
+	// makes files yet: the process has just started.
+	defer syscall.Umask(syscall.Umask(0o177))
+	return net.Listen("unix", path)
+}
+
+func removeStale(path string) error {
+	info, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	if info.Mode()&fs.ModeSocket == 0 {
+		return fmt.Errorf("cannot listen on %s: it exists and is no socket", path)
+	}
+	conn, err := net.Dial("unix", path)
+	if err == nil {
+		conn.Close()
+		return fmt.Errorf("cannot listen on %s: another process does", path)
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("cannot listen on %s: %w", path, err)
+	}
+	return os.Remove(path)
+}
+
+// curl returns a command line that runs a cell at the listener's address.
+func curl(ln net.Listener) string {
+	target := "http://" + ln.Addr().String()
+	if ln.Addr().Network() == "unix" {
+		target = "--unix-socket '" + ln.Addr().String() + "' http://localhost"
+	}
+	return "curl -sN " + target + `/v1/code -H 'Content-Type: application/json' -d '{"code":"print(6*7)"}'`
+}
+
+// location names the listener's address.
+func location(ln net.Listener) string {
+	if ln.Addr().Network() == "unix" {
+		return "unix:" + ln.Addr().String()
+	}
+	return "http://" + ln.Addr().String()
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/inside"
+)
+
+// closing is how long open answers may take to end once the server stops.
+const closing = 5 * time.Second
+
+func serveCommand(name, short string) *cobra.Command {
+	var (
+		s       settings
+		address string
+		hosts   []string
+		remote  bool
+	)
+	cmd := &cobra.Command{
+		Use:   name,
+		Short: short,
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, stop := interruptible(cmd.Context())
+			defer stop()
+			ln, err := listen(address, remote)
+			if err != nil {
+				return err
+			}
+			defer ln.Close()
+			box, err := s.start(ctx, agent.Options{})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", location(ln))
+			fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
+			return serve(ctx, ln, box, server.Options{Log: s.log(), Hosts: hosts})
+		},
+	}
+	s.addAll(cmd, slog.LevelInfo)
+	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
+	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
+	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")
+	return cmd
+}
+
+// serve answers on the listener until ctx is done, and closes the sandbox: open
+// runs end, their streams say so, and no process is left.
+func serve(ctx context.Context, ln net.Listener, box *agent.Sandbox, o server.Options) error {
+	srv := &http.Server{
+		Handler:           inside.New(box, o),
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute, // no ReadTimeout or WriteTimeout: a stream lasts as long as its run
+		MaxHeaderBytes:    64 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(ln) }()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		o.Log.Info("stopping")
+	}
+	err = errors.Join(err, box.Close())
+	limit, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	if srv.Shutdown(limit) != nil {
+		_ = srv.Close() // of clients that do not read to the end
+	}
+	return err
+}

@@ -1,0 +1,182 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+// endpoint is a running `k2sandbox serve`.
+type endpoint struct {
+	call
+	cmd     *exec.Cmd
+	address string // as it printed it
+	client  http.Client
+	base    string // what URLs begin with
+}
+
+func serve(t *testing.T, listen string) *endpoint {
+	t.Helper()
+	e := &endpoint{call: call{args: []string{"serve", "--python", interpreter, "--listen", listen, "--log-level", "warn"}}}
+	e.cmd = e.command(t)
+	e.cmd.Stderr = os.Stderr
+	stdout, err := e.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := e.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	address, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on ")
+	if !ok {
+		t.Fatalf("it printed %q (%v)", line, err)
+	}
+	e.address, e.base = address, address
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		e.base = "http://localhost"
+		e.client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}}
+	}
+	return e
+}
+
+// stop asks the process to end, and waits.
+func (e *endpoint) stop(t *testing.T) {
+	t.Helper()
+	e.client.CloseIdleConnections()
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	if err := e.cmd.Wait(); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+	nothingLeft(t, e.temp)
+}
+
+// code runs a cell and returns its events, each as it comes.
+func (e *endpoint) code(t *testing.T, code string) <-chan executor.Event {
+	t.Helper()
+	body, _ := json.Marshal(map[string]string{"code": code})
+	response, err := e.client.Post(e.base+"/v1/code", "application/json", strings.NewReader(string(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if response.StatusCode != http.StatusOK {
+		raw, _ := io.ReadAll(response.Body)
+		t.Fatalf("status %d: %s", response.StatusCode, raw)
+	}
+	events := make(chan executor.Event)
+	go func() {
+		defer close(events)
+		defer response.Body.Close()
+		for decoder := json.NewDecoder(response.Body); ; {
+			var event executor.Event
+			if decoder.Decode(&event) != nil {
+				return
+			}
+			events <- event
+		}
+	}()
+	return events
+}
+
+func TestServeOnAFreePort(t *testing.T) {
+	t.Parallel()
+	e := serve(t, "127.0.0.1:0")
+	var types []executor.Type
+	for event := range e.code(t, "print(6*7)") {
+		types = append(types, event.Type)
+		if event.Type == executor.Stdout && event.Text != "42\n" {
+			t.Errorf("stdout %q", event.Text)
+		}
+	}
+	if len(types) != 3 || types[2] != executor.End {
+		t.Errorf("events %v", types)
+	}
+
+	second := run(t, call{args: []string{"serve", "--python", interpreter, "--listen", strings.TrimPrefix(e.address, "http://")}})
+	second.expect(t, 1, "")
+	second.complains(t, "address already in use")
+
+	// A run that is under way when the server stops ends, and says so.
+	var last executor.Event
+	for event := range e.code(t, "print('looping', flush=True)\nwhile True: pass") {
+		if event.Type == executor.Stdout {
+			e.stop(t)
+		}
+		last = event
+	}
+	if last.Type != executor.End || last.Status != executor.SandboxKilled {
+		t.Errorf("the last event is %+v", last)
+	}
+}
+
+func TestServeOnAUnixSocket(t *testing.T) {
+	t.Parallel()
+	dir, err := os.MkdirTemp("", "k2s") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "k2.sock")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+
+	e := serve(t, "unix:"+path)
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	second := run(t, call{args: []string{"agent", "--python", interpreter, "--listen", "unix:" + path}})
+	second.expect(t, 1, "")
+	second.complains(t, "another process does")
+	for event := range e.code(t, "1+1") {
+		if event.Type == executor.End && event.Status != executor.OK {
+			t.Errorf("end %+v", event)
+		}
+	}
+	e.stop(t)
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("the socket is still there: %v", err)
+	}
+}
+
+func TestServeRefuses(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for address, want := range map[string]string{
+		"0.0.0.0:0":       "reachable from other machines",
+		":0":              "reachable from other machines",
+		"[::]:0":          "reachable from other machines",
+		"127.0.0.1":       "want HOST:PORT",
+		"unix:":           "needs a path",
+		"unix:" + file:    "no socket",
+		"unix:/nowhere/s": "/nowhere",
+	} {
+		got := run(t, call{args: []string{"serve", "--listen", address}})
+		got.expect(t, 1, "")
+		got.complains(t, want)
+	}
+	if raw, err := os.ReadFile(file); err != nil || string(raw) != "mine" {
+		t.Errorf("the file holds %q, %v", raw, err)
+	}
+}

@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/python"
+)
+
+// settings are the flags that commands with a kernel have in common.
+type settings struct {
+	python, kernel, cwd, dataDir string
+	logLevel                     slog.Level
+}
+
+func (s *settings) addDataDir(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&s.dataDir, "data-dir", "", "folder of the managed Python (default $XDG_DATA_HOME/k2sandbox or ~/.local/share/k2sandbox)")
+	_ = cmd.MarkFlagDirname("data-dir")
+}
+
+func (s *settings) addAll(cmd *cobra.Command, defaultLevel slog.Level) {
+	s.addDataDir(cmd)
+	cmd.Flags().StringVar(&s.python, "python", "", "use this interpreter, which has ipykernel, in place of the managed Python")
+	cmd.Flags().StringVar(&s.kernel, "kernel", "", "use this installed kernelspec in place of the managed Python")
+	cmd.Flags().StringVar(&s.cwd, "cwd", "", "working directory of the code (default: this one)")
+	cmd.Flags().TextVar(&s.logLevel, "log-level", defaultLevel, "what to log on standard error: debug, info, warn or error")
+	cmd.MarkFlagsMutuallyExclusive("python", "kernel")
+	_ = cmd.MarkFlagDirname("cwd")
+}
+
+// start makes the sandbox: what Python it needs, and then its default kernel.
+func (s *settings) start(ctx context.Context, o agent.Options) (*agent.Sandbox, error) {
+	var err error
+	if o.Cwd, err = workingDir(s.cwd); err != nil {
+		return nil, err
+	}
+	if o.Spec, err = s.spec(ctx); err != nil {
+		return nil, err
+	}
+	path := s.searchPath()
+	o.Find = func(name string) (kernel.Spec, error) { return kernel.Find(name, path) }
+	o.List = func() []kernel.Spec { specs, _ := kernel.List(path); return specs }
+	o.Log = s.log()
+	return agent.New(ctx, o)
+}
+
+func (s *settings) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: s.logLevel}))
+}
+
+// spec returns the kernel of the default context.
+func (s *settings) spec(ctx context.Context) (kernel.Spec, error) {
+	if s.kernel != "" {
+		return kernel.Find(s.kernel, s.searchPath())
+	}
+	if s.python != "" {
+		interpreter, err := exec.LookPath(s.python)
+		if err != nil {
+			return kernel.Spec{}, fmt.Errorf("--python: %w", err)
+		}
+		interpreter, err = filepath.Abs(interpreter)
+		return kernel.PythonSpec(interpreter), err
+	}
+	interpreter, err := s.managedPython(ctx)
+	return kernel.PythonSpec(interpreter), err
+}
+
+// searchPath is where kernelspecs are: with --python, in its installation too.
+func (s *settings) searchPath() kernel.SearchPath {
+	if interpreter, err := exec.LookPath(s.python); err == nil {
+		return kernel.DefaultSearchPath(os.Getenv, filepath.Dir(filepath.Dir(interpreter)))
+	}
+	return kernel.DefaultSearchPath(os.Getenv)
+}
+
+func (s *settings) managedPython(ctx context.Context) (string, error) {
+	dir, err := dataDir(s.dataDir)
+	if err != nil {
+		return "", err
+	}
+	show, finish := reporter(os.Stderr)
+	defer finish()
+	return python.Ensure(ctx, dir, python.Options{Report: show})
+}
+
+func workingDir(given string) (string, error) {
+	dir, err := filepath.Abs(given)
+	if err != nil {
+		return "", fmt.Errorf("cannot find working directory: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("not a directory")
+	}
+	if err != nil {
+		return "", fmt.Errorf("cannot use working directory %s: %w", dir, err)
+	}
+	return dir, nil
+}
+
+// interruptible returns a context that ends with the first SIGINT, SIGTERM or
+// SIGHUP. After it the signals have their usual effect again: the second one ends
+// the process at once, and the kernels with it.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
