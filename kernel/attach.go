@@ -42,17 +42,14 @@ func attach(ctx context.Context, file string, o AttachOptions) (*Kernel, error) 
 	if k.conn, err = wire.ParseConnection(data); err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("it did not answer within %v", o.Timeout))
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 	l := newLife()
 	l.conv, err = open(ctx, openOptions{
 		info: k.conn, limit: o.MessageLimit, stray: k.strays.push, broken: l.fail, log: k.log,
 	})
 	if err != nil {
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return nil, err
+		return nil, late(ctx, err)
 	}
 	k.life = l
 	go k.listen(l) // ends with the kernel or Close

@@ -37,6 +37,7 @@ func (k *Kernel) Interrupt(ctx context.Context) error {
 // ctx is done, SIGKILL. A kernel that was not started here is left running.
 func (k *Kernel) Shutdown(ctx context.Context) error {
 	if l := k.current(); l.proc != nil && l.deathOrNil() == nil {
+		l.expect()
 		k.Interrupt(ctx) // else a running cell would have to end first
 		if l.conv.tell(ctx, request("shutdown_request", `{"restart":false}`)) == nil {
 			select {

@@ -62,7 +62,7 @@ func start(ctx context.Context, o Options) (*Kernel, error) {
 		o.Transport = "ipc"
 	}
 	if o.Transport != "ipc" && o.Transport != "tcp" {
-		return nil, fmt.Errorf("Transport: %q is not ipc or tcp", o.Transport)
+		return nil, fmt.Errorf("option Transport: %q is not ipc or tcp", o.Transport)
 	}
 	if o.StartTimeout <= 0 {
 		o.StartTimeout = defaultStartTimeout
@@ -125,8 +125,7 @@ func (k *Kernel) launcher() string { return filepath.Join(k.dir, "launcher.py") 
 
 // launch starts a process and makes it the kernel's life once it answers.
 func (k *Kernel) launch(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, k.options.StartTimeout,
-		fmt.Errorf("it did not answer within %v", k.options.StartTimeout))
+	ctx, cancel := context.WithTimeout(ctx, k.options.StartTimeout)
 	defer cancel()
 	defer context.AfterFunc(k.alive, cancel)()
 	for try := 1; ; try++ {
@@ -174,7 +173,7 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 		})
 	}
 	if err != nil {
-		err = l.failure(ctx, argv[0], err)
+		err = l.failure(spec, argv[0], late(ctx, err))
 		k.clear(l)
 		return nil, err
 	}
@@ -229,7 +228,7 @@ func (k *Kernel) readPorts(ctx context.Context, l *life) error {
 		case <-l.proc.Done():
 			return errors.New("it has bound no ports")
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return ctx.Err()
 		}
 	}
 }
@@ -261,24 +260,35 @@ var (
 	noModule = regexp.MustCompile(`No module named '?([A-Za-z0-9_]+)`)
 )
 
+// late says in plain words that an error is that of the time limit. A dial may
+// tell of it a moment before ctx does.
+func late(ctx context.Context, err error) error {
+	deadline, ok := ctx.Deadline()
+	if ok && !time.Now().Before(deadline) {
+		return fmt.Errorf("it did not answer in time: %w", context.DeadlineExceeded)
+	}
+	return err
+}
+
 // failure says why the process did not become a kernel, with the usual cause in plain words.
-func (l *life) failure(ctx context.Context, program string, err error) error {
+func (l *life) failure(spec *Spec, program string, err error) error {
+	tail := said(l.tail)
 	select {
 	case <-l.proc.Done():
 	default:
-		if ctx.Err() != nil {
-			err = context.Cause(ctx)
-		}
-		return withTail(err, said(l.tail))
+		return withTail(err, tail)
 	}
-	exit, tail := l.proc.Exit(), said(l.tail)
-	death := wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}
+	exit := l.proc.Exit()
+	death := &wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}
 	if m := noModule.FindStringSubmatch(tail); m != nil {
 		module := strings.TrimSuffix(m[1], "_launcher")
-		return fmt.Errorf("%s is not installed for %s; this installs it: %s -m pip install %s: %w",
-			module, program, program, module, &death)
+		if spec.launcher != nil {
+			module = "ipykernel" // or what it needs
+		}
+		return fmt.Errorf("%s is not installed for %s; this installs it: %s -m pip install %s (%w)",
+			module, program, program, module, death)
 	}
-	err = withTail(&death, tail)
+	err = withTail(death, tail)
 	if inUse.MatchString(tail) {
 		err = &portTaken{err}
 	}

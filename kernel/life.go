@@ -33,6 +33,8 @@ type life struct {
 	ending chan struct{} // closed when somebody asks for the end
 	over   chan struct{} // closed when the sockets are closed and no process is left
 
+	endOnce sync.Once
+
 	mu        sync.Mutex
 	requested bool
 	death     *wire.Death
@@ -59,14 +61,17 @@ func (l *life) deathOrNil() *wire.Death {
 	return l.death
 }
 
+// expect makes a death to come one that was asked for.
+func (l *life) expect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.requested = true
+}
+
 // end kills the process, if there is one, and returns when the life is over.
 func (l *life) end() {
-	l.mu.Lock()
-	if !l.requested {
-		l.requested = true
-		close(l.ending)
-	}
-	l.mu.Unlock()
+	l.expect()
+	l.endOnce.Do(func() { close(l.ending) })
 	<-l.over
 }
 
@@ -129,6 +134,7 @@ func closed(err error) bool {
 // listen watches over a kernel whose process is not ours: its heartbeat decides.
 func (k *Kernel) listen(l *life) {
 	defer close(l.over)
+	wait := beatTime
 	for missed := 0; missed < beatMisses; {
 		select {
 		case <-l.ending:
@@ -137,13 +143,13 @@ func (k *Kernel) listen(l *life) {
 		case err := <-l.broken:
 			l.die(wire.Death{Code: -1, Cause: "connection lost: " + err.Error()})
 			return
-		case <-time.After(beatTime):
+		case <-time.After(wait):
 		}
 		ctx, cancel := context.WithTimeout(k.alive, beatTime)
-		if err := l.conv.beat(ctx); err != nil {
-			missed++
-		} else {
-			missed = 0
+		if err := l.conv.beat(ctx); err == nil {
+			missed, wait = 0, beatTime
+		} else if missed++; errors.Is(err, context.DeadlineExceeded) {
+			wait = 0
 		}
 		cancel()
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,8 +28,8 @@ var guardScript string
 // removes them; if this program dies first, however it dies, a small shell
 // process does, which was started before the first of them.
 type Guard struct {
-	mark string
-	dir  string
+	id  string // the value of Mark
+	dir string
 
 	mu   sync.Mutex
 	sh   *exec.Cmd
@@ -38,7 +39,7 @@ type Guard struct {
 // NewGuard starts a guardian. The directory dir is removed at the end; ""
 // stands for none.
 func NewGuard(dir string) (*Guard, error) {
-	g := &Guard{mark: rand.Text(), dir: dir}
+	g := &Guard{id: rand.Text(), dir: dir}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start guardian: %w", err)
@@ -57,7 +58,13 @@ func NewGuard(dir string) (*Guard, error) {
 	return g, nil
 }
 
-func (g *Guard) variable() string { return Mark + "=" + g.mark }
+func (g *Guard) variable() string { return Mark + "=" + g.id }
+
+// mark returns the environment with the mark in it, and no other's.
+func (g *Guard) mark(env []string) []string {
+	env = slices.DeleteFunc(slices.Clone(env), func(v string) bool { return strings.HasPrefix(v, Mark+"=") })
+	return append(env, g.variable())
+}
 
 // watch tells the guardian of a process, whose group it kills even where the
 // process overwrote its environment.

@@ -75,7 +75,7 @@ func Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("cannot start process: %w", err)
 	}
 	if c.Guard != nil {
-		c.Env = append(c.Env[:len(c.Env):len(c.Env)], c.Guard.variable())
+		c.Env = c.Guard.mark(c.Env)
 	}
 	p := &Process{command: c, done: make(chan struct{})}
 	p.cmd = &exec.Cmd{

@@ -1,0 +1,153 @@
+package kernel_test
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+// spec writes a kernel.json and finds it.
+func spec(t testing.TB, fields map[string]any) kernel.Spec {
+	t.Helper()
+	data, _ := json.Marshal(fields)
+	dir := filepath.Join(t.TempDir(), "test")
+	os.Mkdir(dir, 0o700)
+	os.WriteFile(filepath.Join(dir, "kernel.json"), data, 0o600)
+	s, err := kernel.Find("test", kernel.SearchPath{filepath.Dir(dir)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func module(t testing.TB, name string) kernel.Spec {
+	return spec(t, map[string]any{"argv": []string{python(t), "-m", name, "-f", "{connection_file}"}, "language": "x"})
+}
+
+func TestStockIPykernelOverIPCWithMessageInterrupt(t *testing.T) {
+	t.Parallel()
+	s := module(t, "ipykernel_launcher")
+	s.InterruptMode = "message"
+	k := start(t, kernel.Options{Spec: s})
+	two(t, k)
+	if k.Info().Has(wire.RunOptions) {
+		t.Error("it is not stock")
+	}
+	if o := interrupted(t, k, begin(t, k, "import time; time.sleep(1000)")); o.ename != "KeyboardInterrupt" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestStockIPykernelOverTCP(t *testing.T) {
+	t.Parallel()
+	k := start(t, kernel.Options{Spec: module(t, "ipykernel_launcher"), Transport: "tcp"})
+	two(t, k)
+	before, _ := os.ReadFile(k.ConnectionFile())
+	if _, err := wire.ParseConnection(before); err != nil {
+		t.Error(err)
+	}
+	if err := k.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	two(t, k)
+	after, _ := os.ReadFile(k.ConnectionFile())
+	a, _ := wire.ParseConnection(before)
+	b, err := wire.ParseConnection(after)
+	if err != nil || a != b {
+		t.Errorf("the connection changed: %s, %s (%v)", before, after, err)
+	}
+	var d *wire.Death
+	if o := ask(t.Context(), k, "import os; os._exit(1)", nil); !errors.As(o.err, &d) || strings.Contains(d.Stderr, "TCP") {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestBashKernelOverIPC(t *testing.T) {
+	t.Parallel()
+	k := start(t, kernel.Options{Spec: module(t, "bash_kernel")})
+	if o := ask(t.Context(), k, "echo $((40 + 2))", nil); strings.TrimSpace(o.stdout) != "42" {
+		t.Errorf("%+v", o)
+	}
+	if o := interrupted(t, k, begin(t, k, "sleep 1000")); o.err != nil {
+		t.Errorf("%+v", o)
+	}
+	// Its shell is the leader of another session, on a terminal.
+	o := ask(t.Context(), k, "echo $$", nil)
+	k.Close()
+	if !gone(strings.TrimSpace(o.stdout)) {
+		t.Errorf("its shell %q is left", o.stdout)
+	}
+}
+
+func TestPortTakenOnTheWay(t *testing.T) {
+	t.Parallel()
+	script := `[ -e tried ] && exec "$0" -m bash_kernel -f "$1"; : >tried; echo "bind: Address already in use"; exit 1`
+	k := start(t, kernel.Options{Cwd: t.TempDir(), Transport: "tcp",
+		Spec: spec(t, map[string]any{"argv": []string{"sh", "-c", script, python(t), "{connection_file}"}})})
+	if o := ask(t.Context(), k, "echo yes", nil); strings.TrimSpace(o.stdout) != "yes" {
+		t.Errorf("%+v", o)
+	}
+}
+
+func TestStartFailures(t *testing.T) {
+	t.Parallel()
+	py := python(t)
+	noSite := kernel.PythonSpec(py)
+	noSite.Argv = append([]string{py, "-S"}, noSite.Argv[1:]...)
+	command := func(argv ...string) kernel.Spec { return kernel.Spec{Name: "test", Argv: argv} }
+	for _, c := range []struct {
+		name string
+		o    kernel.Options
+		want []string
+	}{
+		{"no ipykernel", kernel.Options{Spec: noSite}, []string{"ipykernel is not installed", py + " -m pip install ipykernel"}},
+		{"no module", kernel.Options{Spec: command(py, "-S", "-m", "bash_kernel")}, []string{"bash_kernel is not installed"}},
+		{"no argv", kernel.Options{}, []string{"argv"}},
+		{"no such program", kernel.Options{Spec: command("no-such-program")}, []string{"no-such-program", "PATH"}},
+		{"no such file", kernel.Options{Spec: command("/no/such")}, []string{"/no/such", "no such file"}},
+		{"exits at once", kernel.Options{Spec: command("sh", "-c", "echo because >&2; exit 7")}, []string{"exit status 7", "because"}},
+		{"is killed", kernel.Options{Spec: command("sh", "-c", "kill -9 $$")}, []string{"SIGKILL"}},
+		{"exits at once, tcp", kernel.Options{Spec: command("sh", "-c", "exit 7"), Transport: "tcp"}, []string{"exit status 7"}},
+		{"never answers", kernel.Options{Spec: command("sh", "-c", "echo thinking; exec sleep 1000"), StartTimeout: 300 * time.Millisecond},
+			[]string{"did not answer in time", "thinking"}},
+		{"never answers, tcp", kernel.Options{Spec: command("sh", "-c", ": -m ipykernel; exec sleep 1000"), Transport: "tcp", StartTimeout: 300 * time.Millisecond},
+			[]string{"did not answer in time"}},
+		{"no such directory", kernel.Options{Spec: noSite, Cwd: "/no/such"}, []string{"/no/such"}},
+		{"transport", kernel.Options{Spec: noSite, Transport: "udp"}, []string{"Transport", "udp"}},
+		{"provisioner", kernel.Options{Spec: kernel.Spec{Name: "far", Argv: []string{"sh"},
+			Metadata: []byte(`{"kernel_provisioner":{"provisioner_name":"slurm"}}`)}}, []string{"kernel_provisioner", "slurm"}},
+	} {
+		dir := runDir(t)
+		if c.o.RunDir == "" {
+			c.o.RunDir = dir
+		}
+		_, err := kernel.Start(t.Context(), c.o)
+		for _, want := range c.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %q", c.name, err, want)
+			}
+		}
+		empty(t, dir)
+	}
+}
+
+func TestRunDirTooLong(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
+	os.Mkdir(dir, 0o700)
+	_, err := kernel.Start(t.Context(), kernel.Options{Spec: kernel.PythonSpec(python(t)), RunDir: dir})
+	if err == nil || !strings.Contains(err.Error(), "RunDir") || !strings.Contains(err.Error(), "107") {
+		t.Error(err)
+	}
+	empty(t, dir)
+	if _, err := kernel.Start(t.Context(), kernel.Options{Spec: kernel.PythonSpec("py"), RunDir: dir + "/no"}); err == nil || !strings.Contains(err.Error(), "RunDir") {
+		t.Error(err)
+	}
+}
