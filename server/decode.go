@@ -42,8 +42,9 @@ func Decode(r *http.Request, v any) error {
 	if err := d.object("", reflect.ValueOf(v).Elem()); err != nil {
 		return err
 	}
+	end := d.InputOffset()
 	if _, err := d.Token(); err != io.EOF {
-		return api.Errorf(api.InvalidRequest, "the body goes on after its JSON object, at byte %d", d.InputOffset())
+		return api.Errorf(api.InvalidRequest, "the body goes on after its JSON object, at byte %d", end)
 	}
 	if v, ok := v.(Validator); ok {
 		return v.Validate()

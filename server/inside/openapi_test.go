@@ -1,0 +1,328 @@
+package inside_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"maps"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/inside"
+)
+
+// same compares two sets of words both ways.
+func same(t *testing.T, what string, document, code []string) {
+	t.Helper()
+	for _, word := range document {
+		if !slices.Contains(code, word) {
+			t.Errorf("%s: the document has %q, the code has not", what, word)
+		}
+	}
+	for _, word := range code {
+		if !slices.Contains(document, word) {
+			t.Errorf("%s: the code has %q, the document has not", what, word)
+		}
+	}
+}
+
+func TestDocumentHasTheRoutes(t *testing.T) {
+	doc := document(t)
+	var documented, routed []string
+	queries := map[string][]string{}
+	for _, op := range operations(t, doc) {
+		documented = append(documented, op.method+" "+op.path)
+		for _, p := range parameters(doc, op) {
+			if p["in"] == "query" {
+				queries[op.method+" "+op.path] = append(queries[op.method+" "+op.path], p["name"].(string))
+			}
+		}
+	}
+	for _, route := range inside.Routes() {
+		routed = append(routed, route.Method+" "+route.Path)
+		same(t, "query of "+route.Path, queries[route.Method+" "+route.Path], route.Query)
+	}
+	same(t, "routes", documented, routed)
+}
+
+// parameters returns the parameters of an operation, with those of its path.
+func parameters(doc node, op operation) []node {
+	ofPath, _ := toNode(doc.at(doc, "paths")[op.path])["parameters"].([]any)
+	own, _ := op.node["parameters"].([]any)
+	var all []node
+	for _, p := range slices.Concat(ofPath, own) {
+		all = append(all, deref(doc, toNode(p)))
+	}
+	return all
+}
+
+// payloads are the types that go over the wire, by the name of their schema.
+var payloads = map[string]any{
+	"RunRequest":      api.RunRequest{},
+	"Execution":       executor.Summary{},
+	"Executions":      api.Executions{},
+	"InputRequest":    api.InputRequest{},
+	"ContextRequest":  api.ContextRequest{},
+	"Context":         agent.ContextInfo{},
+	"CompleteRequest": api.CompleteRequest{},
+	"Completion":      executor.Completion{},
+	"InspectRequest":  api.InspectRequest{},
+	"Inspection":      executor.Inspection{},
+	"Health":          api.Health{},
+	"Exit":            executor.Exit{},
+	"Error":           api.Error{},
+	"ErrorBody":       api.ErrorBody{},
+}
+
+func TestDocumentHasThePayloads(t *testing.T) {
+	doc := document(t)
+	for name, payload := range payloads {
+		schema := doc.at(doc, "components", "schemas", name)
+		if schema == nil {
+			t.Errorf("no schema %s", name)
+			continue
+		}
+		properties := schema.at(doc, "properties")
+		var fields, required []string
+		for f := range reflect.TypeOf(payload).Fields() {
+			field, omit, _ := strings.Cut(f.Tag.Get("json"), ",")
+			fields = append(fields, field)
+			if strings.HasSuffix(name, "Request") && f.Tag.Get("api") == "required" || !strings.HasSuffix(name, "Request") && omit == "" {
+				required = append(required, field)
+			}
+			if types := texts(properties.at(doc, field)["type"]); len(types) > 0 && !slices.Contains(types, jsonType(f.Type)) {
+				t.Errorf("%s.%s: the document has %v, the code has %s", name, field, types, f.Type)
+			}
+		}
+		same(t, name, slices.Collect(maps.Keys(properties)), fields)
+		same(t, name+" required", texts(schema["required"]), required)
+	}
+}
+
+// jsonType names how a type looks in JSON.
+func jsonType(t reflect.Type) string {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return jsonType(t.Elem())
+	case reflect.String:
+		return "string"
+	case reflect.Bool:
+		return "boolean"
+	case reflect.Int, reflect.Int64:
+		return "integer"
+	case reflect.Float64:
+		return "number"
+	case reflect.Slice:
+		if t.Elem().Kind() == reflect.Uint8 {
+			return "object" // json.RawMessage
+		}
+		return "array"
+	}
+	if t.String() == "time.Time" {
+		return "string"
+	}
+	return "object"
+}
+
+func TestDocumentHasTheEvents(t *testing.T) {
+	doc := document(t)
+	event := doc.at(doc, "components", "schemas", "Event")
+	mapping := event.at(doc, "discriminator", "mapping")
+	types := slices.DeleteFunc(slices.Concat(constants(t, "executor", "Type"), constants(t, "api", "Type")), func(s string) bool { return s == "" })
+	same(t, "types of events", slices.Collect(maps.Keys(mapping)), types)
+
+	var documented, fields []string
+	for typ, ref := range mapping {
+		schema := deref(doc, node{"$ref": ref})
+		if schema.at(doc, "properties", "type")["const"] != typ {
+			t.Errorf("the schema of %s is for another type", typ)
+		}
+		if !slices.ContainsFunc(event["oneOf"].([]any), func(one any) bool { return toNode(one)["$ref"] == ref }) {
+			t.Errorf("%s is not in the oneOf", typ)
+		}
+		documented = slices.AppendSeq(documented, maps.Keys(schema.at(doc, "properties")))
+	}
+	for _, line := range []any{executor.Event{}, api.StreamEnd{}} {
+		for f := range reflect.TypeOf(line).Fields() {
+			if field, _, _ := strings.Cut(f.Tag.Get("json"), ","); f.IsExported() {
+				fields = append(fields, field)
+			}
+		}
+	}
+	same(t, "fields of events", documented, fields)
+}
+
+func TestDocumentHasTheConstants(t *testing.T) {
+	doc := document(t)
+	enum := func(keys ...string) []string {
+		return texts(doc.at(doc, append([]string{"components", "schemas"}, keys...)...)["enum"])
+	}
+	same(t, "statuses", enum("Status"), slices.Concat(constants(t, "executor", "Status"), constants(t, "api", "Status")))
+	same(t, "states", enum("State"), constants(t, "executor", "State"))
+	same(t, "on_disconnect", slices.DeleteFunc(enum("RunRequest", "properties", "on_disconnect"), func(s string) bool { return s == "" || s == "<nil>" }), constants(t, "api", "OnDisconnect"))
+	codes := constants(t, "api", "Code")
+	same(t, "codes", enum("Error", "properties", "code"), codes)
+	var known []string
+	for code := range server.Statuses {
+		known = append(known, string(code))
+	}
+	same(t, "statuses of codes", known, codes)
+}
+
+// constants returns the string constants of a type that a package of this module
+// declares, its own or another package's.
+func constants(t *testing.T, pkg, typ string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", "..", pkg, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no package %s: %v", pkg, err)
+	}
+	var all []string
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && typeName(spec.Type) == typ && len(spec.Values) == 1 {
+				if literal, ok := spec.Values[0].(*ast.BasicLit); ok {
+					value, _ := strconv.Unquote(literal.Value)
+					all = append(all, value)
+				}
+			}
+			return true
+		})
+	}
+	return all
+}
+
+func typeName(e ast.Expr) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		return e.Name
+	case *ast.SelectorExpr:
+		return e.Sel.Name
+	}
+	return ""
+}
+
+// TestExamples sends every example of the document, and checks the answers by its schemas.
+func TestExamples(t *testing.T) {
+	doc := document(t)
+	for _, op := range operations(t, doc) {
+		for _, body := range op.examples(t, doc) {
+			t.Run(op.id, func(t *testing.T) { example(t, doc, op, body) })
+		}
+	}
+}
+
+func example(t *testing.T, doc node, op operation, body string) {
+	run, finish := exampleRun(t, op.id)
+	defer finish()
+	path := strings.NewReplacer("{eid}", run, "{cid}", exampleContext(t, op.id)).Replace(op.path)
+	query, headers := url.Values{}, []string{}
+	for _, p := range parameters(doc, op) {
+		value := texts(p["example"])
+		if n, ok := p["example"].(int); ok {
+			value = []string{strconv.Itoa(n)}
+		}
+		if len(value) != 1 {
+			t.Fatalf("parameter %s has no example", p["name"])
+		}
+		switch p["in"] {
+		case "query":
+			query.Set(p["name"].(string), value[0])
+		case "header":
+			headers = append(headers, p["name"].(string), value[0])
+		}
+	}
+	if len(query) > 0 {
+		path += "?" + query.Encode()
+	}
+	resp := call(t, op.method, path, body, headers...)
+	answer := op.at(doc, "responses", strconv.Itoa(resp.StatusCode))
+	if answer == nil || resp.StatusCode >= 300 {
+		t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
+	}
+	for name := range answer.at(doc, "headers") {
+		if resp.Header.Get(name) == "" && name != "X-Output-Truncated" {
+			t.Errorf("no header %s", name)
+		}
+	}
+	if op.id == "followContext" {
+		return // it has no end, and nothing to say
+	}
+	text, content := read(t, resp), answer.at(doc, "content")
+	if len(content) == 0 {
+		if text != "" {
+			t.Errorf("got %q", text)
+		}
+		return
+	}
+	typ, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	schema := content.at(doc, typ, "schema")
+	if schema == nil {
+		t.Fatalf("Content-Type %q", typ)
+	}
+	switch typ {
+	case "application/json":
+		if err := check(doc, schema, text); err != nil {
+			t.Errorf("%v: %s", err, text)
+		}
+	case "application/x-ndjson":
+		for line := range strings.Lines(text) {
+			if err := check(doc, schema, line); err != nil {
+				t.Errorf("%v: %s", err, line)
+			}
+		}
+	}
+}
+
+// exampleRun makes the run that an operation's example is about, and returns what to do in the end.
+func exampleRun(t *testing.T, operationID string) (string, func()) {
+	t.Helper()
+	switch operationID {
+	case "interruptExecution":
+		s := runs(t, api.RunRequest{Code: "import time; time.sleep(60)"})
+		s.until(t, executor.Start)
+		return s.id, func() { s.end(t, executor.Interrupted) }
+	case "answerInput":
+		s := runs(t, api.RunRequest{Code: "input()", AllowStdin: true})
+		s.until(t, executor.Input)
+		return s.id, func() { s.end(t, executor.OK) }
+	}
+	s := runs(t, api.RunRequest{Code: everyEvent})
+	s.end(t, executor.Failed)
+	return s.id, func() {}
+}
+
+// everyEvent makes an event of nearly every type.
+const everyEvent = `
+import sys
+from IPython.display import display, clear_output
+print("out"); print("err", file=sys.stderr)
+handle = display({"a": 1}, display_id=True)
+handle.update(2)
+clear_output(wait=True)
+1 / 0
+`
+
+// exampleContext makes the context that an operation's example is about.
+func exampleContext(t *testing.T, operationID string) string {
+	t.Helper()
+	if operationID != "deleteContext" {
+		return agent.DefaultContext
+	}
+	info := get[agent.ContextInfo](t, call(t, "POST", "/v1/contexts", nil), http.StatusCreated)
+	return info.ContextID
+}
