@@ -38,9 +38,11 @@ venv: $(VENV)/.ready
 $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(MAKE) build
 	rm -rf $(VENV)
-	managed=$$($(BIN) python) && \
-	  "$$managed" -m venv --without-pip $(VENV) && \
-	  "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) -r kernel/python/requirements.txt -r .ci/requirements.txt
+	managed=$$($(BIN) python); \
+	"$$managed" -m venv --without-pip $(VENV); \
+	install() { "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) \
+	  -r kernel/python/requirements.txt -r .ci/requirements.txt "$$@"; }; \
+	install --system-certs || install
 	$(PY) -m bash_kernel.install --sys-prefix
 	touch $@
 
@@ -59,7 +61,7 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	$(PY) -m mypy .
 
 record: venv ## record real kernels into fixtures/*.txtar anew
-	go test ./fixtures -count=1 -run '^TestRecord$$' -record
+	go run ./fixtures/record -python $(PY)
 
 fuzz: ## every fuzz target in turn, FUZZTIME each
 	@for pkg in $$(go list ./...); do \

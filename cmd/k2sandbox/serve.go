@@ -43,7 +43,9 @@ func serveCommand(name, short string) *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", location(ln))
-			fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
+			if s.logLevel <= slog.LevelInfo {
+				fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
+			}
 			return serve(ctx, ln, box, server.Options{Log: s.log(), Hosts: hosts})
 		},
 	}
