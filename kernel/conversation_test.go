@@ -241,9 +241,13 @@ func TestConversationStrays(t *testing.T) {
 			break
 		}
 	}
-	for ; n <= 101; n++ {
-		if m := <-strays; m.Get("n").Int() < 100 && m.Get("n").Int() != n {
-			t.Fatalf("%s after %d", m.Content, n-1)
+	for range 102 - n {
+		switch m := <-strays; m.Get("n").Int() {
+		case 100, 101: // of nobody's, and so not behind what the inbox held
+		case n:
+			n++
+		default:
+			t.Fatalf("stray %s after %d", m.Content, n-1)
 		}
 	}
 }
