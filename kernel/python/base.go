@@ -90,9 +90,9 @@ func inspect(ctx context.Context, path string) (Base, error) {
 	}
 	switch {
 	case p.Minor < oldest:
-		return Base{}, fmt.Errorf("Python %s is too old", p.Version)
+		return Base{}, fmt.Errorf("it is Python %s, which is too old", p.Version)
 	case p.Minor > newest:
-		return Base{}, fmt.Errorf("Python %s is newer than this version of k2sandbox knows", p.Version)
+		return Base{}, fmt.Errorf("it is Python %s, which is newer than this version of k2sandbox knows", p.Version)
 	case p.Implementation != "cpython":
 		return Base{}, fmt.Errorf("it is %s, not CPython", p.Implementation)
 	case len(p.Missing) > 0:

@@ -20,7 +20,6 @@ type installer struct {
 	environment
 	lock   *os.File
 	report func(Progress)
-	words  tail
 }
 
 // firstUse proves that the environment works, and leaves behind the bytecode and the font cache that
@@ -38,7 +37,7 @@ matplotlib.pyplot.savefig(io.BytesIO(), format="png")
 
 func (i *installer) install(ctx context.Context, base Base) error {
 	i.report(Progress{Step: "Making a virtual environment with Python " + base.Version})
-	if err := i.run(ctx, nil, base.Path, "-I", "-m", "venv", i.dir); err != nil {
+	if err := i.run(ctx, nil, nil, base.Path, "-I", "-m", "venv", i.dir); err != nil {
 		return fmt.Errorf("%s -m venv failed: %w", base.Path, err)
 	}
 	lock, uvOnly := filepath.Join(i.dir, "requirements.txt"), filepath.Join(i.dir, "requirements-uv.txt")
@@ -55,7 +54,7 @@ func (i *installer) install(ctx context.Context, base Base) error {
 		return err
 	}
 	i.report(Progress{Step: "Trying the environment"})
-	if err := i.run(ctx, nil, i.interpreter(), "-I", "-c", firstUse); err != nil {
+	if err := i.run(ctx, nil, nil, i.interpreter(), "-I", "-c", firstUse); err != nil {
 		return fmt.Errorf("the packages are installed, but do not work: %w", err)
 	}
 	return nil
@@ -69,7 +68,7 @@ func (i *installer) packages(ctx context.Context, lock string) error {
 	// that the user shares between projects is linked to what sandboxed code may write.
 	cache := filepath.Join(i.dir, "uv-cache")
 	defer os.RemoveAll(cache)
-	uvErr := i.run(ctx, i.uvProgress(), filepath.Join(i.dir, "bin", "uv"), "pip", "install",
+	uvErr := i.run(ctx, i.uvProgress(), i.pipSettings(ctx), filepath.Join(i.dir, "bin", "uv"), "pip", "install",
 		"--python", i.interpreter(), "--cache-dir", cache, "--require-hashes", "-r", lock)
 	if uvErr == nil || ctx.Err() != nil || errors.Is(uvErr, errDiskFull) {
 		return uvErr
@@ -84,7 +83,7 @@ func (i *installer) packages(ctx context.Context, lock string) error {
 func (i *installer) pip(ctx context.Context, line func(string), args ...string) error {
 	pip := []string{"-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input",
 		"--no-cache-dir", "--progress-bar", "off", "--require-hashes"}
-	return i.run(ctx, line, i.interpreter(), append(pip, args...)...)
+	return i.run(ctx, line, nil, i.interpreter(), append(pip, args...)...)
 }
 
 var uvLine = regexp.MustCompile(`^\s*(Resolved|Downloading|Downloaded|Prepared|Installed) (\S+)`)
@@ -132,14 +131,14 @@ func requirement(name string) string {
 	return strings.Join(lines[:end+1], "")
 }
 
-// run runs one program of the installation, hands each line that it prints to line, and puts the
+// run runs one program of the installation with env added to its environment, hands each line that it prints to line, and puts the
 // last of them into the error. The program inherits the lock: should this process be killed,
 // nobody else builds here until it too has ended.
-func (i *installer) run(ctx context.Context, line func(string), name string, args ...string) error {
+func (i *installer) run(ctx context.Context, line func(string), env []string, name string, args ...string) error {
 	words := &tail{line: line}
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = filepath.Dir(i.dir)
-	cmd.Env = environ()
+	cmd.Env = append(environ(), env...)
 	cmd.Stdout, cmd.Stderr = words, words
 	cmd.ExtraFiles = []*os.File{i.lock}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
