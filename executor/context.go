@@ -128,7 +128,9 @@ func (c *Context) turn(e *Execution) {
 	t := turn{Execution: e, conn: c.conn, o: &c.o}
 	var end Event
 	if err := c.revive(); err != nil {
-		end = t.verdict(err)
+		if end = t.verdict(err); end.Status == Failed {
+			end = Event{Status: KernelDied, StateLost: true}
+		}
 	} else {
 		end = t.run(c.life)
 	}

@@ -8,10 +8,13 @@ import (
 // tries is how often a run is interrupted before it is left alone, or killed.
 const tries = 3
 
-// Interrupt interrupts what runs in the context now, if anything does.
+// Interrupt interrupts what runs in the context now, or is about to; it is no error where nothing is.
 func (c *Context) Interrupt(ctx context.Context) error {
 	c.mu.Lock()
 	e := c.running
+	if e == nil && len(c.queue) > 0 {
+		e = c.queue[0]
+	}
 	c.mu.Unlock()
 	if e == nil {
 		return nil
