@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -131,11 +133,28 @@ func two(t testing.TB, k *kernel.Kernel) {
 	}
 }
 
+// holdings counts this program's goroutines, open files and children.
+func holdings(t testing.TB) [3]int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	children := 0
+	tasks, _ := filepath.Glob("/proc/self/task/*/children")
+	for _, f := range tasks {
+		text, _ := os.ReadFile(f)
+		children += len(strings.Fields(string(text)))
+	}
+	return [3]int{runtime.NumGoroutine(), len(files), children}
+}
+
 func TestStartAskClose(t *testing.T) {
 	cwd := t.TempDir()
 	os.WriteFile(filepath.Join(cwd, "x y.txt"), []byte("here"), 0o600)
 	t.Setenv("K2_SECRET", "leaks")
 	t.Setenv("AWS_SECRET_ACCESS_KEY", "leaks")
+	before := holdings(t)
 	k := start(t, kernel.Options{Cwd: cwd, Envs: map[string]string{"GREETING": "a=b\nc"}})
 	two(t, k)
 	o := ask(t.Context(), k, `import os; print(open("x y.txt").read(), os.environ["GREETING"], os.environ["COLUMNS"], [v for v in os.environ.values() if v == "leaks"], os.environ.get("JPY_PARENT_PID"))`, nil)
@@ -175,4 +194,8 @@ func TestStartAskClose(t *testing.T) {
 	if err := k.Restart(t.Context()); !errors.Is(err, kernel.ErrClosed) {
 		t.Errorf("Restart after Close: %v", err)
 	}
+	await(t, fmt.Sprint("goroutines, files or children are left: had ", before, ", now ", holdings(t)), func() bool {
+		now := holdings(t)
+		return now[0] <= before[0] && now[1] <= before[1] && now[2] <= before[2]
+	})
 }

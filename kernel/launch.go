@@ -115,10 +115,38 @@ func (k *Kernel) prepare() error {
 	} else {
 		k.conn.IP = "127.0.0.1"
 	}
-	if k.options.Spec.launcher != nil {
-		return os.WriteFile(k.launcher(), k.options.Spec.launcher, 0o600)
-	}
 	return nil
+}
+
+// furnish makes the kernel's directory anew, with the connection file and the
+// launcher: what the process before left in it, sockets or worse, is gone.
+func (k *Kernel) furnish() error {
+	if err := os.RemoveAll(k.dir); err != nil {
+		return err
+	}
+	if err := os.Mkdir(k.dir, 0o700); err != nil {
+		return err
+	}
+	if k.conn.HBPort == 0 && !k.options.Spec.ipykernel() {
+		ports, err := freePorts(5)
+		if err != nil {
+			return err
+		}
+		setPorts(&k.conn, ports)
+	}
+	data, err := json.Marshal(k.conn)
+	if err != nil {
+		return err
+	}
+	if k.options.Spec.launcher != nil {
+		if err := os.WriteFile(k.launcher(), k.options.Spec.launcher, 0o600); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(k.file+".new", data, 0o600); err != nil {
+		return err
+	}
+	return os.Rename(k.file+".new", k.file)
 }
 
 func (k *Kernel) launcher() string { return filepath.Join(k.dir, "launcher.py") }
@@ -150,7 +178,7 @@ func (k *Kernel) launch(ctx context.Context) error {
 
 // spawn starts a process and connects to it. What fails to start is cleared away.
 func (k *Kernel) spawn(ctx context.Context) (*life, error) {
-	if err := k.writeConnection(); err != nil {
+	if err := k.furnish(); err != nil {
 		return nil, err
 	}
 	l := newLife()
@@ -180,30 +208,6 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 	k.log.Info("kernel started", "name", spec.Name, "pid", l.proc.Pid())
 	go k.supervise(l) // ends with the process
 	return l, nil
-}
-
-// writeConnection writes the connection file, with ports to bind to, and
-// removes the sockets of the process before, which no kernel does.
-func (k *Kernel) writeConnection() error {
-	if k.conn.Transport == "ipc" {
-		for port := 1; port <= 5; port++ {
-			os.Remove(fmt.Sprintf("%s-%d", k.conn.IP, port))
-		}
-	} else if k.conn.HBPort == 0 && !k.options.Spec.ipykernel() {
-		ports, err := freePorts(5)
-		if err != nil {
-			return err
-		}
-		setPorts(&k.conn, ports)
-	}
-	data, err := json.Marshal(k.conn)
-	if err != nil {
-		return err
-	}
-	if err := os.WriteFile(k.file+".new", data, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(k.file+".new", k.file)
 }
 
 // readPorts waits until ipykernel has bound ports of its own choice and merged

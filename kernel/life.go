@@ -146,10 +146,14 @@ func (k *Kernel) listen(l *life) {
 		case <-time.After(wait):
 		}
 		ctx, cancel := context.WithTimeout(k.alive, beatTime)
-		if err := l.conv.beat(ctx); err == nil {
+		switch err := l.conv.beat(ctx); {
+		case err == nil:
 			missed, wait = 0, beatTime
-		} else if missed++; errors.Is(err, context.DeadlineExceeded) {
-			wait = 0
+		case k.alive.Err() != nil: // Close is about to say so
+		case errors.Is(err, context.DeadlineExceeded):
+			missed, wait = missed+1, 0
+		default:
+			missed++
 		}
 		cancel()
 	}

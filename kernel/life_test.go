@@ -24,7 +24,8 @@ func TestDeathAndRestart(t *testing.T) {
 	}{
 		{`import os, sys; os.write(sys.stderr._original_stdstream_copy, b"last words"); os._exit(3)`, wire.Death{Code: 3, Stderr: "last words"}},
 		{`import ctypes; ctypes.string_at(0)`, wire.Death{Code: -1, Signal: "SIGSEGV"}},
-		{`import os, subprocess; subprocess.Popen(["sleep", "1000"], start_new_session=True); os.kill(os.getpid(), 9)`,
+		{`import os, shutil, subprocess; subprocess.Popen(["sleep", "1000"], start_new_session=True)
+shutil.rmtree("` + filepath.Dir(file) + `"); os.kill(os.getpid(), 9)`,
 			wire.Death{Code: -1, Signal: "SIGKILL"}},
 	} {
 		var d *wire.Death

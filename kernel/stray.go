@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"log/slog"
+	"math/bits"
 	"sync"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
@@ -17,9 +18,10 @@ type strays struct {
 	log   *slog.Logger
 	ready chan struct{} // holds a token while messages may be waiting
 
-	mu    sync.Mutex
-	queue []wire.Message
-	bytes int
+	mu      sync.Mutex
+	queue   []wire.Message
+	bytes   int
+	dropped int
 }
 
 func newStrays(log *slog.Logger) *strays {
@@ -30,22 +32,30 @@ func newStrays(log *slog.Logger) *strays {
 func (s *strays) push(m wire.Message) {
 	s.mu.Lock()
 	s.queue = append(s.queue, m)
-	s.bytes += size(m)
-	dropped := 0
-	for s.bytes > strayLimit && dropped < len(s.queue)-1 {
-		s.bytes -= size(s.queue[dropped])
-		s.queue[dropped] = wire.Message{}
-		dropped++
+	s.bytes += m.Size() + messageBytes
+	before := s.dropped
+	for s.bytes > strayLimit && len(s.queue) > 1 {
+		s.shift()
+		s.dropped++
 	}
-	s.queue = s.queue[dropped:]
+	dropped := s.dropped
 	s.mu.Unlock()
-	if dropped > 0 {
-		s.log.Warn("messages of no request dropped: nobody reads them", "count", dropped)
+	if bits.Len(uint(dropped)) > bits.Len(uint(before)) { // a log now and then
+		s.log.Warn("dropped messages of no request, as nobody reads them", "dropped", dropped)
 	}
 	select {
 	case s.ready <- struct{}{}:
 	default:
 	}
+}
+
+// shift takes the oldest message out.
+func (s *strays) shift() wire.Message {
+	m := s.queue[0]
+	s.queue[0] = wire.Message{} // the array may live on
+	s.queue = s.queue[1:]
+	s.bytes -= m.Size() + messageBytes
+	return m
 }
 
 func (s *strays) pop() (wire.Message, bool) {
@@ -54,11 +64,7 @@ func (s *strays) pop() (wire.Message, bool) {
 	if len(s.queue) == 0 {
 		return wire.Message{}, false
 	}
-	m := s.queue[0]
-	s.queue[0] = wire.Message{}
-	s.queue = s.queue[1:]
-	s.bytes -= size(m)
-	return m, true
+	return s.shift(), true
 }
 
 // all yields messages until ctx is done, or done is closed and none is left.
@@ -84,13 +90,4 @@ func (s *strays) all(ctx context.Context, done <-chan struct{}) iter.Seq2[wire.M
 			}
 		}
 	}
-}
-
-// size is about the memory that a message holds.
-func size(m wire.Message) int {
-	n := 256 + len(m.Header) + len(m.Parent) + len(m.Metadata) + len(m.Content)
-	for _, b := range m.Buffers {
-		n += len(b)
-	}
-	return n
 }

@@ -123,13 +123,18 @@ func (g *Guard) kill() int {
 // the environment is read: what is read and what is killed is one process.
 func (g *Guard) killPid(pid int) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err != nil {
+	if err == unix.ESRCH {
 		return false
 	}
-	defer unix.Close(fd)
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+g.variable()+"\x00")) {
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	env, readErr := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if readErr != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+g.variable()+"\x00")) {
 		return false
+	}
+	if err != nil { // a system without pidfd_open, such as Linux before 5.3
+		return unix.Kill(pid, unix.SIGKILL) == nil
 	}
 	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }

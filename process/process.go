@@ -28,8 +28,8 @@ type Command struct {
 	// Stdin is /dev/null where nil. An *os.File is handed over as it is.
 	Stdin io.Reader
 	// Stdout and Stderr are discarded where nil. An *os.File is handed over as it
-	// is; another writer is called from one goroutine each, until the output ends
-	// or Close, and what it returns is ignored: a process never stalls on it.
+	// is; another writer is called from one goroutine each, until the output ends or
+	// Close. While it blocks, so may the process; once it fails, the rest is discarded.
 	Stdout, Stderr io.Writer
 
 	// KillGroup kills what is left of the process group as soon as its leader exits.
@@ -237,7 +237,8 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) {
 	<-p.done
 }
 
-// Close kills the process group, waits for its end and lets go of its output.
+// Close kills the process group, waits for its end and for the writers of its
+// output to return, and lets go of that, whoever may still write.
 // Only the Guard reaches descendants that left the group.
 func (p *Process) Close() {
 	p.Signal(unix.SIGKILL)
