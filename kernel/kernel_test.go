@@ -107,14 +107,20 @@ func ask(ctx context.Context, k *kernel.Kernel, code string, seen func(wire.Mess
 	return o
 }
 
-// begin starts a cell and returns once its code runs.
+// begin starts a cell and returns once its code is about to run, or has printed
+// where it prints.
 func begin(t testing.TB, k *kernel.Kernel, code string) <-chan outcome {
 	t.Helper()
+	sign := "execute_input"
+	if strings.Contains(code, "print") {
+		sign = "stream"
+	}
 	running, done := make(chan struct{}), make(chan outcome, 1)
 	go func() {
 		done <- ask(t.Context(), k, code, func(m wire.Message) {
-			if m.Type() == "execute_input" {
+			if m.Type() == sign {
 				close(running)
+				sign = ""
 			}
 		})
 	}()

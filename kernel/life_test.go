@@ -157,10 +157,11 @@ func TestInterrupt(t *testing.T) {
 	}
 	two(t, k) // an idle kernel does not mind
 	for code, want := range map[string]string{
-		"import time; time.sleep(1000)":                       "KeyboardInterrupt",
-		"while True: pass":                                    "KeyboardInterrupt",
-		"import asyncio; await asyncio.sleep(1000)":           "CancelledError",
-		"import subprocess; subprocess.run(['sleep','1000'])": "KeyboardInterrupt",
+		"print(1, flush=True); import time; time.sleep(1000)":                       "KeyboardInterrupt",
+		"print(1, flush=True)\nwhile True: pass":                                    "KeyboardInterrupt",
+		"import subprocess; print(1, flush=True); subprocess.run(['sleep','1000'])": "KeyboardInterrupt",
+		// What is printed from the loop is printed while the cell waits.
+		"import asyncio; asyncio.get_running_loop().call_soon(lambda: print(1, flush=True)); await asyncio.sleep(1000)": "CancelledError",
 	} {
 		asked := begin(t, k, code)
 		if o := interrupted(t, k, asked); o.ename != want {
