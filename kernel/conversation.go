@@ -206,7 +206,7 @@ func (c *conversation) beat(ctx context.Context) error {
 	}
 	defer sock.close()
 	defer context.AfterFunc(ctx, sock.close)()
-	if err = sock.send(ctx, nil, []byte("ping")); err == nil {
+	if err = sock.send(ctx, nil, []byte("ping")); err == nil { // a REQ's message has an empty frame first
 		_, err = sock.recv()
 	}
 	if ctx.Err() != nil {

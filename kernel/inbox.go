@@ -9,7 +9,7 @@ import (
 
 const (
 	inboxBytes   = 64 << 20 // that an inbox holds before its readers wait
-	messageBytes = 512      // that a message costs besides its frames
+	messageBytes = 1 << 10  // that a message costs besides what it says
 )
 
 // inbox holds the messages of one ask between the readers, which put them in,

@@ -3,6 +3,7 @@ package kernel
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -62,20 +63,25 @@ func connect(ctx context.Context, o openOptions, signer wire.Signer, identity st
 	}{{&ls.shell, wire.Shell}, {&ls.control, wire.Control}, {&ls.stdin, wire.Stdin}, {&ls.iopub, wire.IOPub}} {
 		*to.link = &link{channel: to.ch, signer: signer, log: o.log}
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var dials sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		dials sync.WaitGroup
+		once  sync.Once
+		first error
+	)
 	for _, l := range ls.all() {
 		dials.Go(func() {
 			if err := l.dial(ctx, o, identity); err != nil {
-				cancel(err)
+				once.Do(func() { first = err })
+				cancel()
 			}
 		})
 	}
 	dials.Wait()
-	if ctx.Err() != nil {
+	if first != nil {
 		ls.close()
-		return nil, context.Cause(ctx)
+		return nil, first
 	}
 	return ls, nil
 }
@@ -98,7 +104,7 @@ func (l *link) dial(ctx context.Context, o openOptions, identity string) error {
 		select {
 		case <-time.After(dialRetry):
 		case <-ctx.Done():
-			return errors.Join(context.Cause(ctx), err)
+			return fmt.Errorf("%w while trying again: %w", context.Cause(ctx), err)
 		}
 	}
 }

@@ -22,6 +22,9 @@ func open(ctx context.Context, o openOptions) (*conversation, error) {
 	if o.limit == 0 {
 		o.limit = defaultLimit
 	}
+	if o.stray == nil {
+		o.stray = func(wire.Message) {}
+	}
 	if o.log == nil {
 		o.log = slog.New(slog.DiscardHandler)
 	}

@@ -214,7 +214,6 @@ func (p *peer) done(from *peerConn, m *wire.Message) {
 type peerConn struct {
 	net.Conn
 	in       *bufio.Reader
-	identity string
 	commands chan string // what came as commands, where somebody looks
 
 	mu sync.Mutex
