@@ -26,20 +26,31 @@ func reporter(w io.Writer) (report func(python.Progress), finish func()) {
 	return report, func() {}
 }
 
+// barReporter draws a bar a step, and a spinner where it is not known how long a step is.
 func barReporter(w io.Writer) (report func(python.Progress), finish func()) {
 	var bar *progressbar.ProgressBar
-	report = func(p python.Progress) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(p.Total, progressbar.OptionSetWriter(w), progressbar.OptionClearOnFinish(),
-				progressbar.OptionSetElapsedTime(true), progressbar.OptionSetPredictTime(false), progressbar.OptionFullWidth())
-		}
-		bar.ChangeMax64(p.Total)
-		bar.Describe(p.Step)
-		_ = bar.Set64(p.Done) // the only error is a number out of range: a bar that is wrong, not a Python that is
-	}
-	return report, func() {
+	var shown python.Progress
+	finish = func() {
 		if bar != nil {
-			_ = bar.Exit()
+			_ = bar.Finish() // the errors are those of writing to the terminal
 		}
 	}
+	report = func(p python.Progress) {
+		if p.Step != shown.Step || p.Total != shown.Total {
+			finish()
+			bar = newBar(w, p.Total)
+			bar.Describe(p.Step)
+			shown = p
+		}
+		_ = bar.Set64(p.Done)
+	}
+	return report, finish
+}
+
+func newBar(w io.Writer, total int64) *progressbar.ProgressBar {
+	if total == 0 {
+		total = -1 // as the library says it
+	}
+	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(w), progressbar.OptionFullWidth(),
+		progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(), progressbar.OptionSpinnerType(14))
 }
