@@ -50,7 +50,7 @@ func environ(base []string, spec *Spec, program string, envs map[string]string) 
 		}
 	}
 	// JPY_PARENT_PID has ipykernel watch its parent and exit when it guesses wrong;
-	// our guardian does that work. PYTHONEXECUTABLE would change sys.executable.
+	// our guardian does that work. The others would speak of another Python.
 	for _, name := range []string{"JPY_PARENT_PID", "PYTHONEXECUTABLE", "PYTHONHOME", "VIRTUAL_ENV"} {
 		delete(env, name)
 	}

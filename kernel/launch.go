@@ -82,23 +82,22 @@ func start(ctx context.Context, o Options) (*Kernel, error) {
 	return k, nil
 }
 
-// prepare makes the kernel's directory, its guardian and the connection.
+// prepare starts the kernel's guardian and says where its directory and its
+// sockets will be. The guardian comes first: nothing is left without one.
 func (k *Kernel) prepare() error {
-	parent, err := filepath.Abs(k.options.RunDir)
-	if k.options.RunDir == "" {
-		parent, err = filepath.Abs(os.TempDir())
+	parent := k.options.RunDir
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	parent, err := filepath.Abs(parent)
+	if err == nil {
+		parent, err = filepath.EvalSymlinks(parent)
 	}
 	if err != nil {
 		return fmt.Errorf("RunDir: %w", err)
 	}
-	if parent, err = filepath.EvalSymlinks(parent); err != nil {
-		return fmt.Errorf("RunDir: %w", err)
-	}
-	if k.dir, err = os.MkdirTemp(parent, "k2-"); err != nil {
-		return fmt.Errorf("RunDir: %w", err)
-	}
+	k.dir = filepath.Join(parent, "k2-"+rand.Text()[:10])
 	if k.guard, err = process.NewGuard(k.dir); err != nil {
-		os.RemoveAll(k.dir)
 		return err
 	}
 	k.file = filepath.Join(k.dir, "connection.json")
@@ -258,6 +257,8 @@ func setPorts(c *wire.ConnectionInfo, p []int) {
 
 // portTaken is the failure of a kernel that could not bind.
 type portTaken struct{ error }
+
+func (e *portTaken) Unwrap() error { return e.error }
 
 var (
 	inUse    = regexp.MustCompile(`(?i)address (is )?already in use|EADDRINUSE`)
