@@ -58,6 +58,19 @@ var codes = []struct {
 	{context.Canceled, api.ClientClosed},
 }
 
+// explained is an error that the client may read.
+type explained struct {
+	error
+	code api.Code
+}
+
+func (e explained) Unwrap() error { return e.error }
+
+// Explain returns err as one whose message is for the client, with the given code
+// unless the table knows a better one. It is for failures of what the client gave
+// or chose, such as a kernel that does not start.
+func Explain(code api.Code, err error) error { return explained{err, code} }
+
 // describe returns what to tell the client of err. Of an error that is in neither
 // table it tells no more than the id under which the log has it.
 func describe(err error, requestID string) *api.Error {
@@ -73,6 +86,10 @@ func describe(err error, requestID string) *api.Error {
 	var death *wire.Death
 	if errors.As(err, &death) {
 		return api.Errorf(api.Unavailable, "%v", err)
+	}
+	var clear explained
+	if errors.As(err, &clear) {
+		return api.Errorf(clear.code, "%v", err)
 	}
 	return api.Errorf(api.Internal, "internal error: the log has it under %s", requestID)
 }

@@ -33,7 +33,7 @@ func (h *handlers) createContext(w http.ResponseWriter, r *http.Request) error {
 		Language: req.Language, Kernel: req.Kernel, Cwd: req.Cwd, Envs: req.Envs,
 	})
 	if err != nil {
-		return err
+		return server.Explain(api.Unprocessable, err)
 	}
 	w.Header().Set("Location", "contexts/"+info.ContextID) // relative: a proxy may have put a path before
 	server.WriteJSON(w, http.StatusCreated, info)
@@ -84,7 +84,7 @@ func (h *handlers) change(w http.ResponseWriter, r *http.Request, id string, do 
 		return err
 	}
 	if err := do(c, context.WithoutCancel(r.Context())); err != nil { // not half a restart where the client leaves
-		return err
+		return server.Explain(api.Unavailable, err)
 	}
 	return h.writeContext(w, c.ID())
 }
@@ -103,7 +103,7 @@ func (h *handlers) complete(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	completion, err := c.Complete(ctx, req.Code, cursor)
 	if err != nil {
-		return err
+		return server.Explain(api.Unprocessable, err)
 	}
 	server.WriteJSON(w, http.StatusOK, completion)
 	return nil
@@ -123,7 +123,7 @@ func (h *handlers) inspect(w http.ResponseWriter, r *http.Request) error {
 	defer cancel()
 	inspection, err := c.Inspect(ctx, req.Code, cursor, req.Detail)
 	if err != nil {
-		return err
+		return server.Explain(api.Unprocessable, err)
 	}
 	server.WriteJSON(w, http.StatusOK, inspection)
 	return nil

@@ -1,6 +1,13 @@
 package inside
 
-import "github.com/k2sandbox/k2sandbox/server"
+import (
+	"net/http"
+
+	"github.com/k2sandbox/k2sandbox/server"
+)
 
 // Routes returns the routes of the API, for the test that compares them with the document.
 func Routes() []server.Route { return (&handlers{}).routes() }
+
+// Serve is New for a sandbox that has no kernel of its own.
+func Serve(box sandbox, o server.Options) http.Handler { return serve(box, o) }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -17,13 +18,29 @@ import (
 // and with them their streams; then shut down the http.Server, which waits for
 // the last of their lines to be sent.
 func New(box *agent.Sandbox, o server.Options) http.Handler {
+	return serve(box, o)
+}
+
+func serve(box sandbox, o server.Options) http.Handler {
 	h := &handlers{box, o.WithDefaults()}
 	return server.New(h.routes(), h.o)
 }
 
 type handlers struct {
-	box *agent.Sandbox
+	box sandbox
 	o   server.Options
+}
+
+// sandbox is an *agent.Sandbox or, in tests, one context on a recorded conversation.
+type sandbox interface {
+	Submit(contextID string, cell executor.Cell) (*executor.Execution, error)
+	Execution(id string) (*executor.Execution, error)
+	Executions() []*executor.Execution
+	Context(id string) (*executor.Context, error)
+	Contexts() []agent.ContextInfo
+	ContextInfo(id string) (agent.ContextInfo, error)
+	CreateContext(ctx context.Context, o agent.ContextOptions) (agent.ContextInfo, error)
+	DeleteContext(id string) error
 }
 
 // routes are the operations, those that are used most first.
