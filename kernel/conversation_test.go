@@ -31,6 +31,17 @@ func TestConversation(t *testing.T) {
 			t.Fatalf("%d messages, %v", len(got), err)
 		}
 	}
+	for m, err := range c.ask(t.Context(), wire.Request{Channel: wire.Control, ID: "barrier", Type: "kernel_info_request"}) {
+		if err != nil || m.ParentID() != "barrier" {
+			t.Fatalf("%v, %s", err, m.Header)
+		}
+		if m.Get("execution_state").String() == "idle" {
+			break
+		}
+	}
+	if err := c.tell(t.Context(), wire.Request{Channel: wire.Stdin, ID: "a", Type: "input_reply"}); err != nil {
+		t.Errorf("input_reply: %v", err)
+	}
 	if err := c.beat(t.Context()); err != nil {
 		t.Errorf("heartbeat: %v", err)
 	}
@@ -44,9 +55,36 @@ func TestConversation(t *testing.T) {
 	if _, err := execute(t.Context(), c); !errors.Is(err, errClosed) {
 		t.Errorf("after the end: %v", err)
 	}
-	if len(strays) > 0 {
-		m := <-strays
-		t.Errorf("stray %s", m.Type())
+	for len(strays) > 0 {
+		if m := <-strays; m.ParentID() != "barrier" { // whose reply may come behind its idle
+			t.Errorf("stray %s", m.Type())
+		}
+	}
+}
+
+// A heart that does not beat holds nobody up.
+func TestBeatEndsWithItsContext(t *testing.T) {
+	noLeaks(t)
+	p := newPeer(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	p.raw[wire.Heartbeat] = func(conn net.Conn) {
+		io.WriteString(conn, hand)
+		io.CopyN(io.Discard, conn, 148) // our ping, too
+		cancel()
+	}
+	c, _, _ := talk(t, p.listen())
+	if err := c.beat(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("no answer: %v", err)
+	}
+}
+
+func TestOpenRefusesOldProtocols(t *testing.T) {
+	noLeaks(t)
+	p := newPeer(t)
+	p.version = "4.1"
+	p.listen()
+	if _, err := open(t.Context(), openOptions{info: p.info}); err == nil || !strings.Contains(err.Error(), `"4.1"`) {
+		t.Errorf("opened: %v", err)
 	}
 }
 

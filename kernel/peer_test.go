@@ -32,6 +32,8 @@ type peer struct {
 	raw map[wire.Channel]func(net.Conn)
 	// execute answers an execute_request; from is the shell connection.
 	execute func(p *peer, from *peerConn, m wire.Message)
+	// version is the protocol_version that it says it speaks.
+	version string
 	// old makes iopub a PUB socket, which welcomes nobody (before JEP 65).
 	old bool
 
@@ -49,7 +51,7 @@ var peerSigner, _ = wire.NewSigner("", peerKey)
 
 // newPeer returns a peer that does not listen yet.
 func newPeer(t testing.TB) *peer {
-	return &peer{t: t, raw: map[wire.Channel]func(net.Conn){}, info: wire.ConnectionInfo{
+	return &peer{t: t, version: "5.3", raw: map[wire.Channel]func(net.Conn){}, info: wire.ConnectionInfo{
 		Transport: "ipc", IP: filepath.Join(t.TempDir(), "s"),
 		ShellPort: 1, IOPubPort: 2, StdinPort: 3, ControlPort: 4, HBPort: 5, Key: peerKey,
 	}}
@@ -133,7 +135,7 @@ func (p *peer) serveRequests(c *peerConn) {
 		switch m.Type() {
 		case "kernel_info_request":
 			p.publish(&m, "status", `{"execution_state":"busy"}`)
-			c.send(p.message(&m, "kernel_info_reply", `{"protocol_version":"5.3","implementation":"peer","supported_features":["lies"]}`)...)
+			c.send(p.message(&m, "kernel_info_reply", fmt.Sprintf(`{"protocol_version":%q,"implementation":"peer","supported_features":["lies"]}`, p.version))...)
 			p.publish(&m, "status", `{"execution_state":"idle"}`)
 		case "execute_request":
 			p.execute(p, c, m)

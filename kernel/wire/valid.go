@@ -70,7 +70,7 @@ func checkObject(b []byte) error {
 		case wantEnd:
 			return errNotValid
 		}
-		if key := want == wantKey || want == wantFirstKey; key {
+		if want == wantKey || want == wantFirstKey {
 			if c != '"' {
 				return errNotValid
 			}
@@ -87,26 +87,31 @@ func checkObject(b []byte) error {
 			if i, want = i+1, wantFirst; c == '{' {
 				want = wantFirstKey
 			}
-			continue
-		case '"':
-			i = pastString(b, i+1)
-		case 't':
-			i = past(b, i, "true")
-		case 'f':
-			i = past(b, i, "false")
-		case 'n':
-			i = past(b, i, "null")
 		default:
-			i = pastNumber(b, i)
-		}
-		if i < 0 {
-			return errNotValid
+			if i = pastScalar(b, i); i < 0 {
+				return errNotValid
+			}
 		}
 	}
 	if want != wantEnd {
 		return errNotValid
 	}
 	return nil
+}
+
+// pastScalar returns the index behind the string, number or literal at i, or -1.
+func pastScalar(b []byte, i int) int {
+	switch b[i] {
+	case '"':
+		return pastString(b, i+1)
+	case 't':
+		return past(b, i, "true")
+	case 'f':
+		return past(b, i, "false")
+	case 'n':
+		return past(b, i, "null")
+	}
+	return pastNumber(b, i)
 }
 
 // past returns the index behind the literal at i, or -1 where b has another.
