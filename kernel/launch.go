@@ -184,7 +184,7 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 	spec := &k.options.Spec
 	argv := spec.command(map[string]string{
 		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
-	}, os.Getenv("HOME"))
+	}, lookup(k.options.Environ, "HOME"))
 	var err error
 	l.proc, err = process.Start(process.Command{
 		Args: argv, Dir: k.options.Cwd, Env: environ(k.options.Environ, spec, argv[0], k.options.Envs),

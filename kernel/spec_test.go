@@ -98,10 +98,9 @@ func TestCommandAndEnvironment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv("HOME", "/h")
 	_, err = kernel.Start(t.Context(), kernel.Options{
 		Spec: s, RunDir: runDir(t), Envs: map[string]string{"ENVS": "caller", "EMPTY": ""},
-		Environ: []string{"BASE=b", "PATH=/usr/bin:/bin", "JPY_PARENT_PID=1", "PYTHONEXECUTABLE=x", "K2_MARK=forged"},
+		Environ: []string{"BASE=b", "HOME=/h", "PATH=/usr/bin:/bin", "JPY_PARENT_PID=1", "PYTHONEXECUTABLE=x", "K2_MARK=forged"},
 	})
 	if err == nil {
 		t.Fatal("it started")
