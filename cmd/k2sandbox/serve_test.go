@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"io"
@@ -66,45 +67,55 @@ func (e *endpoint) stop(t *testing.T) {
 	nothingLeft(t, e.temp)
 }
 
-// code runs a cell and returns its events, each as it comes.
-func (e *endpoint) code(t *testing.T, code string) <-chan executor.Event {
+// stream is the answer to a cell that runs.
+type stream struct {
+	body    io.ReadCloser
+	decoder *json.Decoder
+}
+
+// run submits a cell, whose events come as they are read.
+func (e *endpoint) run(t *testing.T, payload map[string]any) *stream {
 	t.Helper()
-	body, _ := json.Marshal(map[string]string{"code": code})
-	response, err := e.client.Post(e.base+"/v1/code", "application/json", strings.NewReader(string(body)))
+	body, err := json.Marshal(payload)
 	if err != nil {
 		t.Fatal(err)
 	}
+	response, err := e.client.Post(e.base+"/v1/code", "application/json", bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { response.Body.Close() })
 	if response.StatusCode != http.StatusOK {
 		raw, _ := io.ReadAll(response.Body)
 		t.Fatalf("status %d: %s", response.StatusCode, raw)
 	}
-	events := make(chan executor.Event)
-	go func() {
-		defer close(events)
-		defer response.Body.Close()
-		for decoder := json.NewDecoder(response.Body); ; {
-			var event executor.Event
-			if decoder.Decode(&event) != nil {
-				return
-			}
-			events <- event
-		}
-	}()
-	return events
+	return &stream{response.Body, json.NewDecoder(response.Body)}
 }
+
+// next returns the next event of the type, the zero event where the stream is over.
+func (s *stream) next(typ executor.Type) executor.Event {
+	for {
+		var event executor.Event
+		if err := s.decoder.Decode(&event); err != nil {
+			return executor.Event{}
+		}
+		if event.Type == typ {
+			return event
+		}
+	}
+}
+
+func (s *stream) end() executor.Event { return s.next(executor.End) }
 
 func TestServeOnAFreePort(t *testing.T) {
 	t.Parallel()
 	e := serve(t, "127.0.0.1:0")
-	var types []executor.Type
-	for event := range e.code(t, "print(6*7)") {
-		types = append(types, event.Type)
-		if event.Type == executor.Stdout && event.Text != "42\n" {
-			t.Errorf("stdout %q", event.Text)
-		}
+	hello := e.run(t, map[string]any{"code": "print(6*7)"})
+	if stdout := hello.next(executor.Stdout); stdout.Text != "42\n" {
+		t.Errorf("stdout %+v", stdout)
 	}
-	if len(types) != 3 || types[2] != executor.End {
-		t.Errorf("events %v", types)
+	if end := hello.end(); end.Status != executor.OK {
+		t.Errorf("end %+v", end)
 	}
 
 	second := run(t, call{args: []string{"serve", "--python", interpreter, "--listen", strings.TrimPrefix(e.address, "http://")}})
@@ -112,16 +123,17 @@ func TestServeOnAFreePort(t *testing.T) {
 	second.complains(t, "address already in use")
 
 	// A run that is under way when the server stops ends, and says so.
-	var last executor.Event
-	for event := range e.code(t, "print('looping', flush=True)\nwhile True: pass") {
-		if event.Type == executor.Stdout {
-			e.stop(t)
-		}
-		last = event
+	loop := e.run(t, map[string]any{"code": "print('looping', flush=True)\nwhile True: pass"})
+	loop.next(executor.Stdout)
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		e.stop(t)
+	}()
+	if end := loop.end(); end.Status != executor.SandboxKilled {
+		t.Errorf("end %+v", end)
 	}
-	if last.Type != executor.End || last.Status != executor.SandboxKilled {
-		t.Errorf("the last event is %+v", last)
-	}
+	<-stopped
 }
 
 func TestServeOnAUnixSocket(t *testing.T) {
@@ -146,10 +158,8 @@ func TestServeOnAUnixSocket(t *testing.T) {
 	second := run(t, call{args: []string{"agent", "--python", interpreter, "--listen", "unix:" + path}})
 	second.expect(t, 1, "")
 	second.complains(t, "another process does")
-	for event := range e.code(t, "1+1") {
-		if event.Type == executor.End && event.Status != executor.OK {
-			t.Errorf("end %+v", event)
-		}
+	if end := e.run(t, map[string]any{"code": "1+1"}).end(); end.Status != executor.OK {
+		t.Errorf("end %+v", end)
 	}
 	e.stop(t)
 	if _, err := os.Stat(path); !os.IsNotExist(err) {
