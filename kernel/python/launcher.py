@@ -25,10 +25,12 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
 import codecs
 import contextlib
 import fcntl
+import importlib
 import importlib.util
 import os
 import select
 import signal
+import socket
 import struct
 import termios
 import threading
@@ -39,7 +41,7 @@ import zmq
 from ipykernel.iostream import OutStream
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from traitlets import Type
+from traitlets import Bool, Type
 from traitlets.config import Config
 
 FEATURE = "k2:run_options"
@@ -90,11 +92,11 @@ class Stream(OutStream):
             if not data or not self._should_watch:
                 return
             self.write(decode(data))
-            with contextlib.suppress(OSError):
-                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
             with self._pipe:
                 self._handed += len(data)
                 self._pipe.notify_all()
+            with contextlib.suppress(OSError):
+                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
 
     def settle(self, timeout: float) -> None:
         """Wait until all that is in the pipe now has been written to the stream."""
@@ -150,6 +152,21 @@ class Kernel(IPythonKernel):
         self._execute_sleep = 0.0
         self._pid = os.getpid()
         self._interrupted = False
+        self._streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, Stream)]
+
+    def start(self) -> None:
+        super().start()
+        signal.signal(signal.SIGINT, self.note_interrupt)
+        # A signal handler that schedules a callback, as ipykernel's for async cells, does not wake the loop.
+        ours, theirs = socket.socketpair()
+        for end in (ours, theirs):
+            end.setblocking(False)
+        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
+        self._wakeup = (ours, theirs)
+        self.io_loop.add_handler(ours, self._woken, self.io_loop.READ)
+
+    def _woken(self, wakeup: socket.socket, _: int) -> None:
+        wakeup.recv(1 << 10)
 
     @property
     def kernel_info(self) -> dict[str, Any]:
@@ -186,9 +203,8 @@ class Kernel(IPythonKernel):
                 self._defer_interrupts()
         if os.getpid() != self._pid:
             self._end_child(reply)
-        for stream in (sys.stdout, sys.stderr):
-            if isinstance(stream, Stream):
-                stream.settle(SETTLE)
+        for stream in self._streams:
+            stream.settle(SETTLE)
         return reply
 
     def _accept_interrupts(self) -> None:
@@ -225,23 +241,40 @@ class App(IPKernelApp):
     """The application that binds the sockets and makes the kernel."""
 
     kernel_class = Type(Kernel, klass=IPythonKernel)
+    debugger = Bool(False, help="Answer debug requests, which makes each start slower.").tag(config=True)
 
     def initialize(self, argv: Any = None) -> None:
         self.update_config(
             Config(
                 {
-                    "HistoryManager": {"enabled": False},
-                    "IPKernelApp": {"outstream_class": f"{__name__}.Stream"},
+                    "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
+                    "IPKernelApp": {
+                        "outstream_class": f"{__name__}.Stream",
+                        "parent_handle": int(os.environ.get("JPY_PARENT_PID") or 1),  # 1: no advice on stdout
+                    },
                 }
             )
         )
         super().initialize(argv)
+
+    def init_kernel(self) -> None:
+        if not self.debugger:
+            without_debugpy()
+        super().init_kernel()
 
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.PUB, zmq.XPUB):
             s.setsockopt(zmq.XPUB_NODROP, 1)
             s.setsockopt(zmq.SNDHWM, IOPUB_QUEUE)
         return super()._bind_socket(s, port)
+
+
+def without_debugpy() -> None:
+    """Let ipykernel find that it has no debugpy: to import it takes a tenth of a second and 10 MB."""
+    if "debugpy" not in sys.modules:
+        sys.modules["debugpy"] = None  # type: ignore[assignment]
+        importlib.import_module("ipykernel.debugger")
+        del sys.modules["debugpy"]
 
 
 def main() -> None:
