@@ -47,11 +47,12 @@ func parseInt(name, given string, least, most int64) (int64, error) {
 }
 
 // After returns the number after which a stream is to go on, at most most: the
-// query parameter "after" or, of an EventSource that comes back, Last-Event-ID,
-// which is the newer of the two.
+// Last-Event-ID of an EventSource that comes back, which is the newer one, or else
+// the query parameter "after".
 func After(r *http.Request, most int64) (int64, error) {
-	if id := r.Header.Get("Last-Event-ID"); id != "" {
+	after, err := QueryInt(r, "after", 0, 0, most)
+	if id := r.Header.Get("Last-Event-ID"); id != "" && err == nil {
 		return parseInt("Last-Event-ID", id, 0, most)
 	}
-	return QueryInt(r, "after", 0, 0, most)
+	return after, err
 }

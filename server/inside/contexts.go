@@ -131,19 +131,21 @@ func (h *handlers) inspect(w http.ResponseWriter, r *http.Request) error {
 
 // cursorIn returns the context that is asked, and where in the code.
 func (h *handlers) cursorIn(r *http.Request, code string, cursor *int) (*executor.Context, int, error) {
+	c, err := h.box.Context(server.Param(r, "cid"))
+	if err != nil {
+		return nil, 0, err
+	}
 	if len(code) > h.o.MaxCode {
 		return nil, 0, api.Errorf(api.TooLarge, "code: is longer than %d bytes", h.o.MaxCode)
 	}
 	length := utf8.RuneCountInString(code)
-	at := length
-	if cursor != nil {
-		at = *cursor
+	if cursor == nil {
+		return c, length, nil
 	}
-	if at < 0 || at > length {
-		return nil, 0, api.Invalid("cursor", "expected a number of code points from 0 to %d, the length of the code, got %d", length, at)
+	if *cursor < 0 || *cursor > length {
+		return nil, 0, api.Invalid("cursor", "expected a number of code points from 0 to %d, the length of the code, got %d", length, *cursor)
 	}
-	c, err := h.box.Context(server.Param(r, "cid"))
-	return c, at, err
+	return c, *cursor, nil
 }
 
 // followContext replays the context's background log from a number on, and follows

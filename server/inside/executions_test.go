@@ -96,6 +96,9 @@ func TestServerSentEvents(t *testing.T) {
 	if e := refused(t, call(t, "GET", events, nil, "Last-Event-ID", "x"), 400, api.InvalidRequest); e.Details["field"] != "Last-Event-ID" {
 		t.Errorf("got %+v", e)
 	}
+	if e := refused(t, call(t, "GET", events+"?after=-1", nil, "Last-Event-ID", "1"), 400, api.InvalidRequest); e.Details["field"] != "after" {
+		t.Errorf("got %+v", e)
+	}
 	first := read(t, call(t, "POST", "/v1/code", api.RunRequest{Code: "1"}, "Accept", "text/event-stream"))
 	if !strings.HasPrefix(first, "id: 1\ndata: {") {
 		t.Errorf("got %q", first)

@@ -114,6 +114,12 @@ func valid(doc, schema node, v any, where string) error {
 			return fmt.Errorf("%s: %q does not match %s", where, v, pattern)
 		}
 	}
+	if s, ok := v.(string); ok && schema["minLength"] == 1 && s == "" {
+		return fmt.Errorf("%s: empty", where)
+	}
+	if not := schema.at(doc, "not"); not != nil && valid(doc, not, v, where) == nil {
+		return fmt.Errorf("%s: %v is what it must not be", where, v)
+	}
 	switch v := v.(type) {
 	case []any:
 		for i, one := range v {
