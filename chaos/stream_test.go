@@ -105,18 +105,23 @@ func (s *stream) next(types ...string) (event, error) {
 	return event{}, errors.Join(errors.New("the stream was cut"), s.lines.Err())
 }
 
-// readPid reads the first line that the code prints.
+// readPid reads the first line that the code prints, which may come in pieces.
 func (s *stream) readPid() error {
-	e, err := s.next("stdout", "end")
-	if err != nil {
-		return err
+	for text := ""; ; {
+		e, err := s.next("stdout", "end")
+		if err != nil {
+			return err
+		}
+		text += e.Text
+		line, _, whole := strings.Cut(text, "\n")
+		if !whole && e.Type == "stdout" {
+			continue
+		}
+		if s.pid, err = strconv.Atoi(strings.TrimPrefix(line, "kernel ")); err != nil {
+			return fmt.Errorf("no pid but %q and %+v", text, e)
+		}
+		return nil
 	}
-	line, _, _ := strings.Cut(e.Text, "\n")
-	s.pid, err = strconv.Atoi(strings.TrimPrefix(line, "kernel "))
-	if err != nil {
-		return fmt.Errorf("no pid but %+v", e)
-	}
-	return nil
 }
 
 // keepReading reads to the end while other things happen.
