@@ -168,9 +168,12 @@ func (s *stream) check(err error) {
 	}
 }
 
-// quiet runs after a time in which nothing was sent.
+// quiet runs after a time in which nothing was sent. Where something is being sent
+// right now, to a slow reader perhaps, that is enough.
 func (s *stream) quiet() {
-	s.mu.Lock()
+	if !s.mu.TryLock() {
+		return
+	}
 	defer s.mu.Unlock()
 	if s.closed || s.err != nil {
 		return

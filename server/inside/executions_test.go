@@ -243,13 +243,19 @@ func TestPausedReader(t *testing.T) {
 	resp := call(t, "POST", "/v1/code", api.RunRequest{Code: fmt.Sprintf(
 		"from IPython.display import display\nfor i in range(%d): display({'text/plain': 'x' * 200}, raw=True)", n)})
 	watch := call(t, "GET", "/v1/executions/"+resp.Header.Get("X-Execution-Id")+"/events", nil)
-	if got := strings.Count(read(t, watch), "\n"); got != n+2 { // the run ends although nothing of resp was read
-		t.Errorf("got %d lines", got)
+	results := func(resp *http.Response) int {
+		all := read(t, resp)
+		if strings.Count(all, `"type":"end"`) != 1 || !strings.Contains(all[len(all)-300:], `"status":"ok"`) {
+			t.Errorf("ends with %s", all[len(all)-300:])
+		}
+		return strings.Count(all, `"type":"result"`)
+	}
+	if got := results(watch); got != n { // the run ends although nothing of resp was read
+		t.Errorf("a reader got %d of %d displays", got, n)
 	}
 	quick(t, "1")
-	all := read(t, resp)
-	if got := strings.Count(all, "\n"); got != n+2 || !strings.Contains(all[len(all)-300:], `"type":"end"`) {
-		t.Errorf("the paused reader got %d lines", got)
+	if got := results(resp); got != n {
+		t.Errorf("the paused reader got %d of %d displays", got, n)
 	}
 }
 
