@@ -22,6 +22,7 @@ const closing = 5 * time.Second
 func serveCommand(name, short string) *cobra.Command {
 	var (
 		s       settings
+		l       limits
 		address string
 		hosts   []string
 		remote  bool
@@ -33,12 +34,16 @@ func serveCommand(name, short string) *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
+			options, err := l.options()
+			if err != nil {
+				return err
+			}
 			ln, err := listen(address, remote)
 			if err != nil {
 				return err
 			}
 			defer ln.Close()
-			box, err := s.start(ctx, agent.Options{})
+			box, err := s.start(ctx, options)
 			if err != nil {
 				return err
 			}
@@ -50,6 +55,7 @@ func serveCommand(name, short string) *cobra.Command {
 		},
 	}
 	s.addAll(cmd, slog.LevelInfo)
+	l.add(cmd)
 	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
 	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
 	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")

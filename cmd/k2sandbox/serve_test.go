@@ -186,6 +186,11 @@ func TestServeRefuses(t *testing.T) {
 		got.expect(t, 1, "")
 		got.complains(t, want)
 	}
+	for flag, value := range map[string]string{"--max-contexts": "0", "--max-queued": "-1", "--max-output": "0", "--grace": "-1"} {
+		got := run(t, call{args: []string{"serve", "--listen", "127.0.0.1:0", flag, value}})
+		got.expect(t, 1, "")
+		got.complains(t, flag)
+	}
 	if raw, err := os.ReadFile(file); err != nil || string(raw) != "mine" {
 		t.Errorf("the file holds %q, %v", raw, err)
 	}

@@ -37,6 +37,14 @@ func (s *settings) addAll(cmd *cobra.Command, defaultLevel slog.Level) {
 	cmd.Flags().TextVar(&s.logLevel, "log-level", defaultLevel, "what to log on standard error: debug, info, warn or error")
 	cmd.MarkFlagsMutuallyExclusive("python", "kernel")
 	_ = cmd.MarkFlagDirname("cwd")
+	_ = cmd.RegisterFlagCompletionFunc("kernel", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+		specs, _ := kernel.List(s.searchPath())
+		var names []string
+		for _, spec := range specs {
+			names = append(names, spec.Name)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
 // start makes the sandbox: what Python it needs, and then its default kernel.
