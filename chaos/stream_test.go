@@ -10,8 +10,8 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"regexp"
 	"strconv"
-	"strings"
 )
 
 // call sends a request and reads the answer into result, unless that is nil.
@@ -71,7 +71,7 @@ type stream struct {
 	body  io.ReadCloser
 	lines *bufio.Scanner
 	pid   int    // of the kernel
-	text  string // of the first line of stdout
+	text  string // the beginning of stdout, but for what readPid took
 	end   event
 
 	read chan error // gives the error of reading, once
@@ -105,22 +105,24 @@ func (s *stream) next(types ...string) (event, error) {
 	return event{}, errors.Join(errors.New("the stream was cut"), s.lines.Err())
 }
 
-// readPid reads the first line that the code prints, which may come in pieces.
+var pidLine = regexp.MustCompile(`kernel ([0-9]+)\n`)
+
+// readPid reads the line that the code prints first. It may come in pieces, and behind
+// what threads of earlier runs say.
 func (s *stream) readPid() error {
 	for text := ""; ; {
 		e, err := s.next("stdout", "end")
 		if err != nil {
 			return err
 		}
+		if e.Type == "end" {
+			return fmt.Errorf("no pid in %q before %+v", text, e)
+		}
 		text += e.Text
-		line, _, whole := strings.Cut(text, "\n")
-		if !whole && e.Type == "stdout" {
-			continue
+		if found := pidLine.FindStringSubmatch(text); found != nil {
+			s.pid, err = strconv.Atoi(found[1])
+			return err
 		}
-		if s.pid, err = strconv.Atoi(strings.TrimPrefix(line, "kernel ")); err != nil {
-			return fmt.Errorf("no pid but %q and %+v", text, e)
-		}
-		return nil
 	}
 }
 
@@ -129,7 +131,7 @@ func (s *stream) keepReading() {
 	go func() {
 		var err error
 		for err == nil && s.end.Type != "end" {
-			if s.end, err = s.next("stdout", "end"); s.end.Type == "stdout" && len(s.text) < 1000 {
+			if s.end, err = s.next("stdout", "end"); s.end.Type == "stdout" && len(s.text) < 1<<20 {
 				s.text += s.end.Text
 			}
 		}
