@@ -70,7 +70,7 @@ func Follow(w http.ResponseWriter, r *http.Request, o Options, after int64, line
 		}
 		s.line(line)
 	}
-	return ctx.Err() == nil, nil
+	return s.finish() && ctx.Err() == nil, nil
 }
 
 // stream is an answer that grows. Its timer sends pings from a goroutine of its own.
@@ -83,8 +83,9 @@ type stream struct {
 
 	mu     sync.Mutex
 	timer  *time.Timer
-	buf    *[]byte // not yet sent
-	begun  bool    // the head is out
+	buf    *[]byte   // not yet sent
+	begun  bool      // the head is out
+	sent   time.Time // when something was sent last
 	closed bool
 	err    error // why nothing can be sent any more
 	last   int64 // number of the last line
@@ -144,13 +145,12 @@ func (s *stream) put(line []byte, numbered bool) {
 
 // send writes what is buffered and flushes it, if asked.
 func (s *stream) send(flush bool) {
-	s.begun = true
 	s.write(*s.buf)
 	*s.buf = (*s.buf)[:0]
-	if !flush || s.err != nil {
-		return
+	if flush && s.err == nil {
+		s.check(s.rc.Flush())
 	}
-	s.check(s.rc.Flush())
+	s.begun, s.sent = true, time.Now()
 	s.timer.Reset(s.o.Ping)
 }
 
@@ -168,14 +168,11 @@ func (s *stream) check(err error) {
 	}
 }
 
-// quiet runs after a time in which nothing was sent. Where something is being sent
-// right now, to a slow reader perhaps, that is enough.
+// quiet runs when nothing was sent for a while, or what is being sent took a while.
 func (s *stream) quiet() {
-	if !s.mu.TryLock() {
-		return
-	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.err != nil {
+	if s.closed || s.err != nil || s.begun && time.Since(s.sent) < s.o.Ping {
 		return
 	}
 	if s.begun {
@@ -188,13 +185,21 @@ func (s *stream) quiet() {
 func (s *stream) fail(err error, requestID string) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.begun {
+	if !s.begun && len(*s.buf) == 0 {
 		s.closed = true
 		return false, err
 	}
 	s.put(EndLine(s.last, api.Cut, describe(err, requestID)).JSON, false)
 	s.send(true)
 	return true, nil
+}
+
+// finish sends what was kept for a line that did not come, and reports whether all was sent.
+func (s *stream) finish() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.send(true)
+	return s.err == nil
 }
 
 // EndLine returns the end line that is the server's own word: last is the number
@@ -209,6 +214,7 @@ func (s *stream) close() {
 	defer s.mu.Unlock()
 	s.closed = true
 	s.timer.Stop()
+	*s.buf = (*s.buf)[:0] // nobody else's to read
 	buffers.Put(s.buf)
 	s.buf = nil
 }

@@ -157,6 +157,20 @@ func TestFollowPingsInSilence(t *testing.T) {
 	}
 }
 
+// What takes long to send is no silence.
+func TestFollowDoesNotPingBetweenLines(t *testing.T) {
+	f := newFeed()
+	srv, _ := serve(t, server.Options{Ping: time.Hour}, f)
+	resp := request(t, srv, "")
+	f.lines <- line(1, executor.Start, true)
+	time.Sleep(50 * time.Millisecond) // longer than the head waits for a first line
+	f.lines <- line(2, executor.End, true)
+	close(f.lines)
+	if body, err := io.ReadAll(resp.Body); err != nil || strings.Count(string(body), "\n") != 2 {
+		t.Errorf("got %q, %v", body, err)
+	}
+}
+
 func TestFollowSendsLongLines(t *testing.T) {
 	for accept, frame := range map[string][2]string{"": {"", "\n"}, "text/event-stream": {"data: ", "\n\n"}} {
 		f := newFeed()
@@ -194,13 +208,16 @@ func TestFollowFailsAfterTheFirstLine(t *testing.T) {
 	f := newFeed()
 	srv, stayed := serve(t, server.Options{}, f)
 	resp := request(t, srv, "")
-	f.lines <- line(1, executor.Start, false)
+	f.lines <- line(1, executor.Start, true) // of the line that it promises, the error comes
 	f.err <- errors.New("a secret")
 	body, err := io.ReadAll(resp.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, last, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	first, last, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+	if first != `{"seq":1,"type":"start"}` {
+		t.Errorf("begins with %s", first)
+	}
 	var end api.StreamEnd
 	if err := json.Unmarshal([]byte(last), &end); err != nil {
 		t.Fatal(err)
