@@ -2,13 +2,14 @@
 
     python launcher.py -f CONNECTION_FILE [traitlets arguments]
 
-It is ipykernel (6.29 and later) with four differences:
+It is ipykernel (6.29 and later) with five differences:
 
 - Nothing is lost. A slow reader of iopub holds the cell back; libzmq does not drop messages.
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
   during a cell is published before the reply to that cell.
 - An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}}} in its metadata:
   see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
+- Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupted cell always gets its reply, and a forked child that returns from a cell ends there.
 
 User code sees none of this: its __main__, sys.argv and sys.path are those of a stock ipykernel.
@@ -248,6 +249,7 @@ class App(IPKernelApp):
             Config(
                 {
                     "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
+                    "InteractiveShell": {"colors": "nocolor"},
                     "IPKernelApp": {
                         "outstream_class": f"{__name__}.Stream",
                         "parent_handle": int(os.environ.get("JPY_PARENT_PID") or 1),  # 1: no advice on stdout
