@@ -2,6 +2,7 @@ package inside
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"iter"
 	"net/http"
@@ -38,10 +39,10 @@ func (h *handlers) getOutput(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if from, err = out.boundary(from, true); err != nil {
+	if from, err = out.boundary(from, total, true); err != nil {
 		return err
 	}
-	if to, err = out.boundary(to, want.kind == middle); err != nil {
+	if to, err = out.boundary(to, total, want.kind == middle); err != nil {
 		return err
 	}
 	return out.write(w, r.Method == http.MethodHead, from, to)
@@ -126,19 +127,27 @@ type output struct {
 	last int64
 }
 
-// lines yields the events that are text, or tell of text that is missing.
-func (o output) lines() iter.Seq2[executor.Event, error] {
-	return func(yield func(executor.Event, error) bool) {
+// text is what there is to know of an event that is text, or tells of text that is missing.
+type text struct {
+	Text  string `json:"text"`
+	Bytes int64  `json:"bytes"` // that are missing
+}
+
+// texts yields the texts of the events, in order.
+func (o output) texts() iter.Seq2[text, error] {
+	return func(yield func(text, error) bool) {
 		if o.last == 0 {
 			return // there is nothing yet, and nothing to wait for
 		}
 		for line, err := range o.run.Lines(o.ctx, 0) {
 			if err != nil {
-				yield(executor.Event{}, err)
+				yield(text{}, err)
 				return
 			}
 			if line.Type == executor.Stdout || line.Type == executor.Stderr || line.Type == executor.Truncated {
-				if event, err := line.Event(); !yield(event, err) {
+				var t text
+				err := json.Unmarshal(line.JSON, &t)
+				if !yield(t, err) {
 					return
 				}
 			}
@@ -151,36 +160,35 @@ func (o output) lines() iter.Seq2[executor.Event, error] {
 
 // measure returns how many bytes there are, and how many were left out of the log.
 func (o output) measure() (total, truncated int64, err error) {
-	for event, err := range o.lines() {
+	for t, err := range o.texts() {
 		if err != nil {
 			return 0, 0, err
 		}
-		total += int64(len(event.Text))
-		truncated += event.Bytes
+		total += int64(len(t.Text))
+		truncated += t.Bytes
 	}
 	return total, truncated, nil
 }
 
 // boundary returns the nearest place from at on, up or down, where a character begins.
-func (o output) boundary(at int64, up bool) (int64, error) {
-	if at == 0 {
-		return 0, nil
+func (o output) boundary(at, total int64, up bool) (int64, error) {
+	if at == 0 || at == total {
+		return at, nil
 	}
 	step := int64(-1)
 	if up {
 		step = 1
 	}
 	start := int64(0)
-	for event, err := range o.lines() {
+	for t, err := range o.texts() {
 		if err != nil {
 			return 0, err
 		}
-		text := event.Text
-		if end := start + int64(len(text)); at >= end {
+		if end := start + int64(len(t.Text)); at >= end {
 			start = end
 			continue
 		}
-		for at-start < int64(len(text)) && !utf8.RuneStart(text[at-start]) {
+		for at-start < int64(len(t.Text)) && !utf8.RuneStart(t.Text[at-start]) {
 			at += step
 		}
 		return at, nil
@@ -200,17 +208,16 @@ func (o output) write(w http.ResponseWriter, headOnly bool, from, to int64) erro
 		return nil
 	}
 	at := int64(0)
-	for event, err := range o.lines() {
+	for t, err := range o.texts() {
 		if at >= to {
 			return nil
 		}
 		if err != nil {
 			panic(http.ErrAbortHandler) // what the head promised will not come
 		}
-		text := event.Text
-		end := at + int64(len(text))
+		end := at + int64(len(t.Text))
 		if end > from {
-			if _, err := io.WriteString(w, text[max(from-at, 0):min(to, end)-at]); err != nil {
+			if _, err := io.WriteString(w, t.Text[max(from-at, 0):min(to, end)-at]); err != nil {
 				return nil // the client is gone
 			}
 		}
