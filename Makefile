@@ -39,7 +39,7 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(MAKE) build
 	rm -rf $(VENV)
 	managed=$$($(BIN) python); \
-	"$$managed" -m venv --without-pip $(VENV); \
+	"$$managed" -m venv $(VENV); \
 	install() { "$$managed" -m uv pip install --quiet --require-hashes --python $(PY) \
 	  -r kernel/python/requirements.txt -r .ci/requirements.txt "$$@"; }; \
 	install --system-certs || install
@@ -73,7 +73,7 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 	done
 
 bench: build venv ## compare with a raw pyzmq client and jupyter_client on one kernel
-	go run ./bench
+	$(PY) bench/bench.py --binary $(BIN)
 
 chaos: venv ## start and kill N kernels at random points; nothing may be left
 	go test ./chaos -v -count=1 -timeout 60m -kernels $(N)
