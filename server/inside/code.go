@@ -54,15 +54,25 @@ func (h *handlers) followExecution(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	if s := e.Summary(); s.State == executor.Done && after >= s.Events {
+	if ended(e) && after == e.Summary().Events {
 		if server.WantsSSE(r) {
 			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
 			return nil
 		}
-		after = s.Events - 1 // a stream has an end
+		after-- // a stream has an end
 	}
 	_, err = server.Follow(w, r, h.o, after, e.Lines)
 	return err
+}
+
+// ended reports whether the run's end can be read.
+func ended(e *executor.Execution) bool {
+	select {
+	case <-e.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // listExecutions lists runs, the newest first.
