@@ -47,7 +47,7 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	touch $@
 
 test: build venv ## every test, with real kernels and the race detector
-	@command -v "$$(go env CC)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
+	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 20m -p 2 ./...
 	$(PY) -m pytest kernel/python
 
