@@ -270,8 +270,15 @@ func example(t *testing.T, doc node, op operation, body string) {
 			t.Errorf("no header %s", name)
 		}
 	}
-	if op.id == "followContext" {
+	switch op.id {
+	case "followContext":
 		return // it has no end, and nothing to say
+	case "createContext":
+		made, err := resp.Location()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer call(t, "DELETE", made.Path, nil)
 	}
 	text, content := read(t, resp), answer.at(doc, "content")
 	if len(content) == 0 {
