@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -94,6 +95,13 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		o.Executor.Spill = spill
 	}
 	o.Keep.setDefaults()
+	if o.Cwd == "" {
+		here, err := os.Getwd()
+		if err != nil {
+			return nil, fmt.Errorf("cannot find the working directory: %w", err)
+		}
+		o.Cwd = here
+	}
 	s := &Sandbox{o: o, contexts: map[string]*room{}}
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
 		return nil, err
@@ -190,7 +198,8 @@ func merge(a, b map[string]string) map[string]string {
 	return envs
 }
 
-// Context returns a context; "" is the default one. ErrNotFound where there is none.
+// Context returns a context; "" is the default one. ErrNotFound where there is none,
+// ErrClosed once the sandbox is closed.
 func (s *Sandbox) Context(id string) (*executor.Context, error) {
 	r, err := s.room(id)
 	if err != nil {
@@ -202,6 +211,9 @@ func (s *Sandbox) Context(id string) (*executor.Context, error) {
 func (s *Sandbox) room(id string) (*room, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
 	if r := s.contexts[cmp.Or(id, DefaultContext)]; r != nil {
 		return r, nil
 	}
