@@ -47,8 +47,10 @@ type Options struct {
 
 // Sandbox is one sandbox. Its methods are safe for concurrent use.
 type Sandbox struct {
-	o    Options
-	runs runs
+	o       Options
+	runs    runs
+	closing sync.Once
+	left    error // what Close could not end
 
 	mu       sync.Mutex
 	contexts map[string]*room
@@ -276,8 +278,13 @@ func (r *room) close(status executor.Status) error {
 }
 
 // Close ends the sandbox: open runs end as sandbox_killed, and all that it started is
-// gone when it returns.
+// gone when it returns, to every caller.
 func (s *Sandbox) Close() error {
+	s.closing.Do(s.close)
+	return s.left
+}
+
+func (s *Sandbox) close() {
 	s.mu.Lock()
 	s.closed = true
 	rooms := s.contexts
@@ -290,9 +297,7 @@ func (s *Sandbox) Close() error {
 	}
 	work.Wait()
 	close(errs)
-	var all error
 	for err := range errs {
-		all = errors.Join(all, err)
+		s.left = errors.Join(s.left, err)
 	}
-	return all
 }
