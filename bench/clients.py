@@ -206,13 +206,19 @@ class HTTP:
 
     def read_head(self) -> None:
         status = self.reader.readline()
-        while self.reader.readline() != b"\r\n":
-            pass
+        self.length = 0
+        while (line := self.reader.readline()) != b"\r\n":
+            if line.startswith(b"Content-Length:"):
+                self.length = int(line[15:])
         if b" 200 " not in status:
             raise RuntimeError(f"the endpoint answered {status!r}")
         self.last = False
 
     def chunks(self) -> Iterator[bytes]:
+        if self.length:
+            yield self.reader.read(self.length)
+            self.last = True
+            return
         while size := int(self.reader.readline(), 16):
             yield self.reader.read(size)
             self.reader.read(2)

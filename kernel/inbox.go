@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	inboxBytes   = 64 << 20 // that an inbox holds before its readers wait
-	messageBytes = 1 << 10  // that a message costs besides what it says
+	inboxBytes   = 4 << 20 // that an inbox holds before its readers wait
+	messageBytes = 1 << 10 // that a message costs besides what it says
 )
 
 // inbox holds the messages of one ask between the readers, which put them in,
