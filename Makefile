@@ -78,9 +78,11 @@ bench: build venv ## compare with a raw pyzmq client and jupyter_client on one k
 chaos: venv ## start and kill N kernels at random points; nothing may be left
 	go test ./chaos -v -count=1 -timeout 60m -kernels $(N)
 
-lock: ## pin the test requirements anew
-	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --generate-hashes --quiet \
-	  --custom-compile-command 'make lock' .ci/requirements.in -o .ci/requirements.txt
+lock: venv ## pin the packages of the managed Python and of the tests anew
+	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \
+	  --no-annotate --no-header "$$@"; }; \
+	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
+	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt
 
 clean: ## remove what was built here
 	rm -rf bin $(VENV)

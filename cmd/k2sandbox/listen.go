@@ -49,7 +49,11 @@ func listenUnix(path string) (net.Listener, error) {
 	// The mode has to be right from the socket's first moment on. Nothing else
 	// makes files yet: the process has just started.
 	defer syscall.Umask(syscall.Umask(0o177))
-	return net.Listen("unix", path)
+	ln, err := net.Listen("unix", path)
+	if errors.Is(err, syscall.EINVAL) {
+		err = fmt.Errorf("cannot listen on %s: a socket's path has at most 107 bytes, this one has %d", path, len(path))
+	}
+	return ln, err
 }
 
 func removeStale(path string) error {

@@ -59,7 +59,7 @@ Exit status: 0 done, 1 error, 124 timeout, 130 interrupted.`,
 			return f.run(cmd, executor.Cell{Code: code, Timeout: time.Duration(f.timeout), AllowStdin: !fromStdin})
 		},
 	}
-	f.addAll(cmd, slog.LevelWarn)
+	f.addAll(cmd, slog.LevelError)
 	cmd.Flags().StringVarP(&f.code, "code", "c", "", "the code itself")
 	cmd.Flags().StringVar(&f.out, "out", ".", "folder to save images in; files that are there are kept")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print the events, one line of JSON each")

@@ -174,13 +174,14 @@ func TestServeRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for address, want := range map[string]string{
-		"0.0.0.0:0":       "reachable from other machines",
-		":0":              "reachable from other machines",
-		"[::]:0":          "reachable from other machines",
-		"127.0.0.1":       "want HOST:PORT",
-		"unix:":           "needs a path",
-		"unix:" + file:    "no socket",
-		"unix:/nowhere/s": "/nowhere",
+		"0.0.0.0:0":                             "reachable from other machines",
+		":0":                                    "reachable from other machines",
+		"[::]:0":                                "reachable from other machines",
+		"127.0.0.1":                             "want HOST:PORT",
+		"unix:":                                 "needs a path",
+		"unix:" + file:                          "no socket",
+		"unix:/nowhere/s":                       "/nowhere",
+		"unix:/tmp/" + strings.Repeat("s", 120): "at most 107 bytes",
 	} {
 		got := run(t, call{args: []string{"serve", "--listen", address}})
 		got.expect(t, 1, "")
