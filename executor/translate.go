@@ -2,7 +2,6 @@ package executor
 
 import (
 	"encoding/json"
-	"unsafe"
 
 	"github.com/tidwall/gjson"
 
@@ -60,11 +59,11 @@ func bundle(m *wire.Message, path string) mime.Bundle {
 	return mime.Bundle{}
 }
 
-// part returns the raw JSON at a path of the content: the message's own bytes, as they may be many.
-func part(m *wire.Message, path string) []byte {
-	content := unsafe.String(unsafe.SliceData(m.Content), len(m.Content)) // nobody changes a message
-	v := gjson.Get(content, path)
-	return m.Content[v.Index : v.Index+len(v.Raw)]
+// part returns the raw JSON of a member of the content: the message's own bytes, as they
+// may be many. A bundle finds the end of a string by its quotes, gjson byte by byte.
+func part(m *wire.Message, name string) []byte {
+	v, _ := mime.New(m.Content).Get(name)
+	return v.JSON()
 }
 
 // failure makes an Error event of an iopub error or of an execute_reply with status error.
