@@ -114,7 +114,7 @@ func (f *runFlags) run(cmd *cobra.Command, cell executor.Cell) (err error) {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(signals, endings()...)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a write that fails, not our death
 	started()
 	go heed(ctx, signals, execution, end)

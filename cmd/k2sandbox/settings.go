@@ -7,9 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
-	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -115,13 +113,4 @@ func workingDir(given string) (string, error) {
 		return "", fmt.Errorf("cannot use working directory %s: %w", dir, err)
 	}
 	return dir, nil
-}
-
-// interruptible returns a context that ends with the first SIGINT, SIGTERM or
-// SIGHUP. After it the signals have their usual effect again: the second one ends
-// the process at once, and the kernels with it.
-func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, stop := signal.NotifyContext(parent, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop)
-	return ctx, stop
 }

@@ -1,0 +1,29 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// endings returns the signals that ask a process to end: SIGTERM, and those of
+// SIGINT and SIGHUP that whoever started it did not have it ignore, as nohup does.
+func endings() []os.Signal {
+	signals := []os.Signal{syscall.SIGTERM}
+	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signals = append(signals, sig)
+		}
+	}
+	return signals
+}
+
+// interruptible returns a context that ends with the first signal of endings. After
+// it the signals have their usual effect again: the second one ends the process at
+// once, and the kernels with it.
+func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := signal.NotifyContext(parent, endings()...)
+	context.AfterFunc(ctx, stop)
+	return ctx, stop
+}
