@@ -72,8 +72,8 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 	  done; \
 	done
 
-bench: build venv ## compare with a raw pyzmq client and jupyter_client on one kernel
-	$(PY) bench/bench.py --binary $(BIN)
+bench: build venv ## compare with raw pyzmq and jupyter_client: doc/bench (BENCH=quick: a tenth, printed)
+	$(PY) bench/bench.py --binary $(BIN) $(if $(filter quick,$(BENCH)),--quick,--out doc/bench)
 
 chaos: venv ## start and kill N kernels at random points; nothing may be left
 	go test ./chaos -v -count=1 -timeout 60m -kernels $(N)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import math
 import os
 import platform
 import random
@@ -39,6 +40,7 @@ class Bulk:
     code: str
     complete: Callable[[Output], bool]
     setup: str = "pass"
+    slow: bool = False  # gets a third of the rounds
 
 
 def bulks(scale: int) -> list[Bulk]:
@@ -52,8 +54,9 @@ def bulks(scale: int) -> list[Bulk]:
             f"{lines:,} lines, each flushed",
             f"for i in range({lines}): print(i, flush=True)",
             lambda o: o.text == text,
+            slow=True,
         ),
-        Bulk(f"{displays:,} displays", display(displays), lambda o: o.displays == displays),
+        Bulk(f"{displays:,} displays", display(displays), lambda o: o.displays == displays, slow=True),
         Bulk(f"{size // MB} MB in one print", f"print('x' * {size})", lambda o: o.text == size + 1),
         Bulk(
             f"{images} images of 4 MB",
@@ -124,7 +127,7 @@ def bulk(binary: str, python: str, rounds: int, cells: list[Bulk]) -> dict[str, 
         times: dict[str, dict[str, list[float]]] = {}
         for cell in cells:
             times[cell.name] = {lane: [] for lane in lanes}
-            for _ in range(rounds):
+            for _ in range(max(rounds // 3, 2) if cell.slow else rounds):
                 for lane in random.sample(list(lanes), len(lanes)):
                     with closing(lanes[lane]()) as client:
                         client.run(cell.setup)
@@ -134,31 +137,34 @@ def bulk(binary: str, python: str, rounds: int, cells: list[Bulk]) -> dict[str, 
         return times
 
 
-def memory(binary: str, python: str, size: int) -> dict[str, float]:
-    """Return the engine's resident memory in MB: idle, and while output goes to a slow reader."""
+def memory(binary: str, python: str, cells: list[Bulk]) -> dict[str, float]:
+    """Return the engine's resident memory in MB: idle, and at most while output goes to a reader."""
+    *_, big, images = cells
     with closing(Engine(binary, python)) as engine:
         with closing(HTTP(engine.address)) as client:
             client.run("1+1")
             client.drain()
         time.sleep(1)
         found = {"idle": engine.memory("VmRSS")}
-        engine.reset_peak()
-        slow_read(engine, f"print('x' * {size})", size, lambda n: time.sleep(n / (20 * MB)))
-        found["peak, slow reader"] = engine.memory("VmHWM")
+        found[f"peak, {big.name} to a reader of 20 MB/s"] = peak(engine, big, 20 * MB)
+        found[f"peak, {big.name}"] = peak(engine, big)
+        found[f"peak, {images.name}"] = peak(engine, images)
         time.sleep(5)
-        found["idle, after it"] = engine.memory("VmRSS")
-        engine.reset_peak()
-        slow_read(engine, f"print('x' * {size})", size, lambda n: None)
-        found["peak, fast reader"] = engine.memory("VmHWM")
+        found["idle again, 5 s later"] = engine.memory("VmRSS")
         return found
 
 
-def slow_read(engine: Engine, code: str, size: int, pause: Callable[[int], None]) -> None:
+def peak(engine: Engine, cell: Bulk, pace: float = math.inf) -> float:
+    """Return the peak of the engine's memory while a reader takes so many bytes a second."""
     with closing(HTTP(engine.address)) as client:
-        client.send(code)
-        out = take_lines(client.lines(pause))
-        if out.text != size + 1:
+        client.run(cell.setup)
+        client.drain()
+        engine.reset_peak()
+        client.send(cell.code)
+        out = take_lines(client.lines(lambda n: time.sleep(n / pace)))
+        if not cell.complete(out):
             raise RuntimeError(f"output is not complete: {out}")
+        return engine.memory("VmHWM")
 
 
 def pausing(binary: str, python: str, displays: int) -> int:
@@ -191,13 +197,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="directory for results.md and results.json")
     options = parser.parse_args()
     scale = 10 if options.quick else 1
+    cells = bulks(scale)
     runs, rounds = options.runs or 500 // scale, options.rounds or (2 if options.quick else 7)
 
     results = {
         "machine": machine(),
         "latency": latency(options.binary, options.python, runs),
-        "bulk": bulk(options.binary, options.python, rounds, bulks(scale)),
-        "memory": memory(options.binary, options.python, 200 * MB // scale),
+        "bulk": bulk(options.binary, options.python, rounds, cells),
+        "memory": memory(options.binary, options.python, cells),
         "displays to a reader that pauses": [pausing(options.binary, options.python, DISPLAYS), DISPLAYS],
     }
     page = markdown(results)
