@@ -198,10 +198,10 @@ class Kernel(IPythonKernel):
             try:
                 self._accept_interrupts()
                 reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
-            except KeyboardInterrupt as error:  # not in the cell's code, but just before or after it
-                reply = self._fail(error)
-            finally:
                 self._defer_interrupts()
+            except KeyboardInterrupt as error:  # not in the cell's code, but just before or after it
+                self._defer_interrupts()
+                reply = self._fail(error)
         if os.getpid() != self._pid:
             self._end_child(reply)
         for stream in self._streams:
