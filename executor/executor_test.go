@@ -64,11 +64,12 @@ func TestLostReplyEndsAsError(t *testing.T) {
 func TestStatusComesFromTheReply(t *testing.T) {
 	raised := `{"ename":"ValueError","evalue":"no","traceback":["a","b"]`
 	for name, c := range map[string]struct{ iopub, reply, want string }{
-		"error on both":        {raised + "}", raised + `,"status":"error"}`, "start error end:error"},
-		"only in the reply":    {"", raised + `,"status":"error"}`, "start error end:error"},
-		"shown but handled":    {raised + "}", `{"status":"ok"}`, "start error end:ok"},
-		"another in the reply": {`{"ename":"X","evalue":"","traceback":[]}`, raised + `,"status":"error"}`, "start error error end:error"},
-		"aborted":              {"", `{"status":"aborted"}`, "start end:aborted"},
+		"error on both":         {raised + "}", raised + `,"status":"error"}`, "start error end:error"},
+		"only in the reply":     {"", raised + `,"status":"error"}`, "start error end:error"},
+		"shown but handled":     {raised + "}", `{"status":"ok"}`, "start error end:ok"},
+		"another in the reply":  {`{"ename":"X","evalue":"","traceback":[]}`, raised + `,"status":"error"}`, "start error error end:error"},
+		"nameless in the reply": {raised + "}", `{"ename":"NoneType","evalue":"None","traceback":[],"status":"error"}`, "start error end:error"},
+		"aborted":               {"", `{"status":"aborted"}`, "start end:aborted"},
 		"page": {"", `{"status":"ok","payload":[{"source":"page","data":{"text/plain":"doc"}},{"source":"set_next_input"}]}`,
 			"start result end:ok"},
 	} {

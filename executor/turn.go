@@ -196,13 +196,20 @@ func (t *turn) replied() Status {
 	case "ok":
 		return OK
 	case "error":
-		if e := failure(t.reply); e.Name != t.failure.Name || e.Value != t.failure.Value {
+		if e := failure(t.reply); !t.told(e) {
 			t.failure = e
 			t.log.add(e)
 		}
 		return Failed
 	}
 	return Aborted
+}
+
+// told reports whether iopub had the reply's error. Interrupted while it shows a value,
+// ipykernel replies with an error of no name.
+func (t *turn) told(e Event) bool {
+	shown := t.failure
+	return shown.Type == Error && (e.Name == "NoneType" || e.Name == shown.Name && e.Value == shown.Value)
 }
 
 // stopped reports whether an interrupted cell ends with that exception.
