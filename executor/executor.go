@@ -53,7 +53,7 @@ type Options struct {
 
 	// Patience with a kernel (see execution.go).
 	Grace      time.Duration // from a timeout's first interrupt to the kill: 5 s
-	Again      time.Duration // between interrupts: 1 s
+	Again      time.Duration // between interrupts, long enough for a traceback to be made: 2 s
 	IdleWait   time.Duration // from a reply, or the last output after it, to the question whether its idle was lost: 1 s
 	ReplyWait  time.Duration // from an idle to the decision that the reply was lost: 5 s
 	ExitWait   time.Duration // from exit() in a cell to the end of the process: 5 s
@@ -66,7 +66,7 @@ func (o *Options) setDefaults() {
 	or(&o.LogLimit, 1<<30)
 	or(&o.Background, 4<<20)
 	or(&o.Grace, 5*time.Second)
-	or(&o.Again, time.Second)
+	or(&o.Again, 2*time.Second)
 	or(&o.IdleWait, time.Second)
 	or(&o.ReplyWait, 5*time.Second)
 	or(&o.ExitWait, 5*time.Second)

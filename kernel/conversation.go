@@ -15,6 +15,7 @@ import (
 const (
 	drainTime = 250 * time.Millisecond // for what a dead kernel's sockets still hold
 	awaitTime = time.Second            // from a failed send to the death that explains it
+	fenceTime = time.Second            // for the kernel to say how far it has published
 )
 
 var errClosed = errors.New("conversation with the kernel was closed")
@@ -42,6 +43,8 @@ type conversation struct {
 	session string
 	hello   *hello
 	readers sync.WaitGroup
+	life    context.Context // ends when end begins
+	stop    context.CancelFunc
 	ended   chan struct{} // closed when end is over
 	death   error         // what asks end with; written before ended is closed
 
@@ -56,10 +59,27 @@ type conversation struct {
 func (c *conversation) read(l *link) {
 	m, err := l.recv()
 	for ; err == nil; m, err = l.recv() {
+		if l.channel == wire.Stdin {
+			c.fence()
+		}
 		c.route(m)
 	}
 	c.readers.Done() // first, for broken may call end
 	c.lose(fmt.Errorf("%s: %w", l.channel, err))
+}
+
+// fence waits until all is routed that the kernel has published before now: a
+// question must not overtake, on its own socket, what was printed before it. The
+// idle of a request on control, which ipykernel answers in a thread of its own, is
+// published behind everything else.
+func (c *conversation) fence() {
+	ctx, cancel := context.WithTimeout(c.life, fenceTime)
+	defer cancel()
+	for m, err := range c.ask(ctx, wire.Request{Channel: wire.Control, ID: wire.NewID(), Type: "kernel_info_request"}) {
+		if err != nil || m.Channel == wire.IOPub && m.Get("execution_state").String() == "idle" {
+			return
+		}
+	}
 }
 
 // lose tells the owner about the first socket that fails before end was called.
@@ -228,6 +248,7 @@ func (c *conversation) end(death error) {
 		return
 	}
 	c.dying = true
+	c.stop()
 	for _, in := range c.asks {
 		in.flow()
 	}

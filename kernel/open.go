@@ -52,6 +52,7 @@ func open(ctx context.Context, o openOptions) (*conversation, error) {
 		o: o, links: ls, session: session, hello: newHello(),
 		ended: make(chan struct{}), asks: map[string]*inbox{}, fail: cancel,
 	}
+	c.life, c.stop = context.WithCancel(context.Background())
 	for _, l := range c.all() {
 		c.readers.Add(1)
 		go c.read(l)
