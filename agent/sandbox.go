@@ -38,7 +38,7 @@ type Options struct {
 	Cwd   string                                 // of the kernels; "" is the agent's own
 	Envs  map[string]string                      // for every kernel
 	Start kernel.Options                         // how to start a kernel; Spec, Cwd and Envs are filled in
-	Log   *slog.Logger                           // nil: slog's default
+	Log   *slog.Logger                           // nil discards
 
 	Executor    executor.Options // Spill is filled in where it is nil
 	MaxContexts int              // 64
@@ -92,7 +92,7 @@ type ContextOptions struct {
 // New starts a sandbox; its default context is ready when it returns. ctx bounds the start.
 func New(ctx context.Context, o Options) (*Sandbox, error) {
 	o.MaxContexts = cmp.Or(o.MaxContexts, 64)
-	o.Log = cmp.Or(o.Log, slog.Default())
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Executor.Spill == nil {
 		o.Executor.Spill = spill
 	}

@@ -19,8 +19,8 @@ const (
 	ndjson      = "application/x-ndjson"
 	eventStream = "text/event-stream"
 
-	// settle is how long the head of a stream waits for its first line, so that
-	// the two go out as one. Whatever comes later does not hold up the head.
+	// settle is how long the head of a stream, and each line, may wait for more to
+	// go out with: a short run is sent, and wakes its client, once.
 	settle = 5 * time.Millisecond
 
 	batch = 32 << 10 // bytes of lines that are sent at once
@@ -44,9 +44,9 @@ func WantsSSE(r *http.Request) bool {
 
 // Follow answers with a stream of the lines after number after, as NDJSON or as
 // server-sent events, until the lines end, the client is gone, or a write makes no
-// progress for too long. Lines that are ready together are sent together. Each
-// time that nothing was sent for a while it sends a ping, which has the number of
-// the last line.
+// progress for too long. Lines that come within a few milliseconds are sent
+// together. Each time that nothing was sent for a while it sends a ping, which has
+// the number of the last line.
 //
 // Where the lines begin with an error it returns it and has written nothing; a
 // later error becomes an end line. The head of the answer does not wait for the
@@ -83,9 +83,10 @@ type stream struct {
 
 	mu     sync.Mutex
 	timer  *time.Timer
-	buf    *[]byte   // not yet sent
-	begun  bool      // the head is out
-	sent   time.Time // when something was sent last
+	buf    *[]byte // not yet sent
+	begun  bool    // the head is out
+	due    bool    // the timer is about to send what is in buf
+	sent   time.Time
 	closed bool
 	err    error // why nothing can be sent any more
 	last   int64 // number of the last line
@@ -95,6 +96,7 @@ func (s *stream) open() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.buf = buffers.Get().(*[]byte)
+	s.due = true
 	s.timer = time.AfterFunc(settle, s.quiet)
 }
 
@@ -110,14 +112,18 @@ func (s *stream) setHeaders() {
 	h.Set("X-Accel-Buffering", "no") // nginx would hold lines back
 }
 
-// line sends a line, or keeps it for the next, which is ready.
+// line takes a line, to be sent soon, with those that are ready then.
 func (s *stream) line(l executor.Line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = l.Seq
 	s.put(l.JSON, true)
-	if !l.More || len(*s.buf) >= batch {
+	switch {
+	case len(*s.buf) >= batch:
 		s.send(!l.More)
+	case !s.due && l.Type != executor.End: // which finish sends
+		s.due = true
+		s.timer.Reset(settle)
 	}
 }
 
@@ -150,8 +156,12 @@ func (s *stream) send(flush bool) {
 	if flush && s.err == nil {
 		s.check(s.rc.Flush())
 	}
-	s.begun, s.sent = true, time.Now()
-	s.timer.Reset(s.o.Ping)
+	s.begun, s.due, s.sent = true, !flush, time.Now()
+	if flush {
+		s.timer.Reset(s.o.Ping)
+	} else {
+		s.timer.Reset(settle)
+	}
 }
 
 func (s *stream) write(p []byte) {
@@ -168,14 +178,14 @@ func (s *stream) check(err error) {
 	}
 }
 
-// quiet runs when nothing was sent for a while, or what is being sent took a while.
+// quiet runs when something is due, or when nothing was for a while.
 func (s *stream) quiet() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.err != nil || s.begun && time.Since(s.sent) < s.o.Ping {
-		return
+	if s.closed || s.err != nil || !s.due && time.Since(s.sent) < s.o.Ping {
+		return // it waited for a line that was being sent
 	}
-	if s.begun {
+	if !s.due {
 		s.put(fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now()), false)
 	}
 	s.send(true)
@@ -198,7 +208,7 @@ func (s *stream) fail(err error, requestID string) (bool, error) {
 func (s *stream) finish() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.send(true)
+	s.send(false) // the end of the answer flushes it
 	return s.err == nil
 }
 
