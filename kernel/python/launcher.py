@@ -65,9 +65,11 @@ class Stream(OutStream):
         super().__init__(*args, **kwargs)
 
     def write(self, string: str) -> int:
+        if isinstance(string, str) and len(string) > BACKLOG:  # its head is sent while its tail is packed
+            return sum(self.write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
         super().write(string)
         self._backlog += len(string)
-        if self._backlog > BACKLOG:
+        if self._backlog >= BACKLOG:
             self.flush()
         return len(string)
 
