@@ -165,7 +165,7 @@ func (t *turn) verdict(err error) Event {
 	switch {
 	case timedOut:
 		end.Status = TimedOut
-	case interrupted && (end.Status == Aborted || end.Status == Failed && stopped(t.failure.Name)):
+	case interrupted && (t.reply == nil || end.Status == Aborted || end.Status == Failed && stopped(t.failure.Name)):
 		end.Status = Interrupted
 	}
 	return end
