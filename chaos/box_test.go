@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -69,6 +71,7 @@ func (b *box) live() {
 	case <-sudden:
 		if ctx.Err() != nil {
 			b.fail("it hangs")
+			pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
 		}
 		b.count.add("in the middle")
 	}

@@ -48,7 +48,7 @@ func (h *embedded) start(ctx context.Context) (string, error) {
 	var err error
 	h.box, err = agent.New(ctx, agent.Options{
 		Spec:     kernel.PythonSpec(python),
-		Executor: executor.Options{Grace: time.Second, Again: 300 * time.Millisecond},
+		Executor: executor.Options{Grace: time.Second},
 		Log:      slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

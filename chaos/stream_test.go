@@ -116,6 +116,7 @@ func (s *stream) readPid() error {
 			return err
 		}
 		if e.Type == "end" {
+			s.end = e
 			return fmt.Errorf("no pid in %q before %+v", text, e)
 		}
 		text += e.Text

@@ -82,9 +82,6 @@ func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 		if i == 0 {
 			first <- err
 		}
-		if err != nil {
-			return
-		}
 		select {
 		case <-e.done:
 			return

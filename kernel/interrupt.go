@@ -29,7 +29,10 @@ func (k *Kernel) Interrupt(ctx context.Context) error {
 	}
 	// A cell in an await hears of the signal only when its event loop wakes up,
 	// which a message on shell makes it do (ipykernel issue 881).
-	return l.conv.nudge(ctx)
+	if err := l.conv.nudge(ctx); err != nil {
+		k.log.Debug("cannot wake kernel after an interrupt", "error", err)
+	}
+	return nil
 }
 
 // Shutdown asks the kernel to end, so that its atexit handlers run, and closes
