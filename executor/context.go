@@ -134,6 +134,7 @@ func (c *Context) turn(e *Execution) {
 	} else {
 		end = t.run(c.life)
 	}
+	told := end.StateLost // of the death of this run's kernel; of a later one the next run tells
 	c.mu.Lock()
 	c.last = time.Now()
 	end.StateLost = end.StateLost || c.lost
@@ -146,7 +147,7 @@ func (c *Context) turn(e *Execution) {
 	if t.reply != nil && exits(t.reply) {
 		c.awaitExit()
 	}
-	if c.conn.Err() != nil && c.revive() == nil { // for the next run, which is not the one to be told
+	if told && c.conn.Err() != nil && c.revive() == nil { // so that the next run need not wait
 		c.mu.Lock()
 		c.lost = false
 		c.mu.Unlock()

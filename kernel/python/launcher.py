@@ -56,8 +56,6 @@ SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a ce
 class Stream(OutStream):
     """sys.stdout or sys.stderr: bounded messages, bounded memory, and a pipe that can be awaited."""
 
-    flush_timeout = None  # type: ignore[assignment]  # a reader that is slow is not an error
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._backlog = 0
         self._pipe = threading.Condition()
@@ -72,6 +70,20 @@ class Stream(OutStream):
         if self._backlog >= BACKLOG:
             self.flush()
         return len(string)
+
+    def flush(self) -> None:
+        """Send what was written. A reader that is slow is waited for, a thread that has ended is not."""
+        thread = self.pub_thread.thread if self.pub_thread else None
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._flush()
+            return
+        sent = threading.Event()
+        self.pub_thread.schedule(self._flush)
+        self.pub_thread.schedule(sent.set)
+        while not sent.wait(0.1):
+            if not thread.is_alive():
+                self._flush()
+                return
 
     def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
         self._backlog = 0
