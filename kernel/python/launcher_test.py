@@ -63,7 +63,7 @@ class Kernel:
             )
         )
         # ipykernel looks for pytest's variable, and leaves fd 1 and 2 alone where it is set.
-        env = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "JPY"))}
+        env = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "JPY", "K2_"))}
         self.process = subprocess.Popen(
             [sys.executable, str(LAUNCHER), "-f", str(connection)],
             cwd=self.dir,
