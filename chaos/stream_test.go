@@ -80,7 +80,7 @@ type stream struct {
 // start runs code in the victim's context. The first thing it prints is the kernel's pid.
 func (v *victim) start(ctx context.Context, code string, options map[string]any) (*stream, error) {
 	payload := map[string]any{"context": v.context, "allow_stdin": true}
-	payload["code"] = "import os, time; print('kernel', os.getpid(), flush=True)\n" + code
+	payload["code"] = `import os, time; print(f'kernel {os.getpid()}\n', end='', flush=True)` + "\n" + code
 	maps.Copy(payload, options)
 	resp, err := v.send(ctx, "POST", "/v1/code", payload)
 	if err != nil {
@@ -107,8 +107,8 @@ func (s *stream) next(types ...string) (event, error) {
 
 var pidLine = regexp.MustCompile(`kernel ([0-9]+)\n`)
 
-// readPid reads the line that the code prints first. It may come in pieces, and behind
-// what threads of earlier runs say.
+// readPid reads the line that the code prints first, at once, for it comes among what
+// threads of earlier runs say.
 func (s *stream) readPid() error {
 	for text := ""; ; {
 		e, err := s.next("stdout", "end")

@@ -95,9 +95,9 @@ func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message
 	return func(yield func(wire.Message, error) bool) {
 		inbox := make(chan turnOf, 100_000)
 		k.mu.Lock()
-		if k.death != nil {
+		if death := k.death; death != nil {
 			k.mu.Unlock()
-			yield(wire.Message{}, k.death)
+			yield(wire.Message{}, death)
 			return
 		}
 		k.asks[req.ID] = inbox

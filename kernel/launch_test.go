@@ -83,9 +83,7 @@ func TestBashKernelOverIPC(t *testing.T) {
 	if o := <-asked; !errors.As(o.err, &d) || !d.Requested {
 		t.Errorf("%+v", o)
 	}
-	if !gone(strings.TrimSpace(shell.stdout)) {
-		t.Errorf("its shell %q is left", shell.stdout)
-	}
+	await(t, "its shell is left", func() bool { return gone(strings.TrimSpace(shell.stdout)) })
 }
 
 func TestPortTakenOnTheWay(t *testing.T) {
