@@ -24,7 +24,7 @@ func TestAttach(t *testing.T) {
 	if err := k.Restart(t.Context()); !errors.Is(err, kernel.ErrNotOwned) {
 		t.Error(err)
 	}
-	if o := interrupted(t, k, begin(t, k, "import time; time.sleep(1000)")); o.ename != "KeyboardInterrupt" {
+	if o := interrupted(t, k, begin(t, k, "import time; print(1, flush=True); time.sleep(1000)")); o.ename != "KeyboardInterrupt" {
 		t.Errorf("%+v", o)
 	}
 	if err := k.Close(); err != nil {
@@ -41,7 +41,7 @@ func TestAttach(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer k.Close()
-	asked := begin(t, k, "import time; time.sleep(1000)")
+	asked := begin(t, k, "import time; print(1, flush=True); time.sleep(1000)")
 	syscall.Kill(owner.Pid(), syscall.SIGSTOP) // its sockets stay open
 	if o := <-asked; !errors.As(o.err, &d) || d.Requested || !strings.Contains(d.Cause, "heartbeat") {
 		t.Errorf("%+v", o)

@@ -40,7 +40,7 @@ func TestStockIPykernelOverIPCWithMessageInterrupt(t *testing.T) {
 	if k.Info().Has(wire.RunOptions) {
 		t.Error("it is not stock")
 	}
-	if o := interrupted(t, k, begin(t, k, "import time; time.sleep(1000)")); o.ename != "KeyboardInterrupt" {
+	if o := interrupted(t, k, begin(t, k, "import time; print(1, flush=True); time.sleep(1000)")); o.ename != "KeyboardInterrupt" {
 		t.Errorf("%+v", o)
 	}
 }
