@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 
@@ -108,18 +107,4 @@ func (r *runs) prune(keep Keep) {
 	}
 	slices.Reverse(kept)
 	r.order = kept
-}
-
-// spill makes a place on disk for a long log: a file without a name, which goes when
-// it is closed or when the process ends, however it ends.
-func spill() (executor.Store, error) {
-	f, err := os.CreateTemp("", "k2-events-")
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Remove(f.Name()); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
@@ -47,10 +48,11 @@ type Options struct {
 
 // Sandbox is one sandbox. Its methods are safe for concurrent use.
 type Sandbox struct {
-	o       Options
-	runs    runs
-	closing sync.Once
-	left    error // what Close could not end
+	o        Options
+	runs     runs
+	timeline *journal.Log
+	closing  sync.Once
+	left     error // what Close could not end
 
 	mu       sync.Mutex
 	contexts map[string]*room
@@ -94,7 +96,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	o.MaxContexts = cmp.Or(o.MaxContexts, 64)
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if o.Executor.Spill == nil {
-		o.Executor.Spill = spill
+		o.Executor.Spill = journal.TempStore
 	}
 	o.Keep.setDefaults()
 	if o.Cwd == "" {
@@ -104,7 +106,8 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		}
 		o.Cwd = here
 	}
-	s := &Sandbox{o: o, contexts: map[string]*room{}}
+	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline()}
+	s.note(TimelineEvent{Type: Created})
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
 		return nil, err
 	}
@@ -174,6 +177,7 @@ func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o Conte
 	}
 	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, cwd: start.Cwd, created: time.Now()}
 	s.contexts[id] = r
+	s.note(TimelineEvent{Type: ContextCreated, Context: id})
 	return r, nil
 }
 
@@ -269,6 +273,7 @@ func (s *Sandbox) DeleteContext(id string) error {
 	if r == nil {
 		return fmt.Errorf("context %q: %w", id, ErrNotFound)
 	}
+	s.note(TimelineEvent{Type: ContextDeleted, Context: id})
 	return r.close(executor.Aborted)
 }
 
@@ -300,4 +305,6 @@ func (s *Sandbox) close() {
 	for err := range errs {
 		s.left = errors.Join(s.left, err)
 	}
+	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
+	s.timeline.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"runtime/pprof"
 	"strconv"
@@ -44,6 +45,10 @@ func (s state) expect(t *testing.T) {
 	}
 }
 
+// probe is the name of the file by which Python's tempfile tries whether a folder can
+// be written to: it removes it at once, unless it is killed just then.
+var probe = regexp.MustCompile(`^[a-z0-9_]{8}$`)
+
 // left lists what is there and was not.
 func (s state) left() []string {
 	var left []string
@@ -62,7 +67,7 @@ func (s state) left() []string {
 		left = append(left, fmt.Sprintf("process %d, state %c: %s", p.pid, p.state, p.command()))
 	}
 	filepath.WalkDir(s.place, func(path string, _ os.DirEntry, err error) error {
-		if err == nil && path != s.place {
+		if err == nil && path != s.place && !probe.MatchString(filepath.Base(path)) {
 			left = append(left, "file "+path)
 		}
 		return nil

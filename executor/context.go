@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
@@ -18,7 +19,7 @@ type Context struct {
 	id         string
 	conn       Conn
 	o          Options
-	background *log
+	background *journal.Log
 	life       context.Context // ends with Close
 	end        context.CancelFunc
 	work       sync.WaitGroup
@@ -42,7 +43,7 @@ func New(id string, conn Conn, o Options) *Context {
 	life, end := context.WithCancel(context.Background())
 	c := &Context{
 		id: id, conn: conn, o: o, life: life, end: end,
-		background: &log{memoryLimit: o.Background, ring: true},
+		background: journal.New(journal.Options{Memory: o.Background, Ring: "background"}),
 		ready:      make(chan struct{}, 1),
 		last:       time.Now(),
 	}
@@ -221,7 +222,7 @@ func (c *Context) listen() {
 			if id := m.ParentID(); strings.HasPrefix(id, idPrefix) {
 				e.ExecutionID = id
 			}
-			c.background.add(e)
+			c.background.Append(&e)
 		}
 	}
 }
@@ -230,7 +231,7 @@ func (c *Context) listen() {
 // ended or that belongs to none: of threads, of atexit. It follows until Close.
 // Old lines go when new ones need their place; a Truncated line tells.
 func (c *Context) Background(ctx context.Context, after int64) iter.Seq2[Line, error] {
-	return c.background.lines(ctx, after)
+	return c.background.Lines(ctx, after)
 }
 
 // ContextStatus tells where a context stands.
@@ -279,7 +280,7 @@ func (c *Context) Close(status Status) {
 		e.abort(status, true)
 	}
 	c.work.Wait()
-	c.background.close()
+	c.background.Close()
 }
 
 // remove takes the execution out of the queue and reports whether it was there.

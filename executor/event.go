@@ -3,24 +3,25 @@ package executor
 import (
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/mime"
 )
 
 // Type says what an Event is.
-type Type string
+type Type = journal.Type
 
 // The types of events, in the order in which a run may meet them.
 const (
-	Start     Type = "start"     // the kernel took the cell: ExecutionID, Context, ExecutionCount
-	Stdout    Type = "stdout"    // Text
-	Stderr    Type = "stderr"    // Text
-	Result    Type = "result"    // IsMain, DisplayID, Data, Metadata
-	Update    Type = "update"    // DisplayID, Data, Metadata: replaces every earlier display of that id
-	Clear     Type = "clear"     // Wait: clear now, or just before the next output
-	Input     Type = "input"     // Prompt, Password: the cell waits for Execution.Input
-	Error     Type = "error"     // Name, Value, Traceback: what the code raised
-	Truncated Type = "truncated" // Stream, Bytes: that much of the stream was left out here
-	End       Type = "end"       // Status, StateLost, Exit, ExecutionCount, Duration: always last
+	Start     Type = "start"           // the kernel took the cell: ExecutionID, Context, ExecutionCount
+	Stdout    Type = "stdout"          // Text
+	Stderr    Type = "stderr"          // Text
+	Result    Type = "result"          // IsMain, DisplayID, Data, Metadata
+	Update    Type = "update"          // DisplayID, Data, Metadata: replaces every earlier display of that id
+	Clear     Type = "clear"           // Wait: clear now, or just before the next output
+	Input     Type = "input"           // Prompt, Password: the cell waits for Execution.Input
+	Error     Type = "error"           // Name, Value, Traceback: what the code raised
+	Truncated      = journal.Truncated // Stream, Bytes: that much of the stream was left out here
+	End            = journal.End       // Status, StateLost, Exit, ExecutionCount, Duration: always last
 )
 
 // Status says how a run ended.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
@@ -17,7 +18,7 @@ type Execution struct {
 	cell    Cell
 	context *Context
 	created time.Time
-	log     *log
+	log     *journal.Log
 	busy    chan struct{} // closed when the kernel has begun the cell
 	done    chan struct{} // closed when the End event is in the log
 
@@ -46,7 +47,7 @@ func newExecution(c *Context, cell Cell) *Execution {
 		cell:    cell,
 		context: c,
 		created: time.Now(),
-		log:     &log{memoryLimit: c.o.MemoryLimit, limit: c.o.LogLimit, spill: c.o.Spill},
+		log:     journal.New(journal.Options{Memory: c.o.MemoryLimit, Limit: c.o.LogLimit, Spill: c.o.Spill}),
 		busy:    make(chan struct{}),
 		done:    make(chan struct{}),
 		state:   Queued,
@@ -69,16 +70,16 @@ func (e *Execution) Done() <-chan struct{} { return e.done }
 // the run: the loop ends after the End line. It ends with an error once ctx is done
 // (ctx's) or the events are no longer kept (ErrEvicted). A slow loop slows nobody.
 func (e *Execution) Lines(ctx context.Context, after int64) iter.Seq2[Line, error] {
-	return e.log.lines(ctx, after)
+	return e.log.Lines(ctx, after)
 }
 
 // Events is Lines, decoded.
 func (e *Execution) Events(ctx context.Context, after int64) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		for line, err := range e.log.lines(ctx, after) {
+		for line, err := range e.log.Lines(ctx, after) {
 			var event Event
 			if err == nil {
-				event, err = line.Event()
+				event, err = DecodeLine(line)
 			}
 			if !yield(event, err) || err != nil {
 				return
@@ -123,11 +124,11 @@ func (e *Execution) setWaiting(waiting bool) {
 }
 
 // Evict gives up the events of a run that has ended.
-func (e *Execution) Evict() { e.log.evict() }
+func (e *Execution) Evict() { e.log.Evict() }
 
 // Size returns how many bytes the run's events take, in memory and in the store.
 func (e *Execution) Size() (memory, stored int64) {
-	size, memory, _ := e.log.bytes()
+	size, memory, _ := e.log.Size()
 	return memory, size - memory
 }
 
@@ -148,7 +149,7 @@ type Summary struct {
 
 // Summary returns where the run stands now.
 func (e *Execution) Summary() Summary {
-	size, _, lines := e.log.bytes()
+	size, _, lines := e.log.Size()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return Summary{
@@ -184,13 +185,13 @@ func (e *Execution) end(end Event) {
 	}
 	end.Type, end.ExecutionCount = End, e.count
 	e.mu.Unlock()
-	e.log.add(end)
-	e.log.close()
+	e.log.Append(&end)
+	e.log.Close()
 	close(e.done)
 }
 
 // abort ends a run that never began.
 func (e *Execution) abort(status Status, stateLost bool) {
-	e.log.add(Event{Type: Start, ExecutionID: e.id, Context: e.context.id})
+	e.log.Append(&Event{Type: Start, ExecutionID: e.id, Context: e.context.id})
 	e.end(Event{Status: status, StateLost: stateLost})
 }

@@ -3,6 +3,8 @@ package executor
 import (
 	"errors"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/journal"
 )
 
 // Errors that a caller can act on.
@@ -11,7 +13,7 @@ var (
 	ErrClosed      = errors.New("the context is closed")
 	ErrNotWaiting  = errors.New("the run does not wait for input")
 	ErrFinished    = errors.New("the run has ended")
-	ErrEvicted     = errors.New("the run's events are no longer kept")
+	ErrEvicted     = journal.ErrEvicted // the run's events are no longer kept
 	ErrUnsupported = errors.New("this kernel cannot do that")
 )
 
@@ -36,20 +38,13 @@ const (
 	Done    State = "done"
 )
 
-// Store is a place outside memory for the bytes of a log that has grown long.
-type Store interface {
-	WriteAt(p []byte, off int64) (int, error)
-	ReadAt(p []byte, off int64) (int, error)
-	Close() error // gives up what it holds
-}
-
 // Options bound a Context. The zero value of each field stands for its default.
 type Options struct {
-	QueueLimit  int                   // runs that may wait: 64
-	MemoryLimit int64                 // bytes of one log kept in memory: 1 MiB
-	LogLimit    int64                 // bytes of one run's log, then streams are cut: 1 GiB
-	Spill       func() (Store, error) // where a log goes past MemoryLimit; nil: streams are cut there
-	Background  int64                 // bytes of late output that are kept, newest first: 4 MiB
+	QueueLimit  int                           // runs that may wait: 64
+	MemoryLimit int64                         // bytes of one log kept in memory: 1 MiB
+	LogLimit    int64                         // bytes of one run's log, then streams are cut: 1 GiB
+	Spill       func() (journal.Store, error) // where a log goes past MemoryLimit; nil: streams are cut there
+	Background  int64                         // bytes of late output that are kept, newest first: 4 MiB
 
 	// Patience with a kernel (see execution.go).
 	Grace      time.Duration // from a timeout's first interrupt to the kill: 5 s

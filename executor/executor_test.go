@@ -322,7 +322,7 @@ func TestLateOutputGoesToTheBackground(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		event, err := line.Event()
+		event, err := executor.DecodeLine(line)
 		if err != nil || event.Text != want[0].text || event.ExecutionID != want[0].id {
 			t.Fatalf("got %+v, %v, want %v", event, err, want[0])
 		}

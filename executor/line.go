@@ -5,20 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/k2sandbox/k2sandbox/journal"
 )
 
 // Line is an event as one line of JSON, without the line end.
-type Line struct {
-	Seq  int64
-	Type Type
-	JSON []byte // not to be changed
-	More bool   // another line is ready now: a writer need not flush yet
-}
+type Line = journal.Line
 
-// Event decodes the line.
-func (l Line) Event() (Event, error) {
+// DecodeLine returns the event of a line.
+func DecodeLine(l Line) (Event, error) {
 	var e Event
 	if err := json.Unmarshal(l.JSON, &e); err != nil {
 		return Event{}, fmt.Errorf("cannot decode event: %w", err)
@@ -29,16 +27,28 @@ func (l Line) Event() (Event, error) {
 // MarshalJSON returns the event's line.
 func (e Event) MarshalJSON() ([]byte, error) { return e.AppendJSON(nil), nil }
 
-const timeLayout = "2006-01-02T15:04:05.000000Z"
+// AppendLine is for a journal: AppendJSON, with a number and a time.
+func (e *Event) AppendLine(dst []byte, seq int64, at time.Time) []byte {
+	e.Seq, e.Time = seq, at
+	return e.AppendJSON(dst)
+}
+
+// Piece is for a journal: pieces of stdout and stderr may be left out.
+func (e *Event) Piece() (stream string, size int) {
+	switch {
+	case e.Type != Stdout && e.Type != Stderr:
+		return "", len(e.Data.Raw())
+	case e.text != nil:
+		return string(e.Type), len(e.text) - len(`""`)
+	}
+	return string(e.Type), len(e.Text)
+}
 
 // AppendJSON appends the event as one line of JSON, without the line end, to
 // dst. It writes every field that belongs to the event's type, in one order,
 // and the kernel's own JSON (text, data, metadata) as the kernel wrote it.
 func (e Event) AppendJSON(dst []byte) []byte {
-	o := object{append(dst, '{')}
-	o.int("seq", e.Seq)
-	o.string("type", string(e.Type))
-	o.string("time", e.Time.UTC().Format(timeLayout))
+	o := object{journal.AppendHead(dst, e.Seq, e.Type, e.Time)}
 	o.optional("execution_id", e.ExecutionID)
 	o.optional("context", e.Context)
 	switch e.Type {

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
@@ -27,8 +28,8 @@ func chatter(n int) func(k *fake, req wire.Request) {
 	}
 }
 
-func onDisk(t *testing.T) func() (executor.Store, error) {
-	return func() (executor.Store, error) { return os.CreateTemp(t.TempDir(), "events") }
+func onDisk(t *testing.T) func() (journal.Store, error) {
+	return func() (journal.Store, error) { return os.CreateTemp(t.TempDir(), "events") }
 }
 
 func TestLongLogSpillsAndReplays(t *testing.T) {
@@ -93,7 +94,7 @@ func TestLogWithoutStoreCutsStreamsAndSaysSo(t *testing.T) {
 	o := quick
 	o.MemoryLimit = 100 << 10
 	testCut(t, o)
-	o.Spill = func() (executor.Store, error) { return nil, errors.New("disk full") }
+	o.Spill = func() (journal.Store, error) { return nil, errors.New("disk full") }
 	testCut(t, o)
 }
 
@@ -133,7 +134,7 @@ func TestBackgroundDropsTheOldestAndSaysSo(t *testing.T) {
 		}
 	}
 	for line, err := range c.Background(t.Context(), 0) {
-		event, err2 := line.Event()
+		event, err2 := executor.DecodeLine(line)
 		if err != nil || err2 != nil {
 			t.Fatal(err, err2)
 		}

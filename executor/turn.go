@@ -96,7 +96,7 @@ func (t *turn) take(m *wire.Message) {
 	case m.Channel == wire.Stdin && kind == "input_request":
 		t.begun(nil)
 		t.setWaiting(true)
-		t.log.add(Event{Type: Input, Prompt: m.Get("prompt").String(), Password: m.Get("password").Bool()})
+		t.log.Append(&Event{Type: Input, Prompt: m.Get("prompt").String(), Password: m.Get("password").Bool()})
 	case m.Channel != wire.IOPub:
 	case kind == "status":
 		t.heard(m.Get("execution_state").String())
@@ -108,7 +108,7 @@ func (t *turn) take(m *wire.Message) {
 			if e.Type == Error {
 				t.failure = e
 			}
-			t.log.add(e)
+			t.log.Append(&e)
 		}
 	}
 }
@@ -136,7 +136,7 @@ func (t *turn) begun(n *int) {
 	t.mu.Lock()
 	t.count = n
 	t.mu.Unlock()
-	t.log.add(Event{Type: Start, ExecutionID: t.id, Context: t.context.id, ExecutionCount: n})
+	t.log.Append(&Event{Type: Start, ExecutionID: t.id, Context: t.context.id, ExecutionCount: n})
 }
 
 // verdict says how the run ended, after writing what only the reply tells; err is
@@ -160,7 +160,7 @@ func (t *turn) verdict(err error) Event {
 		end.OutputLost = err != nil
 		end.StateLost = exits(t.reply)
 	} else {
-		t.log.add(Event{Type: Error, Name: "KernelError", Value: err.Error(), Traceback: []string{}})
+		t.log.Append(&Event{Type: Error, Name: "KernelError", Value: err.Error(), Traceback: []string{}})
 	}
 	switch {
 	case timedOut:
@@ -190,7 +190,7 @@ func dead(d *wire.Death, final Status, timedOut bool) Event {
 // replied writes what the reply brings (an error that iopub did not tell, pages) and returns its status.
 func (t *turn) replied() Status {
 	for _, page := range pages(t.reply) {
-		t.log.add(page)
+		t.log.Append(&page)
 	}
 	switch t.reply.Get("status").String() {
 	case "ok":
@@ -198,7 +198,7 @@ func (t *turn) replied() Status {
 	case "error":
 		if e := failure(t.reply); !t.told(e) {
 			t.failure = e
-			t.log.add(e)
+			t.log.Append(&e)
 		}
 		return Failed
 	}

@@ -38,7 +38,6 @@ func (s *server) guard(next http.Handler) http.Handler {
 			s.fail(w, r, err)
 			return
 		}
-		r.Body = http.MaxBytesReader(rw, r.Body, s.MaxBody)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -60,10 +60,15 @@ type Route struct {
 	Method string
 	Path   string   // with {names} of path parameters; see Param
 	Query  []string // the query parameters it knows
+	Body   int64    // most bytes of the body; 0: Options.MaxBody, Unbounded: any number
 	// Handle answers. An error that it returns is the answer instead: it must not
 	// have written anything then.
 	Handle func(w http.ResponseWriter, r *http.Request) error
 }
+
+// Unbounded is for a body that is a stream, of a file or of input, which the
+// handler does not keep in memory.
+const Unbounded = -1
 
 // Param returns a path parameter.
 func Param(r *http.Request, name string) string { return mux.Vars(r)[name] }
@@ -93,13 +98,13 @@ type methods map[string]Route
 // without any the path does not exist.
 func (s *server) handler(m methods) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := m.serve(w, r); err != nil {
+		if err := m.serve(w, r, s.MaxBody); err != nil {
 			s.fail(w, r, err)
 		}
 	})
 }
 
-func (m methods) serve(w http.ResponseWriter, r *http.Request) error {
+func (m methods) serve(w http.ResponseWriter, r *http.Request, maxBody int64) error {
 	if m == nil {
 		return api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
@@ -113,6 +118,9 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	if err := checkQuery(r, route.Query); err != nil {
 		return err
+	}
+	if limit := or(route.Body, maxBody); limit != Unbounded {
+		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}
 	return route.Handle(w, r)
 }

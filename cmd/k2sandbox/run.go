@@ -150,7 +150,7 @@ func (f *runFlags) follow(ctx context.Context, execution *executor.Execution) er
 		if err != nil {
 			return err
 		}
-		event, err := line.Event()
+		event, err := executor.DecodeLine(line)
 		if err != nil {
 			return err
 		}

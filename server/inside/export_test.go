@@ -7,7 +7,10 @@ import (
 )
 
 // Routes returns the routes of the API, for the test that compares them with the document.
-func Routes() []server.Route { return (&handlers{}).routes() }
+func Routes() []server.Route { return routes(nil, server.Options{}) }
 
 // Serve is New for a sandbox that has no kernel of its own.
-func Serve(box sandbox, o server.Options) http.Handler { return serve(box, o) }
+func Serve(box sandbox, o server.Options) http.Handler {
+	o = o.WithDefaults()
+	return server.New((&handlers{box, o}).routes(), o)
+}

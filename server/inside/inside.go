@@ -1,10 +1,11 @@
 // Package inside answers the part of the HTTP API that works in one sandbox:
-// runs and contexts.
+// each file has the handlers of one part of it.
 package inside
 
 import (
 	"context"
 	"net/http"
+	"slices"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -18,14 +19,19 @@ import (
 // and with them their streams; then shut down the http.Server, which waits for
 // the last of their lines to be sent.
 func New(box *agent.Sandbox, o server.Options) http.Handler {
-	return serve(box, o)
+	o = o.WithDefaults()
+	return server.New(routes(box, o), o)
 }
 
-func serve(box sandbox, o server.Options) http.Handler {
-	h := &handlers{box, o.WithDefaults()}
-	return server.New(h.routes(), h.o)
+// routes are all operations, of each part in turn.
+func routes(box *agent.Sandbox, o server.Options) []server.Route {
+	return slices.Concat(
+		(&handlers{box, o}).routes(),
+		(&timelineHandlers{box, o}).routes(),
+	)
 }
 
+// handlers answer what is about runs and contexts.
 type handlers struct {
 	box sandbox
 	o   server.Options

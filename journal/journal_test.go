@@ -1,0 +1,123 @@
+package journal_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/journal"
+)
+
+// word is an entry with a number of its own.
+type word struct {
+	n      int
+	stream string
+}
+
+func (w word) Piece() (string, int) { return w.stream, 100 }
+
+func (w word) AppendLine(dst []byte, seq int64, at time.Time) []byte {
+	dst = journal.AppendHead(dst, seq, "word", at)
+	return fmt.Appendf(dst, `,"n":%d,"pad":"%0100d"}`, w.n, 0)
+}
+
+type line struct {
+	Seq    int64
+	Type   journal.Type
+	N      int
+	Stream string
+	Bytes  int64
+}
+
+func decode(t *testing.T, l journal.Line) (v line) {
+	t.Helper()
+	if err := json.Unmarshal(l.JSON, &v); err != nil || v.Seq != l.Seq || v.Type != l.Type {
+		t.Fatalf("%v: %s", err, l.JSON)
+	}
+	return v
+}
+
+func onDisk(t *testing.T) func() (journal.Store, error) {
+	return func() (journal.Store, error) { return os.CreateTemp(t.TempDir(), "store") }
+}
+
+// A ring keeps its newest lines, in memory and on disk, and tells what is gone.
+func TestRing(t *testing.T) {
+	for _, spill := range []func() (journal.Store, error){nil, onDisk(t), journal.TempStore} {
+		l := journal.New(journal.Options{Memory: 100 << 10, Limit: 500 << 10, Spill: spill, Ring: "output"})
+		const n = 50_000
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() { checkRing(t, l, n, 0) })
+		}
+		for i := range n {
+			l.Append(word{i + 1, "output"})
+		}
+		l.Close()
+		readers.Wait()
+		checkRing(t, l, n, 0)
+		checkRing(t, l, n, n-10)
+		size, memory, lines := l.Size()
+		if lines != n || memory > 200<<10 || size > 800<<10 || spill != nil && size < 400<<10 {
+			t.Errorf("%d bytes, %d in memory, %d lines", size, memory, lines)
+		}
+		l.Evict()
+		for _, err := range l.Lines(t.Context(), 0) {
+			if err != journal.ErrEvicted {
+				t.Errorf("an evicted log yields %v", err)
+			}
+		}
+	}
+}
+
+// checkRing reads to the end: lines come in order, and where some are missing a
+// truncated line says so.
+func checkRing(t *testing.T, l *journal.Log, n, after int64) {
+	last := after
+	for got, err := range l.Lines(t.Context(), after) {
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		v := decode(t, got)
+		switch {
+		case v.Type == journal.Truncated && v.Seq > last && v.Bytes > 0 && v.Stream == "output":
+		case v.Type == "word" && v.Seq == last+1 && int64(v.N) == v.Seq:
+		default:
+			t.Errorf("after %d comes %+v", last, v)
+			return
+		}
+		last = v.Seq
+	}
+	if last != n {
+		t.Errorf("ended at %d", last)
+	}
+}
+
+// A log that is no ring leaves out pieces of streams at its limit, and says which.
+func TestLimit(t *testing.T) {
+	l := journal.New(journal.Options{Memory: 10 << 10, Limit: 20 << 10, Spill: onDisk(t)})
+	for i := range 1000 {
+		l.Append(word{i, "stderr"})
+		l.Append(word{i, "stdout"})
+	}
+	l.Append(word{-1, ""})
+	l.Close()
+	var told []string
+	last := line{}
+	for got, err := range l.Lines(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last = decode(t, got); last.Type == journal.Truncated {
+			told = append(told, last.Stream)
+		}
+	}
+	if strings.Join(told, " ") != "stdout stderr" || last.N != -1 {
+		t.Errorf("told %v, last %+v", told, last)
+	}
+}

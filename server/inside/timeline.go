@@ -1,0 +1,32 @@
+package inside
+
+import (
+	"math"
+	"net/http"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// timelineHandlers answer what is about the sandbox as a whole.
+type timelineHandlers struct {
+	box *agent.Sandbox
+	o   server.Options
+}
+
+func (h *timelineHandlers) routes() []server.Route {
+	return []server.Route{
+		{Method: "GET", Path: "/v1/timeline", Handle: h.follow, Query: []string{"after"}},
+	}
+}
+
+// follow replays the timeline from a number on, and follows it until the client
+// leaves or the sandbox ends.
+func (h *timelineHandlers) follow(w http.ResponseWriter, r *http.Request) error {
+	after, err := server.After(r, math.MaxInt32)
+	if err != nil {
+		return err
+	}
+	_, err = server.Follow(w, r, h.o, after, h.box.Timeline)
+	return err
+}
