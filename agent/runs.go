@@ -51,6 +51,7 @@ func (s *Sandbox) Submit(contextID string, cell executor.Cell) (*executor.Execut
 		return nil, err
 	}
 	s.runs.add(e, s.o.Keep)
+	s.noteRun(e)
 	return e, nil
 }
 

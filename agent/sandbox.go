@@ -51,6 +51,7 @@ type Sandbox struct {
 	o        Options
 	runs     runs
 	timeline *journal.Log
+	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
 	left     error // what Close could not end
 
@@ -178,6 +179,7 @@ func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o Conte
 	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, cwd: start.Cwd, created: time.Now()}
 	s.contexts[id] = r
 	s.note(TimelineEvent{Type: ContextCreated, Context: id})
+	s.watches.Go(func() { s.noteKernel(r) })
 	return r, nil
 }
 
@@ -305,6 +307,7 @@ func (s *Sandbox) close() {
 	for err := range errs {
 		s.left = errors.Join(s.left, err)
 	}
+	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()
 }

@@ -6,36 +6,27 @@ import (
 	"iter"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 )
 
-// What happens to a sandbox.
-const (
-	Created          journal.Type = "created"
-	ContextCreated   journal.Type = "context_created"   // Context
-	ContextRestarted journal.Type = "context_restarted" // Context
-	ContextDeleted   journal.Type = "context_deleted"   // Context
-	RunSubmitted     journal.Type = "run_submitted"     // Context, ExecutionID
-	RunEnded         journal.Type = "run_ended"         // Context, ExecutionID, Status
-	ProcessStarted   journal.Type = "process_started"   // Pid, Cmd
-	ProcessEnded     journal.Type = "process_ended"     // Pid, ExitCode, Signal
-	PackagesChanged  journal.Type = "packages_changed"  // Packages
-)
+// TimelineEvent is one thing that happened to a sandbox.
+type TimelineEvent = api.TimelineEvent
 
-// TimelineEvent is one thing that happened to a sandbox. Fields that do not belong
-// to its Type are zero. The last of a timeline is journal.End, with a Reason.
-type TimelineEvent struct {
-	Type        journal.Type `json:"-"` // in the head of the line, with seq and time
-	Context     string       `json:"context,omitempty"`
-	ExecutionID string       `json:"execution_id,omitempty"`
-	Status      string       `json:"status,omitempty"`
-	Pid         int          `json:"pid,omitempty"`
-	Cmd         string       `json:"cmd,omitempty"`
-	ExitCode    *int         `json:"exit_code,omitempty"`
-	Signal      string       `json:"signal,omitempty"`
-	Packages    []string     `json:"packages,omitempty"`
-	Reason      string       `json:"reason,omitempty"`
-}
+// What happens to a sandbox; package api tells what comes with each.
+const (
+	Created          = api.Created
+	ContextCreated   = api.ContextCreated
+	ContextRestarted = api.ContextRestarted
+	ContextDeleted   = api.ContextDeleted
+	KernelDied       = api.KernelDied
+	RunSubmitted     = api.RunSubmitted
+	RunEnded         = api.RunEnded
+	ProcessStarted   = api.ProcessStarted
+	ProcessEnded     = api.ProcessEnded
+	PackagesChanged  = api.PackagesChanged
+)
 
 // timelineMemory bounds the timeline, in bytes; the oldest events go first.
 const timelineMemory = 4 << 20
@@ -44,24 +35,52 @@ func newTimeline() *journal.Log {
 	return journal.New(journal.Options{Memory: timelineMemory, Ring: "timeline"})
 }
 
+// entry is an event on its way into the timeline.
+type entry struct{ TimelineEvent }
+
 // Piece is for a journal.
-func (e TimelineEvent) Piece() (stream string, size int) { return "", 128 }
+func (e entry) Piece() (stream string, size int) { return "", 128 }
 
 // AppendLine is for a journal.
-func (e TimelineEvent) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	dst = journal.AppendHead(dst, seq, e.Type, at)
-	rest, _ := json.Marshal(e) // a struct of strings and numbers
-	if len(rest) == len("{}") {
-		return append(dst, '}')
-	}
-	return append(append(dst, ','), rest[1:]...)
+func (e entry) AppendLine(dst []byte, seq int64, at time.Time) []byte {
+	e.Seq, e.Time = seq, at.UTC()
+	line, _ := json.Marshal(e.TimelineEvent) // strings, numbers and a time
+	return append(dst, line...)
 }
 
 // note puts an event into the timeline.
-func (s *Sandbox) note(e TimelineEvent) { s.timeline.Append(e) }
+func (s *Sandbox) note(e TimelineEvent) { s.timeline.Append(entry{e}) }
 
 // Timeline yields what happened to the sandbox after number after, and follows it
 // until the sandbox is closed.
 func (s *Sandbox) Timeline(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
 	return s.timeline.Lines(ctx, after)
+}
+
+// noteRun tells of a run, and of its end once that comes: every run has one.
+func (s *Sandbox) noteRun(e *executor.Execution) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return // so is its context: it has ended
+	}
+	s.note(TimelineEvent{Type: RunSubmitted, Context: e.ContextID(), ExecutionID: e.ID()})
+	s.watches.Go(func() {
+		<-e.Done()
+		s.note(TimelineEvent{Type: RunEnded, Context: e.ContextID(), ExecutionID: e.ID(), Status: string(e.Summary().Status)})
+	})
+}
+
+// noteKernel tells of each death of the room's kernel and of each that takes its
+// place, until the kernel is closed.
+func (s *Sandbox) noteKernel(r *room) {
+	for death := range r.kernel.Lives() {
+		switch {
+		case death == nil:
+			s.note(TimelineEvent{Type: ContextRestarted, Context: r.ID()})
+		case !death.Requested:
+			exit := executor.Exit{Code: death.Code, Signal: death.Signal, OOM: death.OOM, Stderr: death.Stderr}
+			s.note(TimelineEvent{Type: KernelDied, Context: r.ID(), Exit: &exit})
+		}
+	}
 }

@@ -39,14 +39,15 @@ type Kernel struct {
 
 	mu       sync.Mutex
 	life     *life
-	restarts int // begun
+	changed  chan struct{} // closed when another life follows
+	restarts int           // begun
 }
 
 func newKernel(o Options) *Kernel {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	k := &Kernel{options: o, log: o.Log, done: make(chan struct{}), turn: make(chan struct{}, 1)}
+	k := &Kernel{options: o, log: o.Log, done: make(chan struct{}), turn: make(chan struct{}, 1), changed: make(chan struct{})}
 	k.alive, k.cancel = context.WithCancel(context.Background())
 	k.strays = newStrays(o.Log)
 	k.turn <- struct{}{}

@@ -160,6 +160,8 @@ func (k *Kernel) launch(ctx context.Context) error {
 		if err == nil {
 			k.mu.Lock()
 			k.life = l
+			close(k.changed)
+			k.changed = make(chan struct{})
 			k.mu.Unlock()
 			return nil
 		}

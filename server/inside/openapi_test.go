@@ -80,6 +80,7 @@ var payloads = map[string]any{
 	"Inspection":      executor.Inspection{},
 	"Health":          api.Health{},
 	"Exit":            executor.Exit{},
+	"TimelineEvent":   api.TimelineEvent{},
 	"Error":           api.Error{},
 	"ErrorBody":       api.ErrorBody{},
 }
@@ -170,6 +171,8 @@ func TestDocumentHasTheConstants(t *testing.T) {
 	same(t, "statuses", enum("Status"), slices.Concat(constants(t, "executor", "Status"), constants(t, "api", "Status")))
 	same(t, "states", enum("State"), constants(t, "executor", "State"))
 	same(t, "on_disconnect", slices.DeleteFunc(enum("RunRequest", "properties", "on_disconnect"), func(s string) bool { return s == "" || s == "<nil>" }), constants(t, "api", "OnDisconnect"))
+	same(t, "types of the timeline", enum("TimelineEvent", "properties", "type"),
+		append(constants(t, "api", "TimelineType"), string(executor.Truncated), string(executor.End), string(api.Ping)))
 	codes := constants(t, "api", "Code")
 	same(t, "codes", enum("Error", "properties", "code"), codes)
 	var known []string

@@ -1,0 +1,47 @@
+package api
+
+import (
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
+)
+
+// TimelineType says what happened to a sandbox.
+type TimelineType = journal.Type
+
+// What happens to a sandbox.
+const (
+	Created          TimelineType = "created"
+	ContextCreated   TimelineType = "context_created"   // Context
+	ContextRestarted TimelineType = "context_restarted" // Context: another kernel answers in the old one's place
+	ContextDeleted   TimelineType = "context_deleted"   // Context
+	KernelDied       TimelineType = "kernel_died"       // Context, Exit
+	RunSubmitted     TimelineType = "run_submitted"     // Context, ExecutionID
+	RunEnded         TimelineType = "run_ended"         // Context, ExecutionID, Status
+	ProcessStarted   TimelineType = "process_started"   // Pid, Cmd
+	ProcessEnded     TimelineType = "process_ended"     // Pid, ExitCode, Signal
+	PackagesChanged  TimelineType = "packages_changed"  // Packages
+)
+
+// TimelineEvent is one thing that happened to a sandbox: a line of its timeline.
+// Fields that do not belong to its Type are zero. The last line is a journal.End,
+// with a Reason; where a client was too late for the oldest, a journal.Truncated
+// comes in their place.
+type TimelineEvent struct {
+	Seq         int64          `json:"seq"`
+	Type        TimelineType   `json:"type"`
+	Time        time.Time      `json:"time"`
+	Context     string         `json:"context,omitempty"`
+	ExecutionID string         `json:"execution_id,omitempty"`
+	Status      string         `json:"status,omitempty"` // of a run that ended
+	Exit        *executor.Exit `json:"exit,omitempty"`   // of a kernel that died
+	Pid         int            `json:"pid,omitempty"`
+	Cmd         string         `json:"cmd,omitempty"`
+	ExitCode    *int           `json:"exit_code,omitempty"` // of a process
+	Signal      string         `json:"signal,omitempty"`    // that ended a process
+	Packages    []string       `json:"packages,omitempty"`
+	Reason      string         `json:"reason,omitempty"` // of the end
+	Stream      string         `json:"stream,omitempty"` // timeline, where lines were dropped
+	Bytes       int64          `json:"bytes,omitempty"`  // that they had
+}

@@ -1,0 +1,87 @@
+package inside_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+// timeline follows the sandbox's timeline from number after on.
+func timeline(t *testing.T, query string) *bufio.Scanner {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	resp := callCtx(ctx, t, "GET", "/v1/timeline"+query, nil)
+	if resp.StatusCode != http.StatusOK {
+		t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
+	}
+	return bufio.NewScanner(resp.Body)
+}
+
+// awaitEvent reads to the next event that is meant.
+func awaitEvent(t *testing.T, lines *bufio.Scanner, meant func(api.TimelineEvent) bool) api.TimelineEvent {
+	t.Helper()
+	doc := document(t)
+	for lines.Scan() {
+		var e api.TimelineEvent
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatal(err)
+		}
+		if err := check(doc, doc.at(doc, "components", "schemas", "TimelineEvent"), lines.Text()); err != nil {
+			t.Errorf("%v: %s", err, lines.Text())
+		}
+		if meant(e) {
+			return e
+		}
+	}
+	t.Fatalf("the timeline ended: %v", lines.Err())
+	return api.TimelineEvent{}
+}
+
+// The timeline tells of a context's life: made, runs, a kernel that died and what came after it, gone.
+func TestTimeline(t *testing.T) {
+	lines := timeline(t, "")
+	first := awaitEvent(t, lines, func(api.TimelineEvent) bool { return true })
+	if first.Seq != 1 || first.Type != api.Created || first.Time.IsZero() {
+		t.Errorf("begins with %+v", first)
+	}
+	made := get[agent.ContextInfo](t, call(t, "POST", "/v1/contexts", nil), http.StatusCreated)
+	next := func(typ api.TimelineType) api.TimelineEvent {
+		t.Helper()
+		return awaitEvent(t, lines, func(e api.TimelineEvent) bool { return e.Context == made.ContextID && e.Type == typ })
+	}
+	next(api.ContextCreated)
+	s := runs(t, api.RunRequest{Context: made.ContextID, Code: "import os; os._exit(7)"})
+	s.end(t, executor.KernelDied)
+	if e := next(api.RunSubmitted); e.ExecutionID != s.id {
+		t.Errorf("got %+v of run %s", e, s.id)
+	}
+	var ended, died, restarted bool
+	for !ended || !died || !restarted { // the three may come in any order
+		e := awaitEvent(t, lines, func(e api.TimelineEvent) bool { return e.Context == made.ContextID })
+		switch {
+		case e.Type == api.RunEnded && e.ExecutionID == s.id && e.Status == string(executor.KernelDied):
+			ended = true
+		case e.Type == api.KernelDied && e.Exit != nil && e.Exit.Code == 7:
+			died = true
+		case e.Type == api.ContextRestarted:
+			restarted = true
+		default:
+			t.Errorf("unexpected %+v", e)
+		}
+	}
+	call(t, "POST", "/v1/contexts/"+made.ContextID+"/restart", nil)
+	next(api.ContextRestarted)
+	call(t, "DELETE", "/v1/contexts/"+made.ContextID, nil)
+	last := next(api.ContextDeleted)
+	again := awaitEvent(t, timeline(t, "?after=1"), func(e api.TimelineEvent) bool { return e.Type == api.ContextDeleted && e.Context == made.ContextID })
+	if again.Seq != last.Seq {
+		t.Errorf("number %d, and then %d", last.Seq, again.Seq)
+	}
+}
