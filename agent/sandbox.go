@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
@@ -71,18 +72,7 @@ type room struct {
 }
 
 // ContextInfo tells about a context.
-type ContextInfo struct {
-	ContextID      string    `json:"context_id"`
-	Language       string    `json:"language"`
-	Kernel         string    `json:"kernel"` // the name of its kernelspec
-	Cwd            string    `json:"cwd"`
-	State          string    `json:"state"` // idle, busy or dead
-	Running        string    `json:"running,omitempty"`
-	Queued         int       `json:"queued"`
-	ExecutionCount int       `json:"execution_count"`
-	CreatedAt      time.Time `json:"created_at"`
-	LastActiveAt   time.Time `json:"last_active_at"`
-}
+type ContextInfo = api.Context
 
 // ContextOptions describe a new context. At most one of Language and Kernel is set.
 type ContextOptions struct {

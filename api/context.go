@@ -1,6 +1,9 @@
 package api
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
 
 // ContextRequest asks for a new context: the body of POST /v1/contexts.
 type ContextRequest struct {
@@ -19,6 +22,25 @@ func (r *ContextRequest) Validate() error {
 		return Invalid("kernel", "%q is not the name of a kernelspec", r.Kernel)
 	}
 	return validPlace(r.Cwd, r.Envs)
+}
+
+// Context tells about a context.
+type Context struct {
+	ContextID      string    `json:"context_id"`
+	Language       string    `json:"language"`
+	Kernel         string    `json:"kernel"` // the name of its kernelspec
+	Cwd            string    `json:"cwd"`
+	State          string    `json:"state"` // idle, busy or dead
+	Running        string    `json:"running,omitempty"`
+	Queued         int       `json:"queued"`
+	ExecutionCount int       `json:"execution_count"`
+	CreatedAt      time.Time `json:"created_at"`
+	LastActiveAt   time.Time `json:"last_active_at"`
+}
+
+// Contexts is a list of contexts, the oldest first.
+type Contexts struct {
+	Contexts []Context `json:"contexts" api:"required"`
 }
 
 // CompleteRequest asks how code can go on at the cursor.

@@ -13,13 +13,8 @@ import (
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
-// contextList is the answer of GET /v1/contexts.
-type contextList struct {
-	Contexts []agent.ContextInfo `json:"contexts"`
-}
-
 func (h *handlers) listContexts(w http.ResponseWriter, _ *http.Request) error {
-	server.WriteJSON(w, http.StatusOK, contextList{h.box.Contexts()})
+	server.WriteJSON(w, http.StatusOK, api.Contexts{Contexts: h.box.Contexts()})
 	return nil
 }
 
