@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"kernel":        {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
 	"journal":       {gjson},
 	"executor":      {"kernel/wire", "mime", "journal", gjson},
+	"notebook":      {"executor", "mime", gjson, uuid},
 	"fixtures":      {"kernel/wire", "executor", "mime", gjson},
 	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "journal"},
 	"api":           {"executor", "mime", "process", "journal"},
