@@ -1,0 +1,174 @@
+package packages
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/csv"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Distribution is an installed distribution package.
+type Distribution struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+
+	info string // its .dist-info or .egg-info
+}
+
+// Changed is a distribution whose version is another one now.
+type Changed struct {
+	Name string `json:"name"`
+	From string `json:"from"`
+	To   string `json:"to"`
+}
+
+// Change is what an installation made of an environment.
+type Change struct {
+	Installed []Distribution
+	Changed   []Changed
+	Removed   []Distribution
+
+	Modules []string // top-level modules of what was there before and is not any more
+}
+
+// scan returns the distributions in the folders, by name; the first folder that has
+// a name wins, as it does for import.
+func scan(folders []string) []Distribution {
+	var all []Distribution
+	seen := map[string]bool{}
+	for _, folder := range folders {
+		entries, _ := os.ReadDir(folder) // one that is gone has nothing
+		for _, entry := range entries {
+			d, ok := readDistribution(filepath.Join(folder, entry.Name()))
+			if ok && !seen[Normalize(d.Name)] {
+				seen[Normalize(d.Name)] = true
+				all = append(all, d)
+			}
+		}
+	}
+	slices.SortFunc(all, func(a, b Distribution) int { return cmp.Compare(Normalize(a.Name), Normalize(b.Name)) })
+	return all
+}
+
+// readDistribution reads the metadata of a .dist-info folder, or of an .egg-info
+// folder or file.
+func readDistribution(info string) (d Distribution, ok bool) {
+	file := info
+	switch filepath.Ext(info) {
+	case ".dist-info":
+		file = filepath.Join(info, "METADATA")
+	case ".egg-info":
+		if stat, err := os.Stat(info); err == nil && stat.IsDir() {
+			file = filepath.Join(info, "PKG-INFO")
+		}
+	default:
+		return d, false
+	}
+	if stat, err := os.Stat(file); err != nil || !stat.Mode().IsRegular() {
+		return d, false
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		return d, false
+	}
+	defer f.Close()
+	d.info = info
+	for lines := bufio.NewScanner(f); lines.Scan() && lines.Text() != "" && (d.Name == "" || d.Version == ""); {
+		header, value, _ := strings.Cut(lines.Text(), ":")
+		switch strings.ToLower(header) {
+		case "name":
+			d.Name = strings.TrimSpace(value)
+		case "version":
+			d.Version = strings.TrimSpace(value)
+		}
+	}
+	return d, d.Name != ""
+}
+
+// compare tells what became of an environment.
+func compare(before, after []Distribution) Change {
+	change := Change{Installed: []Distribution{}, Changed: []Changed{}, Removed: []Distribution{}}
+	old := map[string]Distribution{}
+	for _, d := range before {
+		old[Normalize(d.Name)] = d
+	}
+	for _, d := range after {
+		was, ok := old[Normalize(d.Name)]
+		delete(old, Normalize(d.Name))
+		switch {
+		case !ok:
+			change.Installed = append(change.Installed, d)
+		case was.Version != d.Version:
+			change.Changed = append(change.Changed, Changed{d.Name, was.Version, d.Version})
+		}
+	}
+	for _, d := range before {
+		if _, gone := old[Normalize(d.Name)]; gone {
+			change.Removed = append(change.Removed, d)
+		}
+	}
+	return change
+}
+
+// files returns what the distribution installed, as paths relative to the folder
+// that it is in. The list may be anybody's: paths can lead anywhere.
+func (d Distribution) files() []string {
+	f, err := os.Open(filepath.Join(d.info, "RECORD"))
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	record := csv.NewReader(bufio.NewReader(f))
+	record.FieldsPerRecord = -1
+	record.LazyQuotes = true
+	var files []string
+	for {
+		row, err := record.Read()
+		if err != nil {
+			return files
+		}
+		files = append(files, path.Clean(row[0]))
+	}
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// modules returns the modules that the distribution brings: packages and single
+// files at the top, and below namespace packages.
+func (d Distribution) modules() []string {
+	packages, modules := map[string]bool{}, map[string]bool{}
+	files := d.files()
+	for _, file := range files {
+		if dir, base := path.Split(file); strings.HasPrefix(base, "__init__.") {
+			packages[strings.TrimSuffix(dir, "/")] = true
+		}
+	}
+	for _, file := range files {
+		ext := path.Ext(file)
+		if ext != ".py" && ext != ".so" && ext != ".pyd" {
+			continue
+		}
+		module, _, _ := strings.Cut(file, ".")
+		parts := strings.Split(module, "/")
+		for i := range parts {
+			if packages[strings.Join(parts[:i+1], "/")] {
+				parts = parts[:i+1]
+				break
+			}
+		}
+		if !slices.ContainsFunc(parts, func(s string) bool { return !identifier.MatchString(s) }) {
+			modules[strings.Join(parts, ".")] = true
+		}
+	}
+	var all []string
+	for module := range modules {
+		all = append(all, module)
+	}
+	slices.Sort(all)
+	return all
+}
