@@ -61,14 +61,13 @@ func (o *Object) Set(key string, value any) {
 	}
 	o.raw = ""
 	o.members = slices.Clone(o.members)
-	if i := slices.IndexFunc(o.members, func(m member) bool { return m.key == key }); i >= 0 {
-		o.members[i] = m
-		o.members = slices.DeleteFunc(o.members, func(m member) bool { return m.key == key && !m.fresh })
-		return
-	}
-	i := len(o.members)
-	if slices.IsSorted(o.Keys()) {
-		i, _ = slices.BinarySearch(o.Keys(), key)
+	same := func(m member) bool { return m.key == key }
+	i := slices.IndexFunc(o.members, same)
+	o.members = slices.DeleteFunc(o.members, same)
+	if keys := o.Keys(); i < 0 && slices.IsSorted(keys) {
+		i, _ = slices.BinarySearch(keys, key)
+	} else if i < 0 {
+		i = len(keys)
 	}
 	o.members = slices.Insert(o.members, i, m)
 }
@@ -108,9 +107,12 @@ func (o *Object) UnmarshalJSON(raw []byte) error {
 	return nil
 }
 
-// membersOf returns the members of a valid JSON object.
+// membersOf returns the members of a JSON object, none of another value.
 func membersOf(object gjson.Result, fresh bool) []member {
 	var members []member
+	if !object.IsObject() {
+		return nil
+	}
 	object.ForEach(func(key, value gjson.Result) bool {
 		members = append(members, member{key: unquote(key.Raw), name: key.Raw, value: value.Raw, fresh: fresh})
 		return true
