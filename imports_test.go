@@ -22,7 +22,7 @@ var allowed = map[string][]string{
 	"mime":          {},
 	"kernel/wire":   {gjson, uuid},
 	"kernel/python": {xsys},
-	"process":       {xsys},
+	"process":       {"journal", gjson, pty, xsys},
 	"kernel":        {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
 	"journal":       {gjson},
 	"packages":      {"process"},
@@ -44,6 +44,7 @@ const (
 	cobra       = "github.com/spf13/cobra"
 	progressbar = "github.com/schollz/progressbar/v3"
 	xsys        = "golang.org/x/sys"
+	pty         = "github.com/creack/pty"
 	xterm       = "golang.org/x/term"
 )
 

@@ -20,6 +20,7 @@ const (
 	Clear     Type = "clear"           // Wait: clear now, or just before the next output
 	Input     Type = "input"           // Prompt, Password: the cell waits for Execution.Input
 	Error     Type = "error"           // Name, Value, Traceback: what the code raised
+	Comm      Type = "comm"            // Comm: a message of a widget, say; only where Cell.Comms asks for them
 	Truncated      = journal.Truncated // Stream, Bytes: that much of the stream was left out here
 	End            = journal.End       // Status, StateLost, Exit, ExecutionCount, Duration: always last
 )
@@ -66,6 +67,8 @@ type Event struct {
 	Name      string   `json:"name,omitempty"`
 	Value     string   `json:"value,omitempty"`
 	Traceback []string `json:"traceback,omitempty"` // lines with ANSI colours where the kernel made them
+
+	Comm *CommMessage `json:"comm,omitempty"`
 
 	Stream string `json:"stream,omitempty"`
 	Bytes  int64  `json:"bytes,omitempty"`

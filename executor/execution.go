@@ -28,6 +28,7 @@ type Execution struct {
 	ended       time.Time
 	status      Status
 	count       *int
+	moments     Moments
 	waiting     bool                    // for input
 	interrupted bool                    // an interrupt that a caller asked for was sent
 	timedOut    bool                    // an interrupt because of the timeout was sent

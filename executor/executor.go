@@ -25,6 +25,7 @@ type Cell struct {
 	Envs       map[string]string // for this cell only
 	AllowStdin bool              // input() asks, as an Input event; else it raises
 	NoHistory  bool              // the cell is not counted
+	Comms      bool              // comm messages come as Comm events; else they are left out
 	Silent     bool              // neither counted nor shown to the kernel's other clients; its value is no result
 }
 

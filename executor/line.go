@@ -36,6 +36,8 @@ func (e *Event) AppendLine(dst []byte, seq int64, at time.Time) []byte {
 // Piece is for a journal: pieces of stdout and stderr may be left out.
 func (e *Event) Piece() (stream string, size int) {
 	switch {
+	case e.Type == Comm:
+		return "", e.Comm.size()
 	case e.Type != Stdout && e.Type != Stderr:
 		return "", len(e.Data.Raw())
 	case e.text != nil:
@@ -78,6 +80,9 @@ func (e Event) AppendJSON(dst []byte) []byte {
 		o.string("name", e.Name)
 		o.string("value", e.Value)
 		o.strings("traceback", e.Traceback)
+	case Comm:
+		raw, _ := json.Marshal(e.Comm) // its data is valid JSON, as wire.Decode guarantees
+		o.raw("comm", raw)
 	case Truncated:
 		o.string("stream", e.Stream)
 		o.int("bytes", e.Bytes)

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
@@ -93,15 +94,20 @@ func (t *turn) take(m *wire.Message) {
 	switch {
 	case m.Channel == wire.Shell && kind == "execute_reply":
 		t.reply = m
+		t.at(&t.moments.Reply, m)
 	case m.Channel == wire.Stdin && kind == "input_request":
 		t.begun(nil)
 		t.setWaiting(true)
 		t.log.Append(&Event{Type: Input, Prompt: m.Get("prompt").String(), Password: m.Get("password").Bool()})
 	case m.Channel != wire.IOPub:
 	case kind == "status":
-		t.heard(m.Get("execution_state").String())
+		t.heard(m)
 	case kind == "execute_input":
+		t.at(&t.moments.Input, m)
 		t.begun(count(m))
+	case t.cell.Comms && strings.HasPrefix(kind, "comm_"):
+		t.begun(nil)
+		t.log.Append(&Event{Type: Comm, Comm: commMessage(m)})
 	default:
 		if e, ok := output(m); ok {
 			t.begun(nil)
@@ -114,15 +120,17 @@ func (t *turn) take(m *wire.Message) {
 }
 
 // heard takes a status of the kernel; a forked child may send idle again.
-func (t *turn) heard(state string) {
-	switch state {
+func (t *turn) heard(m *wire.Message) {
+	switch m.Get("execution_state").String() {
 	case "busy":
+		t.at(&t.moments.Busy, m)
 		select {
 		case <-t.busy:
 		default:
 			close(t.busy)
 		}
 	case "idle":
+		t.at(&t.moments.Idle, m)
 		t.idle = true
 	}
 }

@@ -77,6 +77,7 @@ func kernelInfo(m *wire.Message) wire.Info {
 		Implementation: m.Get("implementation").String(),
 		Version:        m.Get("implementation_version").String(),
 		Language:       m.Get("language_info.name").String(),
+		LanguageInfo:   m.Get("language_info").Raw,
 	}
 	for _, f := range m.Get("supported_features").Array() {
 		info.Features = append(info.Features, f.String())

@@ -59,6 +59,9 @@ func (m *Message) Type() string {
 // Session returns the session of the sender.
 func (m *Message) Session() string { return gjson.GetBytes(m.Header, "session").String() }
 
+// Date returns when the sender says that it made the message: ISO 8601, as it spells it.
+func (m *Message) Date() string { return gjson.GetBytes(m.Header, "date").String() }
+
 // ParentID returns the msg_id of the request that the message belongs to, or "".
 func (m *Message) ParentID() string {
 	if m.parent != "" {
@@ -88,6 +91,7 @@ type Info struct {
 	Implementation string
 	Version        string // implementation_version
 	Language       string // language_info.name
+	LanguageInfo   string // language_info, the JSON object as the kernel sent it
 	Features       []string
 }
 
