@@ -27,7 +27,7 @@ var allowed = map[string][]string{
 	"journal":       {gjson},
 	"packages":      {"process"},
 	"executor":      {"kernel/wire", "mime", "journal", gjson},
-	"notebook":      {"executor", "mime", gjson, uuid},
+	"notebook":      {"executor", "mime", "journal", gjson, uuid},
 	"fixtures":      {"kernel/wire", "executor", "mime", gjson},
 	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "journal"},
 	"api":           {"executor", "mime", "process", "packages", "journal"},
