@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -138,7 +139,7 @@ func (k *Kernel) furnish() error {
 		return err
 	}
 	if k.options.Spec.launcher != nil {
-		if err := os.WriteFile(k.launcher(), k.options.Spec.launcher, 0o600); err != nil {
+		if err := os.CopyFS(k.dir, k.options.Spec.launcher); err != nil {
 			return err
 		}
 	}
@@ -187,6 +188,8 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 	argv := spec.command(map[string]string{
 		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
 	}, lookup(k.options.Environ, "HOME"))
+	program := argv[0]
+	argv[0] = cmp.Or(spec.Interpreter, program)
 	var err error
 	l.proc, err = process.Start(process.Command{
 		Args: argv, Dir: k.options.Cwd, Env: environ(k.options.Environ, spec, argv[0], k.options.Envs),
@@ -202,7 +205,7 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 		})
 	}
 	if err != nil {
-		err = l.failure(spec, argv[0], late(ctx, err))
+		err = l.failure(spec, program, late(ctx, err))
 		k.clear(l)
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -27,7 +28,11 @@ type Spec struct {
 	ResourceDir string // its directory; "" where it has none
 	Prefix      string // of the installation that the directory belongs to, or ""
 
-	launcher []byte // a program to put in the kernel's directory, {launcher} in Argv
+	// Interpreter, where set, runs in place of the program that Argv names: that of a
+	// virtual environment over it.
+	Interpreter string
+
+	launcher fs.FS // files to put in the kernel's directory; {launcher} in Argv is launcher.py
 }
 
 // PythonSpec is ipykernel of the given Python interpreter, started by our launcher.
@@ -138,6 +143,10 @@ func (s *Spec) command(values map[string]string, home string) []string {
 	}
 	return argv
 }
+
+// Program returns what Argv[0] stands for: a path, or a name to look up in PATH.
+// home is in place of a "~".
+func (s *Spec) Program(home string) string { return s.command(nil, home)[0] }
 
 // python returns the interpreter that a bare name means: the one of the spec's
 // own installation. "python" is what ipykernel's installed spec really says.

@@ -2,7 +2,7 @@
 
     python launcher.py -f CONNECTION_FILE [traitlets arguments]
 
-It is ipykernel (6.29 and later) with five differences:
+It is ipykernel (6.29 and later) with these differences:
 
 - Nothing is lost. A slow reader of iopub holds the cell back; libzmq does not drop messages.
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
@@ -11,6 +11,9 @@ It is ipykernel (6.29 and later) with five differences:
   see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupted cell always gets its reply, and a forked child that returns from a cell ends there.
+- A DataFrame has application/vnd.k2.table+json beside what it shows itself as, and a figure of
+  matplotlib application/vnd.k2.chart+json: see RICH. App.rich_data=False, or K2_RICH_DATA=0 in the
+  environment, turns that off.
 
 User code sees none of this: its __main__, sys.argv and sys.path are those of a stock ipykernel.
 """
@@ -26,6 +29,7 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
 import codecs
 import contextlib
 import fcntl
+import functools
 import importlib
 import importlib.util
 import os
@@ -35,6 +39,7 @@ import socket
 import struct
 import termios
 import threading
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,7 +47,8 @@ import zmq
 from ipykernel.iostream import OutStream
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from traitlets import Bool, Type
+from IPython.core.formatters import BaseFormatter
+from traitlets import Bool, Type, default
 from traitlets.config import Config
 
 FEATURE = "k2:run_options"
@@ -51,6 +57,22 @@ MESSAGE = 1 << 20  # bytes of text in one stream message, at most
 BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer waits
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
+
+# The MIME types that we add, the file that makes each, and the types that it makes it of.
+RICH = {
+    "application/vnd.k2.table+json": (
+        "table",
+        [
+            ("pandas", "DataFrame"),
+            ("pandas", "Series"),
+            ("pandas.core.frame", "DataFrame"),  # before pandas 3
+            ("pandas.core.series", "Series"),
+            ("polars.dataframe.frame", "DataFrame"),
+            ("polars.series.series", "Series"),
+        ],
+    ),
+    "application/vnd.k2.chart+json": ("chart", [("matplotlib.figure", "Figure")]),
+}
 
 
 class Stream(OutStream):
@@ -252,11 +274,55 @@ class Kernel(IPythonKernel):
         }
 
 
+@functools.cache
+def companion(name: str) -> types.ModuleType:
+    """Return the module in the file beside this one. It is loaded when it is first needed, for us alone."""
+    path = os.path.join(os.path.dirname(__file__), f"{name}.py")
+    module = types.ModuleType(f"k2_{name}")
+    with open(path, "rb") as file:
+        exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+class RichFormatter(BaseFormatter):
+    """Adds one MIME type to what IPython makes of objects of some types; where it cannot, nothing."""
+
+    def __call__(self, obj: Any) -> Any:
+        try:
+            return self.lookup(obj)(obj) if self.enabled else None
+        except KeyboardInterrupt:
+            raise
+        except BaseException:
+            return None
+
+    def pop(self, typ: Any, default: Any = None) -> Any:
+        """Stay: the inline backend takes figures from every formatter before it sets what draws them."""
+        return default
+
+
+def add_rich_data(formatter: Any) -> None:
+    """Add the MIME types of RICH. No library is imported: IPython knows the types by their names."""
+    for mime, (name, kinds) in RICH.items():
+        rich = RichFormatter(parent=formatter, format_type=mime)
+        for module, kind in kinds:
+            rich.for_type_by_name(module, kind, functools.partial(make_rich, name))
+        formatter.formatters[mime] = rich
+
+
+def make_rich(name: str, obj: Any) -> Any:
+    return companion(name).make(obj)
+
+
 class App(IPKernelApp):
     """The application that binds the sockets and makes the kernel."""
 
     kernel_class = Type(Kernel, klass=IPythonKernel)
     debugger = Bool(False, help="Answer debug requests, which makes each start slower.").tag(config=True)
+    rich_data = Bool(help="Add tables and charts to what DataFrames and figures display as.").tag(config=True)
+
+    @default("rich_data")
+    def _rich_data_default(self) -> bool:
+        return os.environ.get("K2_RICH_DATA") != "0"
 
     def initialize(self, argv: Any = None) -> None:
         self.update_config(
@@ -277,6 +343,8 @@ class App(IPKernelApp):
         if not self.debugger:
             without_debugpy()
         super().init_kernel()
+        if self.rich_data:
+            add_rich_data(self.kernel.shell.display_formatter)
 
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.PUB, zmq.XPUB):

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -47,7 +47,7 @@ class Run:
 class Kernel:
     """A kernel that the launcher started, in a process group of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, args: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k2", dir="/tmp"))
         connection = self.dir / "connection.json"
         ports = {f"{name}_port": n for n, name in enumerate(["shell", "iopub", "stdin", "control", "hb"], 1)}
@@ -63,11 +63,11 @@ class Kernel:
             )
         )
         # ipykernel looks for pytest's variable, and leaves fd 1 and 2 alone where it is set.
-        env = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "JPY", "K2_"))}
+        own = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "JPY", "K2_"))}
         self.process = subprocess.Popen(
-            [sys.executable, str(LAUNCHER), "-f", str(connection)],
+            [sys.executable, str(LAUNCHER), "-f", str(connection), *args],
             cwd=self.dir,
-            env=env,
+            env={**own, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             start_new_session=True,

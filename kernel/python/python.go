@@ -6,21 +6,22 @@ package python
 import (
 	"context"
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"fmt"
 	"os"
 	"path/filepath"
 )
 
-// Launcher is a program that starts ipykernel 6.29 or later for a supervisor:
+// Launcher is a program, launcher.py and the files that it loads when it needs them,
+// that starts ipykernel 6.29 or later for a supervisor:
 //
-//	python FILE -f CONNECTION_FILE [traitlets arguments]
+//	python launcher.py -f CONNECTION_FILE [traitlets arguments]
 //
-// Its kernel loses no output when iopub is read slowly, and honours the run
-// options of an execute_request (wire.RunOptions).
+// Its kernel loses no output when iopub is read slowly, honours the run options of
+// an execute_request (wire.RunOptions), and describes tables and charts in JSON.
 //
-//go:embed launcher.py
-var Launcher []byte
+//go:embed launcher.py table.py chart.py
+var Launcher embed.FS
 
 // requirements pins every package of the managed environment by version and hash.
 //
