@@ -50,8 +50,7 @@ func (s *Sandbox) Submit(contextID string, cell executor.Cell) (*executor.Execut
 	if err != nil {
 		return nil, err
 	}
-	s.runs.add(e, s.o.Keep)
-	s.noteRun(e)
+	s.keep(e)
 	return e, nil
 }
 

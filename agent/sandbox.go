@@ -51,6 +51,7 @@ type Options struct {
 type Sandbox struct {
 	o        Options
 	runs     runs
+	epoch    string
 	timeline *journal.Log
 	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
@@ -97,7 +98,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		}
 		o.Cwd = here
 	}
-	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline()}
+	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), epoch: "ep_" + wire.NewID()[:8]}
 	s.note(TimelineEvent{Type: Created})
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
 		return nil, err

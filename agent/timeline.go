@@ -57,12 +57,13 @@ func (s *Sandbox) Timeline(ctx context.Context, after int64) iter.Seq2[journal.L
 	return s.timeline.Lines(ctx, after)
 }
 
-// noteRun tells of a run, and of its end once that comes: every run has one.
-func (s *Sandbox) noteRun(e *executor.Execution) {
+// keep keeps a run, and tells of it and of its end once that comes: every run has one.
+func (s *Sandbox) keep(e *executor.Execution) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.runs.add(e, s.o.Keep)
 	if s.closed {
-		return // so is its context: it has ended
+		return // the timeline ends; so does the run
 	}
 	s.note(TimelineEvent{Type: RunSubmitted, Context: e.ContextID(), ExecutionID: e.ID()})
 	s.watches.Go(func() {

@@ -49,6 +49,7 @@ type Line struct {
 	Type Type
 	JSON []byte // not to be changed
 	More bool   // another line is ready now: a writer need not flush yet
+	ID   string // the line's place where one stream has several logs; "": Seq is
 }
 
 // Store is a place outside memory for the bytes of a log that has grown long.

@@ -117,7 +117,7 @@ func (s *stream) line(l executor.Line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = l.Seq
-	s.put(l.JSON, true)
+	s.put(l.JSON, s.id(l))
 	switch {
 	case len(*s.buf) >= batch:
 		s.send(!l.More)
@@ -127,12 +127,18 @@ func (s *stream) line(l executor.Line) {
 	}
 }
 
+// id returns what a server-sent event has as its id.
+func (s *stream) id(l executor.Line) string {
+	if !s.sse || l.ID != "" {
+		return l.ID
+	}
+	return strconv.FormatInt(l.Seq, 10)
+}
+
 // put frames a line. Long ones are sent from where they are.
-func (s *stream) put(line []byte, numbered bool) {
-	if s.sse && numbered {
-		*s.buf = append(*s.buf, "id: "...)
-		*s.buf = strconv.AppendInt(*s.buf, s.last, 10)
-		*s.buf = append(*s.buf, '\n')
+func (s *stream) put(line []byte, id string) {
+	if s.sse && id != "" {
+		*s.buf = append(append(append(*s.buf, "id: "...), id...), '\n')
 	}
 	if s.sse {
 		*s.buf = append(*s.buf, "data: "...)
@@ -186,7 +192,7 @@ func (s *stream) quiet() {
 		return // it waited for a line that was being sent
 	}
 	if !s.due {
-		s.put(fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now()), false)
+		s.put(fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now()), "")
 	}
 	s.send(true)
 }
@@ -199,7 +205,7 @@ func (s *stream) fail(err error, requestID string) (bool, error) {
 		s.closed = true
 		return false, err
 	}
-	s.put(EndLine(s.last, api.Cut, describe(err, requestID)).JSON, false)
+	s.put(EndLine(s.last, api.Cut, describe(err, requestID)).JSON, "")
 	s.send(true)
 	return true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -43,6 +44,7 @@ func TestShutdown(t *testing.T) {
 	running := open(t, do("POST", "/v1/code", `{"code":"input()","allow_stdin":true}`))
 	running.until(t, executor.Input)
 	queued := open(t, do("POST", "/v1/code", `{"code":"1"}`))
+	everything := do("GET", "/v1/stream", "")
 	late := open(t, do("GET", "/v1/contexts/default/events", ""))
 	if err := box.Close(); err != nil {
 		t.Fatal(err)
@@ -50,6 +52,13 @@ func TestShutdown(t *testing.T) {
 	running.end(t, executor.SandboxKilled)
 	queued.end(t, executor.SandboxKilled)
 	late.end(t, executor.OK)
+	lines := read(t, everything)
+	if n := strings.Count(lines, `"status":"sandbox_killed"`); n != 4 { // the end of each run, and the timeline's word of it
+		t.Errorf("%d lines tell of a run that was killed, want 4:\n%s", n, lines)
+	}
+	if last := lines[strings.LastIndex(lines[:len(lines)-1], "\n")+1:]; !strings.HasPrefix(last, `{"source":"timeline"`) || !strings.Contains(last, `"type":"end"`) {
+		t.Errorf("the last line is %s", last)
+	}
 	refused(t, do("GET", "/readyz", ""), 503, api.Unavailable)
 	refused(t, do("POST", "/v1/contexts", ""), 410, api.Gone)
 	if resp := do("GET", "/healthz", ""); resp.StatusCode != 200 {

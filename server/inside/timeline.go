@@ -17,6 +17,7 @@ type timelineHandlers struct {
 func (h *timelineHandlers) routes() []server.Route {
 	return []server.Route{
 		{Method: "GET", Path: "/v1/timeline", Handle: h.follow, Query: []string{"after"}},
+		{Method: "GET", Path: "/v1/stream", Handle: h.stream, Query: []string{"after", "include", "interval"}},
 	}
 }
 
@@ -27,6 +28,7 @@ func (h *timelineHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	w.Header().Set(epochHeader, h.box.Epoch())
 	_, err = server.Follow(w, r, h.o, after, h.box.Timeline)
 	return err
 }

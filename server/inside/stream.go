@@ -1,0 +1,139 @@
+package inside
+
+import (
+	"context"
+	"encoding/json"
+	"iter"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// epochHeader names the sandbox whose numbers a stream has, so that a client that
+// comes back sees a restart.
+const epochHeader = "X-Epoch"
+
+// stream answers with all that happens in the sandbox, over one connection.
+func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error {
+	options, err := streamOptions(r)
+	if err != nil {
+		return err
+	}
+	cursor, err := h.cursor(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set(epochHeader, h.box.Epoch())
+	sse := server.WantsSSE(r)
+	_, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, _ int64) iter.Seq2[executor.Line, error] {
+		return func(yield func(executor.Line, error) bool) {
+			if !yield(helloLine(cursor), nil) {
+				return
+			}
+			for line, err := range h.box.Stream(ctx, cursor, options) {
+				if err != nil {
+					yield(executor.Line{}, err)
+					return
+				}
+				told := tagged(line)
+				if cursor.Advance(line.Source, line.ID, line.Line, options.Follows); sse {
+					told.ID = cursor.String()
+				}
+				if !yield(told, nil) {
+					return
+				}
+			}
+		}
+	})
+	return err
+}
+
+// cursor returns where the client stands. What it has from before a restart is worth
+// nothing: it begins anew, and the hello tells.
+func (h *timelineHandlers) cursor(r *http.Request) (api.Cursor, error) {
+	field, after := "after", r.URL.Query().Get("after")
+	if id := r.Header.Get("Last-Event-ID"); id != "" {
+		field, after = "Last-Event-ID", id
+	}
+	now := h.box.Now()
+	switch after {
+	case "now":
+		return now, nil
+	case "":
+		after = "0"
+	}
+	c, err := api.ParseCursor(after)
+	if err != nil {
+		return c, api.Invalid(field, "%v", err)
+	}
+	if c.Epoch != "" && c.Epoch != now.Epoch {
+		return api.Cursor{Epoch: now.Epoch, Logs: map[string]int64{}}, nil
+	}
+	if c.Timeline > now.Timeline {
+		return c, api.Invalid(field, "the timeline has only %d events, got %d", now.Timeline, c.Timeline)
+	}
+	for id, seq := range c.Logs {
+		if newest, ok := h.box.Newest(id); ok && seq > newest {
+			return c, api.Invalid(field, "%s has only %d events, got %d", id, newest, seq)
+		}
+	}
+	c.Epoch = now.Epoch
+	return c, nil
+}
+
+// streamOptions reads what the stream is to have beside the timeline.
+func streamOptions(r *http.Request) (agent.StreamOptions, error) {
+	var o agent.StreamOptions
+	interval, err := server.QueryInt(r, "interval", 5, 1, 3600)
+	if err != nil {
+		return o, err
+	}
+	include, ok := r.URL.Query()["include"]
+	if !ok {
+		include = []string{"executions"}
+	}
+	for part := range strings.SplitSeq(include[0], ",") {
+		switch part {
+		case "timeline": // is always there
+		case "executions":
+			o.Executions = true
+		case "processes":
+			o.Processes = true
+		case "metrics":
+			o.Metrics = time.Duration(interval) * time.Second
+		default:
+			return o, api.Invalid("include", `expected a list of "timeline", "executions", "processes" and "metrics", got %q`, include[0])
+		}
+	}
+	return o, nil
+}
+
+// tagged returns the line with what says which log it is of. Its type is left out
+// where the log ends, which is not the stream's end.
+func tagged(line agent.StreamLine) executor.Line {
+	if line.Err != nil {
+		line.JSON = server.EndLine(line.Seq, api.Cut, api.Errorf(api.Gone, "%v", line.Err)).JSON
+	}
+	raw := append([]byte(`{"source":"`), line.Source...)
+	raw = append(raw, '"', ',')
+	if line.ID != "" {
+		raw = append(append(append(raw, `"id":"`...), line.ID...), '"', ',')
+	}
+	line.JSON = append(raw, line.JSON[1:]...)
+	if line.Source != api.FromTimeline {
+		line.Type = ""
+	}
+	return line.Line
+}
+
+func helloLine(c api.Cursor) executor.Line {
+	raw, _ := json.Marshal(api.StreamHello{
+		Source: api.FromStream, Type: api.Hello, Time: time.Now().UTC(), Epoch: c.Epoch, Cursor: c.String(),
+	})
+	return executor.Line{Type: api.Hello, JSON: raw, ID: c.String()}
+}
