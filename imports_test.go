@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"fixtures":      {"kernel/wire", "executor", "mime", gjson},
 	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "journal"},
 	"api":           {"executor", "mime", "process", "packages", "journal"},
+	"client":        {"api", "executor", "journal"},
 	"server":        {"api", "agent", "executor", "journal", "kernel/wire", mux},
 	"server/inside": {"api", "agent", "executor", "server"},
 	"cmd/k2sandbox": {"agent", "executor", "kernel", "kernel/python", "mime", "server", "server/inside", cobra, progressbar, xsys, xterm},
