@@ -32,9 +32,9 @@ var allowed = map[string][]string{
 	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "journal"},
 	"api":           {"executor", "mime", "process", "packages", "journal"},
 	"client":        {"api", "executor", "journal"},
-	"server":        {"api", "agent", "executor", "journal", "kernel/wire", mux},
-	"server/inside": {"api", "agent", "executor", "server"},
-	"cmd/k2sandbox": {"agent", "executor", "kernel", "kernel/python", "mime", "server", "server/inside", cobra, progressbar, xsys, xterm},
+	"server":        {"api", "agent", "executor", "journal", "kernel/wire", mux, "process"},
+	"server/inside": {"api", "agent", "executor", "server", "process", "journal", websocket},
+	"cmd/k2sandbox": {"agent", "executor", "kernel", "kernel/python", "mime", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -44,9 +44,12 @@ const (
 	zmq4        = "github.com/go-zeromq/zmq4"
 	cobra       = "github.com/spf13/cobra"
 	progressbar = "github.com/schollz/progressbar/v3"
+	pflag       = "github.com/spf13/pflag"
+	yaml        = "go.yaml.in/yaml/v3"
 	xsys        = "golang.org/x/sys"
 	pty         = "github.com/creack/pty"
 	xterm       = "golang.org/x/term"
+	websocket   = "github.com/coder/websocket"
 )
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -13,7 +13,9 @@ import (
 )
 
 func main() {
-	err := command().ExecuteContext(context.Background())
+	root := command()
+	root.SetArgs(joinPairs(os.Args[1:]))
+	err := root.ExecuteContext(context.Background())
 	var code exitStatus
 	switch {
 	case err == nil:
@@ -41,6 +43,6 @@ func command() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand("serve", "Serve the HTTP API"))
 	root.AddCommand(serveCommand("agent", "Serve the HTTP API of one sandbox, as its first process"))
-	root.AddCommand(runCommand(), doctorCommand(), pythonCommand(), versionCommand())
+	root.AddCommand(runCommand(), notebookCommand(), doctorCommand(), pythonCommand(), versionCommand())
 	return root
 }
