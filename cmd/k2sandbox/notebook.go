@@ -130,12 +130,17 @@ func (f *notebookFlags) do(cmd *cobra.Command, args []string) error {
 	if f.helpNotebook {
 		return helpNotebook(cmd, f.file.in, nb)
 	}
-	return f.run(cmd.Context(), nb, f.options(values))
+	warnings, err := nb.Parameterize(values, "", f.kernel)
+	if err != nil {
+		return err
+	}
+	nb.Warnings = append(nb.Warnings, warnings...)
+	return f.run(cmd.Context(), nb, f.options())
 }
 
-func (f *notebookFlags) options(values []notebook.Parameter) notebook.Options {
+func (f *notebookFlags) options() notebook.Options {
 	o := notebook.Options{
-		Parameters: values, PrepareOnly: f.prepareOnly, ReportMode: f.reportMode, KernelName: f.kernel,
+		PrepareOnly: f.prepareOnly, ReportMode: f.reportMode, KernelName: f.kernel,
 		Timeout: time.Duration(f.timeout), InterruptOnTimeout: f.interruptOnTimeout, AllowErrors: f.allowErrors,
 		SaveEvery: time.Duration(f.autosave), Save: f.file.save,
 	}
