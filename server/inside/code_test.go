@@ -233,8 +233,9 @@ func TestRunsTakeTurns(t *testing.T) {
 func TestQueueIsBounded(t *testing.T) {
 	first := runs(t, api.RunRequest{Code: "input()", AllowStdin: true})
 	first.until(t, executor.Input)
+	var queued []executor.Summary
 	for range 8 {
-		call(t, "POST", "/v1/code", api.RunRequest{Code: "1", Detach: true})
+		queued = append(queued, get[executor.Summary](t, call(t, "POST", "/v1/code", api.RunRequest{Code: "1", Detach: true}), 202))
 	}
 	resp := call(t, "POST", "/v1/code", api.RunRequest{Code: "1"})
 	refused(t, resp, 429, api.LimitReached)
@@ -243,6 +244,9 @@ func TestQueueIsBounded(t *testing.T) {
 	}
 	call(t, "POST", "/v1/executions/"+first.id+"/input", api.InputRequest{})
 	first.end(t, executor.OK)
+	for _, q := range queued {
+		open(t, call(t, "GET", "/v1/executions/"+q.ExecutionID+"/events", nil)).end(t, executor.OK)
+	}
 	quick(t, "1")
 }
 
