@@ -19,8 +19,6 @@ type Kernel interface {
 
 // Options say how to run a notebook. The zero value of each field stands for its default.
 type Options struct {
-	// Parameters go into a cell of their own, as Notebook.Parameterize does.
-	Parameters []Parameter
 	KernelName string // of the kernelspec; goes into metadata that name none
 
 	Timeout            time.Duration             // of each cell, from the kernel's turn; 0 is none
@@ -42,7 +40,7 @@ type Options struct {
 	OutputLimit int64  // bytes of outputs that the notebook takes in: 256 MiB; the rest is left out, which an output tells
 
 	Papermill   *Papermill // papermill's metadata and its banner after an error; nil: none
-	PrepareOnly bool       // parametrise, run nothing
+	PrepareOnly bool       // run nothing
 	ReportMode  bool       // mark the source of code cells as hidden
 
 	// Save is called before the first cell, after each that ran, every SaveEvery while

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tidwall/gjson"
+
 	"github.com/k2sandbox/k2sandbox/executor"
 )
 
@@ -18,16 +20,16 @@ type Papermill struct {
 
 // record is what papermill's metadata say of a run. A nil record writes none.
 type record struct {
-	DefaultParameters    struct{}       `json:"default_parameters"`
-	Duration             *float64       `json:"duration"`
-	EndTime              *string        `json:"end_time"`
-	EnvironmentVariables struct{}       `json:"environment_variables"`
-	Exception            *bool          `json:"exception"`
-	InputPath            string         `json:"input_path"`
-	OutputPath           string         `json:"output_path"`
-	Parameters           map[string]any `json:"parameters"`
-	StartTime            *string        `json:"start_time"`
-	Version              string         `json:"version"`
+	DefaultParameters    struct{}        `json:"default_parameters"`
+	Duration             *float64        `json:"duration"`
+	EndTime              *string         `json:"end_time"`
+	EnvironmentVariables struct{}        `json:"environment_variables"`
+	Exception            *bool           `json:"exception"`
+	InputPath            string          `json:"input_path"`
+	OutputPath           string          `json:"output_path"`
+	Parameters           json.RawMessage `json:"parameters"`
+	StartTime            *string         `json:"start_time"`
+	Version              string          `json:"version"`
 
 	began time.Time
 }
@@ -51,10 +53,11 @@ func newRecord(nb *Notebook, o *Options) *record {
 	}
 	r := &record{
 		InputPath: o.Papermill.InputPath, OutputPath: o.Papermill.OutputPath, Version: o.Papermill.Version,
-		Parameters: map[string]any{},
+		Parameters: json.RawMessage("{}"),
 	}
-	for _, p := range o.Parameters {
-		r.Parameters[p.Name] = p.Value
+	old, _ := nb.Metadata.Get("papermill")
+	if given := gjson.GetBytes(old, "parameters"); given.IsObject() { // by Parameterize
+		r.Parameters = json.RawMessage(given.Raw)
 	}
 	if !o.PrepareOnly {
 		r.began = time.Now()

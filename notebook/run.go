@@ -15,8 +15,8 @@ import (
 
 // Run runs the notebook's code cells in the kernel, one after the other, and puts
 // into nb what they show, as nbclient and, with Options.Papermill, papermill do. It
-// yields what happens; the last event is Ended. An error ends the loop: of a
-// parameter that cannot be given, of the engine, or of the last Save.
+// yields what happens; the last event is Ended. An error ends the loop: of the engine,
+// in place of Ended, or of the last Save, after it.
 //
 // Leaving the loop, or the end of ctx, interrupts the cell that runs. However the
 // run ends, nb holds what there was until then, and Save was called with it. nb is
@@ -57,9 +57,7 @@ type run struct {
 
 // all runs the notebook and returns what is no matter of its code.
 func (r *run) all(ctx context.Context) error {
-	if err := r.prepare(); err != nil {
-		return err
-	}
+	r.prepare()
 	r.emit(Event{Type: Started, Cells: len(r.nb.Cells)})
 	for _, w := range r.nb.Warnings {
 		r.emit(Event{Type: Warned, Text: w})
@@ -73,31 +71,22 @@ func (r *run) all(ctx context.Context) error {
 	}
 	end.Duration = time.Since(r.began).Seconds()
 	r.record.ends(r.nb, end)
+	if fault == nil {
+		r.emit(end)
+	}
 	if err := r.o.Save(r.nb); err != nil {
 		return errors.Join(fault, fmt.Errorf("cannot save notebook: %w", err))
 	}
-	if fault != nil {
-		return fault
-	}
-	r.emit(end)
-	return nil
+	return fault
 }
 
 // prepare makes the notebook ready to run.
-func (r *run) prepare() error {
+func (r *run) prepare() {
 	r.nb.removeBanners()
-	if len(r.o.Parameters) > 0 {
-		warnings, err := r.nb.Parameterize(r.o.Parameters, r.nb.Language(), r.o.KernelName)
-		if err != nil {
-			return err
-		}
-		r.nb.Warnings = append(r.nb.Warnings, warnings...)
-	}
 	if r.o.ReportMode {
 		r.nb.hideSources()
 	}
 	r.record = newRecord(r.nb, &r.o)
-	return nil
 }
 
 // cells runs the cells up to the one that ends the run, and says how that was.

@@ -158,6 +158,9 @@ func (d decoder) value(name string, required bool, v reflect.Value) error {
 		return d.wrongType(name, article(v.Type()), nil)
 	case string(raw) == "null":
 		return nil
+	case v.Kind() == reflect.Pointer && v.Type().Elem().Kind() == reflect.Struct:
+		v.Set(reflect.New(v.Type().Elem()))
+		return decoder{json.NewDecoder(bytes.NewReader(raw))}.object(name, v.Elem())
 	case v.Kind() == reflect.Struct || v.Kind() == reflect.Map:
 		return decoder{json.NewDecoder(bytes.NewReader(raw))}.object(name, v)
 	}
