@@ -40,6 +40,19 @@ func DefaultEnviron(environ []string) []string {
 	})
 }
 
+// Environ returns the environment of a kernel that the options start, "NAME=value".
+// Commands that are to find the same programs get it too.
+func Environ(o Options) []string {
+	if o.Environ == nil {
+		o.Environ = DefaultEnviron(os.Environ())
+	}
+	program := o.Spec.Interpreter
+	if program == "" && len(o.Spec.Argv) > 0 {
+		program = o.Spec.Argv[0]
+	}
+	return environ(o.Environ, &o.Spec, program, o.Envs)
+}
+
 // environ returns the environment of a kernel: the base, what ours adds for a
 // terminal-less Python, the spec's, and the caller's, each over the one before.
 func environ(base []string, spec *Spec, program string, envs map[string]string) []string {

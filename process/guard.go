@@ -67,61 +67,59 @@ func (g *Guard) mark(env []string) []string {
 }
 
 // watch tells the guardian of a process, whose group it kills even where the
-// process overwrote its environment.
+// process overwrote its environment, and unwatch that the process has ended.
 func (g *Guard) watch(pid int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if start := startTime(pid); start != "" && g.pipe != nil {
-		fmt.Fprintf(g.pipe, "%d %s\n", pid, start)
+	if s, ok := readStat(pid); ok {
+		g.tell(fmt.Sprintf("%d %d\n", pid, s.start))
 	}
 }
 
-// startTime returns field 22 of /proc/PID/stat, or "".
-func startTime(pid int) string {
-	stat, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(f) < 20 {
-		return ""
+func (g *Guard) unwatch(pid int) { g.tell(fmt.Sprintf("%d\n", pid)) }
+
+// tell writes a line to the guardian, which somebody may have stopped.
+func (g *Guard) tell(line string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.pipe != nil {
+		g.pipe.SetWriteDeadline(time.Now().Add(time.Second))
+		g.pipe.WriteString(line)
 	}
-	return f[19]
 }
 
 // Sweep kills every process that carries the mark and returns when none is
 // left, or with an error after 5 seconds.
-func (g *Guard) Sweep() error {
+func (g *Guard) Sweep() error { return sweep(g.variable()) }
+
+// sweep kills every process that has the variable, "NAME=value", in its environment,
+// until none is left.
+func sweep(variable string) error {
 	deadline := time.Now().Add(5 * time.Second)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		left := g.kill()
+		left := kill(variable)
 		if left == 0 {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("cannot end %d processes of %s", left, g.variable())
+			return fmt.Errorf("cannot end %d processes of %s", left, variable)
 		}
 		time.Sleep(pause)
 	}
 }
 
-// kill sends SIGKILL to every marked process and returns how many there were.
-func (g *Guard) kill() int {
-	proc, err := os.Open("/proc")
-	if err != nil {
-		return 0
-	}
-	defer proc.Close()
-	names, _ := proc.Readdirnames(-1)
+// kill sends SIGKILL to every process with the variable and returns how many there were.
+func kill(variable string) int {
 	n := 0
-	for _, name := range names {
-		if pid, err := strconv.Atoi(name); err == nil && pid != os.Getpid() && g.killPid(pid) {
+	for _, pid := range pids() {
+		if pid != os.Getpid() && killPid(pid, variable) {
 			n++
 		}
 	}
 	return n
 }
 
-// killPid kills the process if it is marked. The descriptor is opened before
+// killPid kills the process if it has the variable. The descriptor is opened before
 // the environment is read: what is read and what is killed is one process.
-func (g *Guard) killPid(pid int) bool {
+func killPid(pid int, variable string) bool {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err == unix.ESRCH {
 		return false
@@ -130,7 +128,7 @@ func (g *Guard) killPid(pid int) bool {
 		defer unix.Close(fd)
 	}
 	env, readErr := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if readErr != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+g.variable()+"\x00")) {
+	if readErr != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")) {
 		return false
 	}
 	if err != nil { // a system without pidfd_open, such as Linux before 5.3

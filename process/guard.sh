@@ -1,18 +1,28 @@
 # The guardian: waits until the program that started it is gone, then kills all
 # that program left behind and removes its directory. $1: the mark, a variable
 # of the environment; $2: the directory, or "". Its input is a pipe: a line
-# "PID START" for each process started, and EOF when the program has died.
+# "PID START" for each process started, "PID" for each that has ended, and EOF when
+# the program has died.
 # For any POSIX shell: dash, bash, busybox.
 trap '' HUP INT TERM
 export PATH=/usr/local/bin:/usr/bin:/bin LC_ALL=C
-group= start=
-while read -r pid began; do group=$pid start=$began; done
+groups=' ' # of PID:START
+while read -r pid began; do
+	case $groups in
+	*" $pid:"*)
+		behind=${groups#*" $pid:"}
+		groups="${groups%%" $pid:"*} ${behind#* }"
+		;;
+	esac
+	[ -z "$began" ] || groups="$groups$pid:$began "
+done
 
 # The start time is field 22 of proc_pid_stat(5); the name in front may hold spaces.
 started() { read -r stat <"/proc/$1/stat" && set -- ${stat##*) } && echo "${20}"; }
-if [ -n "$group" ] && [ "$(started "$group" 2>/dev/null)" = "$start" ]; then
-	kill -KILL -- "-$group" 2>/dev/null
-fi
+for group in $groups; do
+	pid=${group%:*}
+	[ "$(started "$pid" 2>/dev/null)" != "${group#*:}" ] || kill -KILL -- "-$pid" 2>/dev/null
+done
 
 if printf 'a\0b\n' | grep -qF b; then
 	marked() { grep -lsF -e "$1" /proc/[0-9]*/environ; }

@@ -19,6 +19,12 @@ import (
 // still in the pipes. It is only waited for when a descendant holds them open.
 const drainTime = 100 * time.Millisecond
 
+// Errors of a command that cannot be started.
+var (
+	ErrDirectory = errors.New("the working directory cannot be entered")
+	ErrProgram   = errors.New("the program cannot be executed")
+)
+
 // Command says what to run.
 type Command struct {
 	Args []string // Args[0] without a slash is looked up in the PATH of Env
@@ -29,8 +35,13 @@ type Command struct {
 	Stdin io.Reader
 	// Stdout and Stderr are discarded where nil. An *os.File is handed over as it
 	// is; another writer is called from one goroutine each, until the output ends or
-	// Close. While it blocks, so may the process; once it fails, the rest is discarded.
+	// Close. While it blocks, so may the process, and Done waits; once it fails, the
+	// rest is discarded.
 	Stdout, Stderr io.Writer
+	// Terminal, where set, gives the process a terminal of that size, which controls
+	// its session, in place of Stdin, Stdout and Stderr; what comes out of it goes to
+	// Stdout. Process.Terminal is our end.
+	Terminal *Size
 
 	// KillGroup kills what is left of the process group as soon as its leader exits.
 	KillGroup bool
@@ -48,17 +59,19 @@ type Exit struct {
 // Process is a process that was started. Its methods are safe for concurrent
 // use. It must be closed.
 type Process struct {
-	cmd     *exec.Cmd
-	command Command
-	oom     oomCounter
-	pipes   []*os.File // our ends of its output and input
-	copies  sync.WaitGroup
-	done    chan struct{}
-	exit    Exit // written before done is closed
+	cmd      *exec.Cmd
+	command  Command
+	oom      oomCounter
+	pipes    []*os.File // our ends of its output and input
+	outputs  []*output
+	terminal *os.File // our end; nil where it has none
+	done     chan struct{}
+	exit     Exit // written before done is closed
 
-	mu     sync.Mutex
-	reaped bool // its pid may belong to another process from here on
-	killed bool // we sent it SIGKILL
+	mu       sync.Mutex
+	stopping bool // by Stop: the group gets its grace, though the leader has ended
+	reaped   bool // its pid may belong to another process from here on
+	killed   bool // we sent it SIGKILL
 }
 
 // Start starts the command in a session and process group of its own.
@@ -66,13 +79,12 @@ func Start(c Command) (*Process, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, errors.New("cannot start process: no command")
 	}
-	// The failed chdir of a child reads as if the program were missing.
-	if s, err := os.Stat(c.Dir); c.Dir != "" && (err != nil || !s.IsDir()) {
-		return nil, fmt.Errorf("cannot start process: working directory %s: not a directory", c.Dir)
+	if err := enterable(c.Dir); err != nil {
+		return nil, fmt.Errorf("cannot start process: %w: %w", ErrDirectory, err)
 	}
 	path, err := lookPath(c.Args[0], c.Env, c.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("cannot start process: %w", err)
+		return nil, fmt.Errorf("cannot start process: %w: %w", ErrProgram, err)
 	}
 	if c.Guard != nil {
 		c.Env = c.Guard.mark(c.Env)
@@ -80,7 +92,7 @@ func Start(c Command) (*Process, error) {
 	p := &Process{command: c, done: make(chan struct{})}
 	p.cmd = &exec.Cmd{
 		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil}, // of descriptor 0
 	}
 	if err := p.start(); err != nil {
 		p.closePipes()
@@ -88,6 +100,23 @@ func Start(c Command) (*Process, error) {
 	}
 	go p.wait()
 	return p, nil
+}
+
+// enterable says why the directory cannot be a working directory. The failed chdir
+// of a child reads as if the program were missing.
+func enterable(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	if s, err := os.Stat(dir); err != nil {
+		return err
+	} else if !s.IsDir() {
+		return &os.PathError{Op: "chdir", Path: dir, Err: unix.ENOTDIR}
+	}
+	if err := unix.Access(dir, unix.X_OK); err != nil {
+		return &os.PathError{Op: "chdir", Path: dir, Err: err}
+	}
+	return nil
 }
 
 // start connects the three descriptors and starts the command.
@@ -98,8 +127,7 @@ func (p *Process) start() error {
 			f.Close()
 		}
 	}()
-	var copies []func()
-	output := func(w io.Writer) (io.Writer, error) {
+	connect := func(w io.Writer) (io.Writer, error) {
 		if f, ok := w.(*os.File); ok || w == nil {
 			if f == nil {
 				return nil, nil // exec opens /dev/null
@@ -111,17 +139,27 @@ func (p *Process) start() error {
 			return nil, err
 		}
 		theirs, p.pipes = append(theirs, child), append(p.pipes, r)
-		copies = append(copies, func() { drain(w, r) })
+		p.outputs = append(p.outputs, newOutput(r, w))
 		return child, nil
 	}
 	var err error
-	if p.cmd.Stdout, err = output(p.command.Stdout); err != nil {
-		return err
-	}
-	if p.cmd.Stderr, err = output(p.command.Stderr); err != nil {
-		return err
-	}
 	var feed func()
+	if p.command.Terminal != nil {
+		ours, child, err := openTerminal(*p.command.Terminal)
+		if err != nil {
+			return err
+		}
+		p.terminal, p.pipes, theirs = ours, append(p.pipes, ours), append(theirs, child)
+		p.outputs = append(p.outputs, newOutput(ours, p.command.Stdout))
+		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = child, child, child
+		return p.launch(nil)
+	}
+	if p.cmd.Stdout, err = connect(p.command.Stdout); err != nil {
+		return err
+	}
+	if p.cmd.Stderr, err = connect(p.command.Stderr); err != nil {
+		return err
+	}
 	if in := p.command.Stdin; in != nil {
 		if f, ok := in.(*os.File); ok {
 			p.cmd.Stdin = f
@@ -135,15 +173,23 @@ func (p *Process) start() error {
 			feed = func() { io.Copy(w, in); w.Close() }
 		}
 	}
+	return p.launch(feed)
+}
+
+// launch starts the command and what reads and feeds it.
+func (p *Process) launch(feed func()) error {
 	p.oom = newOOMCounter()
 	if err := p.cmd.Start(); err != nil {
+		if isOfProgram(err) {
+			return fmt.Errorf("%w: %w", ErrProgram, err)
+		}
 		return err
 	}
 	if p.command.Guard != nil {
 		p.command.Guard.watch(p.Pid())
 	}
-	for _, c := range copies {
-		p.copies.Go(c)
+	for _, o := range p.outputs {
+		go o.copy() // ends with the output, or once its pipe is closed
 	}
 	if feed != nil {
 		go feed() // ends with its reader, or once its pipe is closed
@@ -151,18 +197,33 @@ func (p *Process) start() error {
 	return nil
 }
 
+// isOfProgram reports whether it is the program's file, or its arguments, that
+// cannot be executed.
+func isOfProgram(err error) bool {
+	for _, e := range []error{unix.ENOENT, unix.EACCES, unix.ENOEXEC, unix.ENOTDIR, unix.EISDIR, unix.ELOOP, unix.ENAMETOOLONG, unix.E2BIG, unix.EINVAL, unix.ETXTBSY} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
 // wait collects the exit. The pid stays ours, as a zombie, until p.mu is held:
 // no signal can ever reach a process that got the same number later.
 func (p *Process) wait() {
 	awaitExit(p.Pid())
+	p.linger()
 	p.mu.Lock()
-	if p.command.KillGroup {
+	if p.command.KillGroup || p.stopping || p.killed {
 		unix.Kill(-p.Pid(), unix.SIGKILL)
 	}
 	p.cmd.Wait() // what it can tell is in ProcessState
 	p.reaped = true
 	killed := p.killed
 	p.mu.Unlock()
+	if p.command.Guard != nil {
+		p.command.Guard.unwatch(p.Pid())
+	}
 
 	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	p.exit = Exit{Code: status.ExitStatus()}
@@ -170,13 +231,38 @@ func (p *Process) wait() {
 		p.exit.Signal = unix.SignalName(status.Signal())
 		p.exit.OOM = status.Signal() == unix.SIGKILL && !killed && p.oom.grew()
 	}
-	drained := make(chan struct{})
-	go func() { p.copies.Wait(); close(drained) }()
-	select {
-	case <-drained:
-	case <-time.After(drainTime):
-	}
+	p.drain()
 	close(p.done)
+}
+
+// linger keeps the leader a zombie, and with it the group's number ours, while others
+// of the group have what is left of Stop's grace to end.
+func (p *Process) linger() {
+	for pause := time.Millisecond; p.hasGrace() && groupLives(p.Pid()); pause = min(2*pause, 50*time.Millisecond) {
+		time.Sleep(pause)
+	}
+}
+
+func (p *Process) hasGrace() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopping && !p.killed && !p.command.KillGroup
+}
+
+// drain waits for all that was written before the exit, and, where a descendant holds
+// the output open, a little longer for what that adds.
+func (p *Process) drain() {
+	late := time.After(drainTime)
+	for _, o := range p.outputs {
+		<-o.upToNow()
+	}
+	for _, o := range p.outputs {
+		select {
+		case <-o.done:
+		case <-late:
+			return
+		}
+	}
 }
 
 // awaitExit blocks until the child is a zombie and leaves it one.
@@ -202,8 +288,9 @@ func (p *Process) Exit() Exit {
 	return p.exit
 }
 
-// Signal sends the signal to the process group. It returns os.ErrProcessDone
-// when the process has ended.
+// Signal sends the signal to the process group; SIGINT, SIGQUIT and SIGTSTP of one
+// with a terminal to the job in its foreground, as the keys would. It returns
+// os.ErrProcessDone when the process has ended.
 func (p *Process) Signal(sig syscall.Signal) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -212,6 +299,9 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	}
 	if sig == unix.SIGKILL {
 		p.killed = true
+	}
+	if p.terminal != nil && signalForeground(p.terminal, sig) {
+		return nil
 	}
 	err := unix.Kill(-p.Pid(), sig)
 	if err == unix.ESRCH { // it left its group
@@ -223,10 +313,10 @@ func (p *Process) Signal(sig syscall.Signal) error {
 	return nil
 }
 
-// Stop ends the process group: SIGTERM, and SIGKILL if it has not ended after
-// the grace or when ctx is done. It returns when the process has ended.
+// Stop ends the process group: SIGTERM, and SIGKILL if it has not ended, all of it,
+// after the grace or when ctx is done. It returns when it has ended.
 func (p *Process) Stop(ctx context.Context, grace time.Duration) {
-	if grace > 0 && p.Signal(unix.SIGTERM) == nil {
+	if grace > 0 && p.terminate() == nil {
 		select {
 		case <-p.done:
 		case <-ctx.Done():
@@ -237,6 +327,18 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) {
 	<-p.done
 }
 
+// terminate asks the group to end. A shell at a terminal does not mind SIGTERM, but
+// that the line was hung up.
+func (p *Process) terminate() error {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	if p.terminal != nil {
+		p.Signal(unix.SIGHUP)
+	}
+	return p.Signal(unix.SIGTERM)
+}
+
 // Close kills the process group, waits for its end and for the writers of its
 // output to return, and lets go of that, whoever may still write.
 // Only the Guard reaches descendants that left the group.
@@ -244,19 +346,15 @@ func (p *Process) Close() {
 	p.Signal(unix.SIGKILL)
 	<-p.done
 	p.closePipes()
-	p.copies.Wait()
+	for _, o := range p.outputs {
+		<-o.done
+	}
 }
 
 func (p *Process) closePipes() {
 	for _, f := range p.pipes {
 		f.Close()
 	}
-}
-
-// drain copies until the end; a writer that fails loses the rest and no more.
-func drain(w io.Writer, r io.Reader) {
-	io.Copy(w, r)
-	io.Copy(io.Discard, r)
 }
 
 // lookPath finds the program as the new process would: in its own PATH and

@@ -96,8 +96,9 @@ func TestStartErrors(t *testing.T) {
 		"no command": {},
 		"not in PATH": {
 			Args: []string{"no-such-program"}},
-		"no such file or directory": {Args: []string{"/no/such"}},
-		"/no/such: not a directory": {Args: sh("true"), Dir: "/no/such"},
+		"no such file or directory":                {Args: []string{"/no/such"}},
+		"stat /no/such: no such file or directory": {Args: sh("true"), Dir: "/no/such"},
+		"chdir /etc/passwd: not a directory":       {Args: sh("true"), Dir: "/etc/passwd"},
 	} {
 		c.Env = []string{path}
 		if _, err := process.Start(c); err == nil || !strings.Contains(err.Error(), name) {

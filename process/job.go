@@ -1,0 +1,377 @@
+package process
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"iter"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/journal"
+)
+
+// Errors of a Job's methods.
+var (
+	ErrEnded       = errors.New("the process has ended")
+	ErrStdinClosed = errors.New("the process has no stdin that is open")
+	ErrNoTerminal  = errors.New("the process has no terminal")
+	ErrSignal      = errors.New("unknown signal")
+)
+
+// JobMark is the environment variable by which a job knows what it started, daemons
+// that left its process group too.
+const JobMark = "K2_PROCESS"
+
+// Spec says what a job is to run.
+type Spec struct {
+	Cmd  string   // a line for /bin/sh; or
+	Args []string // a program and its arguments; without a slash it is looked up in the PATH of Env
+	Dir  string   // working directory; "" is that of this program
+	Env  []string // the whole environment, "NAME=value"
+
+	Stdin    bool          // Write goes to its stdin; otherwise that is Input
+	Input    string        // all that its stdin has; "" is /dev/null
+	Terminal *Size         // give it a terminal, which takes what is written in any case
+	Timeout  time.Duration // after which it is ended; 0 is none
+}
+
+// args returns what is executed.
+func (s *Spec) args() []string {
+	if len(s.Args) > 0 {
+		return s.Args
+	}
+	return []string{"/bin/sh", "-c", s.Cmd}
+}
+
+// State says where a job stands.
+type State string
+
+// Where a job can stand.
+const (
+	Running State = "running"
+	Done    State = "done"
+)
+
+// Summary tells about a job.
+type Summary struct {
+	Pid         int        `json:"pid"`
+	Cmd         string     `json:"cmd,omitempty"` // where it was given as a line
+	Args        []string   `json:"args"`          // what is executed
+	Cwd         string     `json:"cwd"`
+	Stdin       bool       `json:"stdin"`         // it takes input, or did while it ran
+	Pty         *Size      `json:"pty,omitempty"` // the size of its terminal
+	State       State      `json:"state"`
+	Status      Status     `json:"status,omitempty"` // once it is done
+	ExitCode    *int       `json:"exit_code"`        // -1 where a signal ended it
+	Signal      *string    `json:"signal"`           // such as "SIGKILL"
+	OOM         bool       `json:"oom,omitempty"`
+	TimedOut    bool       `json:"timed_out"`
+	StartedAt   time.Time  `json:"started_at"`
+	EndedAt     *time.Time `json:"ended_at"`
+	CPUSeconds  float64    `json:"cpu_seconds"`  // of the processes of its session
+	MemoryBytes int64      `json:"memory_bytes"` // resident, of the same; 0 when it is done
+	Events      int64      `json:"events"`       // number of the newest event
+	Bytes       int64      `json:"bytes"`        // of the events that are kept
+}
+
+// Job is a command that a Table started: its process, and what that wrote. Its
+// methods are safe for concurrent use.
+type Job struct {
+	process *Process
+	spec    Spec
+	in      *input // nil where it takes none
+	log     *journal.Log
+	mark    string // the variable that all it starts has
+	started time.Time
+	done    chan struct{}
+
+	writing sync.Mutex // of the log
+	streams []*stream
+	over    bool // its end is in the log
+
+	mu       sync.Mutex
+	size     *Size
+	timedOut bool
+	closed   bool // its table was
+	end      End
+	ended    time.Time // zero while it runs
+}
+
+// startJob starts what spec says.
+func startJob(spec Spec, guard *Guard, log *journal.Log) (*Job, error) {
+	j := &Job{spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now(), done: make(chan struct{})}
+	env := append(slices.Clone(spec.Env), j.mark)
+	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal}
+	out := &stream{job: j, typ: Stdout, binary: spec.Terminal != nil}
+	err := &stream{job: j, typ: Stderr}
+	j.streams = []*stream{out, err}
+	c.Stdout, c.Stderr = out, err
+	j.writing.Lock() // its start comes first
+	defer j.writing.Unlock()
+	if e := j.launch(c); e != nil {
+		return nil, e
+	}
+	log.Append(started{j.Pid()})
+	return j, nil
+}
+
+func (j *Job) launch(c Command) (err error) {
+	var ours *os.File
+	if (j.spec.Stdin || j.spec.Input != "") && j.spec.Terminal == nil {
+		theirs, w, err := os.Pipe()
+		if err != nil {
+			return err
+		}
+		defer theirs.Close()
+		c.Stdin, ours = theirs, w
+		j.in = newInput(w, false)
+	}
+	if j.process, err = Start(c); err != nil {
+		if ours != nil {
+			ours.Close()
+		}
+		return err
+	}
+	if f := j.process.Terminal(); f != nil {
+		j.in = newInput(f, true)
+	} else if j.spec.Input != "" {
+		go j.feed() // ends when all is read, or with the process
+	}
+	return nil
+}
+
+func (j *Job) feed() {
+	in, ctx := j.in, context.Background()
+	if _, err := in.write(ctx, []byte(j.spec.Input)); err == nil && !j.spec.Stdin {
+		_ = in.end(ctx) // fails only where it is closed
+	}
+}
+
+// run waits for the end and tells it, and gives back what the process held once what
+// it left behind is gone or closing is done.
+func (j *Job) run(closing context.Context, grace time.Duration, ended func()) {
+	j.await(closing, grace)
+	j.finish()
+	ended()
+	for _, o := range j.process.outputs {
+		select {
+		case <-o.done:
+		case <-closing.Done():
+		}
+	}
+	j.process.Close()
+}
+
+// await waits for the end, and brings it about when the time is up or closing is done.
+func (j *Job) await(closing context.Context, grace time.Duration) {
+	var timeout <-chan time.Time
+	if j.spec.Timeout > 0 {
+		timer := time.NewTimer(j.spec.Timeout)
+		defer timer.Stop()
+		timeout = timer.C
+	}
+	select {
+	case <-j.process.Done():
+	case <-timeout:
+		j.set(&j.timedOut)
+		j.stop(closing, grace)
+	case <-closing.Done():
+		j.set(&j.closed)
+		j.process.Signal(unix.SIGKILL) // the table sweeps
+		<-j.process.Done()
+	}
+}
+
+func (j *Job) set(flag *bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	*flag = true
+}
+
+// finish notes how it ended, as the last event.
+func (j *Job) finish() {
+	end := j.note(j.process.Exit())
+	if j.in != nil && !j.in.terminal {
+		j.in.f.Close()
+	}
+	j.writing.Lock()
+	for _, s := range j.streams {
+		s.emit(s.rest)
+	}
+	j.over = true
+	j.log.Append(end)
+	j.log.Close()
+	j.writing.Unlock()
+	close(j.done)
+}
+
+func (j *Job) note(exit Exit) End {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.ended = time.Now()
+	j.end = End{Status: OK, ExitCode: exit.Code, OOM: exit.OOM, TimedOut: j.timedOut, Duration: j.ended.Sub(j.started).Seconds()}
+	if exit.Signal != "" {
+		j.end.Signal = &exit.Signal
+	}
+	switch {
+	case j.timedOut:
+		j.end.Status = TimedOut
+	case j.closed:
+		j.end.Status = SandboxKilled
+	case exit.Code != 0:
+		j.end.Status = Failed
+	}
+	return j.end
+}
+
+// Pid returns the id of its process. Once that has ended another may get it.
+func (j *Job) Pid() int { return j.process.Pid() }
+
+// Cmd returns what it runs as one line.
+func (j *Job) Cmd() string {
+	if j.spec.Cmd != "" {
+		return j.spec.Cmd
+	}
+	return quote(j.spec.Args)
+}
+
+// Done is closed once it has ended and its end can be read.
+func (j *Job) Done() <-chan struct{} { return j.done }
+
+// End says how it ended. It waits for Done.
+func (j *Job) End() End {
+	<-j.done
+	return j.end
+}
+
+// Lines yields its events after number after, as they come, up to the end.
+func (j *Job) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
+	return j.log.Lines(ctx, after)
+}
+
+// Summary tells where it stands.
+func (j *Job) Summary() Summary { return j.summary(nil) }
+
+// summary is Summary with what sessions use, where that is known already.
+func (j *Job) summary(used map[int]usage) Summary {
+	size, _, events := j.log.Size()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := Summary{
+		Pid: j.Pid(), Cmd: j.spec.Cmd, Args: j.spec.args(), Cwd: j.spec.Dir, Stdin: j.spec.Stdin || j.size != nil, Pty: j.size, State: Running,
+		StartedAt: j.started.UTC(), Events: events, Bytes: size,
+	}
+	if j.ended.IsZero() {
+		if used == nil {
+			used = usages()
+		}
+		u := used[j.Pid()]
+		s.CPUSeconds, s.MemoryBytes = u.cpu.Seconds(), u.memory
+		return s
+	}
+	at := j.ended.UTC()
+	s.State, s.Status, s.ExitCode, s.Signal, s.OOM, s.TimedOut, s.EndedAt = Done, j.end.Status, &j.end.ExitCode, j.end.Signal, j.end.OOM, j.end.TimedOut, &at
+	usage := j.process.cmd.ProcessState
+	s.CPUSeconds = (usage.UserTime() + usage.SystemTime()).Seconds()
+	return s
+}
+
+// Write writes to its stdin or types at its terminal. It waits until all is taken, the
+// job ends or ctx is done, and returns how much was taken. Writes do not mix. Errors are
+// ctx's, ErrStdinClosed and ErrEnded.
+func (j *Job) Write(ctx context.Context, p []byte) (int, error) {
+	if err := j.Writable(); err != nil {
+		return 0, err
+	}
+	n, err := j.in.write(ctx, p)
+	return n, j.explain(err)
+}
+
+// CloseStdin ends its input; at a terminal it types Ctrl-D.
+func (j *Job) CloseStdin(ctx context.Context) error {
+	if err := j.Writable(); err != nil {
+		return err
+	}
+	return j.explain(j.in.end(ctx))
+}
+
+// Writable returns ErrStdinClosed where it never took input, and ErrEnded.
+func (j *Job) Writable() error {
+	if j.isDone() {
+		return ErrEnded
+	}
+	if j.in == nil {
+		return ErrStdinClosed
+	}
+	return nil
+}
+
+func (j *Job) explain(err error) error {
+	if errors.Is(err, ErrStdinClosed) && j.isDone() {
+		return ErrEnded
+	}
+	return err
+}
+
+func (j *Job) isDone() bool {
+	select {
+	case <-j.process.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// Signal sends a signal to its process group; SIGINT, SIGQUIT and SIGTSTP at a
+// terminal to the job in the foreground. The error is ErrEnded where it has ended.
+func (j *Job) Signal(sig syscall.Signal) error {
+	err := j.process.Signal(sig)
+	if errors.Is(err, os.ErrProcessDone) {
+		return ErrEnded
+	}
+	return err
+}
+
+// Resize tells its terminal a new size. Errors are ErrNoTerminal and ErrEnded.
+func (j *Job) Resize(size Size) error {
+	if j.spec.Terminal == nil {
+		return ErrNoTerminal
+	}
+	if j.isDone() {
+		return ErrEnded
+	}
+	if err := j.process.Resize(size); err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.size = &size
+	return nil
+}
+
+// Kill ends it, and all that it started, by SIGKILL, also what it left behind when it
+// ended. It returns when that is gone.
+func (j *Job) Kill() error {
+	j.process.Signal(unix.SIGKILL)
+	<-j.done
+	return sweep(j.mark)
+}
+
+// Stop ends it, and all that it started, by SIGTERM, and by SIGKILL after the grace or
+// when ctx is done. It returns when that is gone.
+func (j *Job) Stop(ctx context.Context, grace time.Duration) error {
+	err := j.stop(ctx, grace)
+	<-j.done
+	return err
+}
+
+func (j *Job) stop(ctx context.Context, grace time.Duration) error {
+	j.process.Stop(ctx, grace)
+	return sweep(j.mark)
+}
