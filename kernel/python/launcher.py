@@ -9,6 +9,7 @@ It is ipykernel (6.29 and later) with these differences:
   during a cell is published before the reply to that cell.
 - An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}}} in its metadata:
   see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
+- A k2_variables_request on shell is answered with the user's variables: the feature "k2:variables".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupted cell always gets its reply, and a forked child that returns from a cell ends there.
 - A DataFrame has application/vnd.k2.table+json beside what it shows itself as, and a figure of
@@ -51,7 +52,7 @@ from IPython.core.formatters import BaseFormatter
 from traitlets import Bool, Type, default
 from traitlets.config import Config
 
-FEATURE = "k2:run_options"
+FEATURES = ("k2:run_options", "k2:variables")
 
 MESSAGE = 1 << 20  # bytes of text in one stream message, at most
 BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer waits
@@ -189,6 +190,7 @@ class Kernel(IPythonKernel):
         self._execute_sleep = 0.0
         self._pid = os.getpid()
         self._interrupted = False
+        self.shell_handlers["k2_variables_request"] = self.k2_variables_request
         self._streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, Stream)]
 
     def start(self) -> None:
@@ -208,7 +210,7 @@ class Kernel(IPythonKernel):
     @property
     def kernel_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super().kernel_info
-        return {**info, "supported_features": [*info.get("supported_features", []), FEATURE]}
+        return {**info, "supported_features": [*info.get("supported_features", []), *FEATURES]}
 
     def set_parent(self, ident: Any, parent: dict[str, Any], channel: str = "shell") -> None:
         if channel == "shell":
@@ -220,8 +222,9 @@ class Kernel(IPythonKernel):
         self._interrupted = True
 
     def pre_handler_hook(self) -> None:
-        cell = self.get_parent("shell")["header"]["msg_type"] == "execute_request"
-        handler: Any = self.note_interrupt if cell else signal.default_int_handler
+        kind = self.get_parent("shell")["header"]["msg_type"]
+        ours = kind in ("execute_request", "k2_variables_request")
+        handler: Any = self.note_interrupt if ours else signal.default_int_handler
         self.saved_sigint_handler = signal.signal(signal.SIGINT, handler)
 
     async def do_execute(self, *args: Any, cell_meta: Any = None, **kwargs: Any) -> dict[str, Any]:
@@ -243,6 +246,12 @@ class Kernel(IPythonKernel):
         for stream in self._streams:
             stream.settle(SETTLE)
         return reply
+
+    async def k2_variables_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
+        """Tell of the user's variables, in a reply with {"variables": […], "truncated": bool}."""
+        content = {"status": "ok", **companion("variables").make(self.shell)}
+        if self.session:
+            self.session.send(stream, "k2_variables_reply", content, parent, ident)
 
     def _accept_interrupts(self) -> None:
         if threading.current_thread() is threading.main_thread():

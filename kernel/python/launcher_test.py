@@ -117,15 +117,21 @@ class Kernel:
 
     def finish(self, request: str) -> Run:
         run = Run()
+        run.published = self.published(request)
+        run.reply = self.answer(request)
+        return run
+
+    def published(self, request: str) -> list[Message]:
+        """Return what a request publishes, up to its idle."""
+        published: list[Message] = []
         while True:
             message = self.client.get_iopub_msg(timeout=PATIENCE)
             if message["parent_header"].get("msg_id") != request:
                 self.strays.append(message)
                 continue
-            run.published.append(message)
+            published.append(message)
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
-                run.reply = self.answer(request)
-                return run
+                return published
 
     def run(self, code: str, k2: Any = None, **message: Any) -> Run:
         return self.finish(self.start(code, k2, **message))

@@ -18,9 +18,10 @@ import (
 //	python launcher.py -f CONNECTION_FILE [traitlets arguments]
 //
 // Its kernel loses no output when iopub is read slowly, honours the run options of
-// an execute_request (wire.RunOptions), and describes tables and charts in JSON.
+// an execute_request (wire.RunOptions), tells of its variables (wire.Variables), and
+// describes tables and charts in JSON.
 //
-//go:embed launcher.py table.py chart.py
+//go:embed launcher.py table.py chart.py variables.py
 var Launcher embed.FS
 
 // requirements pins every package of the managed environment by version and hash.

@@ -100,6 +100,10 @@ type Info struct {
 // which hold for that cell and are restored after it.
 const RunOptions = "k2:run_options"
 
+// Variables is the feature of a kernel whose launcher is ours: it answers a
+// k2_variables_request on shell with a k2_variables_reply, which has the user's variables.
+const Variables = "k2:variables"
+
 // Has reports whether the kernel lists the feature.
 func (i Info) Has(feature string) bool {
 	for _, f := range i.Features {
