@@ -1,6 +1,8 @@
 package server
 
 import (
+	"io"
+	"math"
 	"net/http"
 	"time"
 )
@@ -40,6 +42,33 @@ func (w *response) Write(p []byte) (int, error) {
 			return written, err
 		}
 	}
+}
+
+// ReadFrom has the connection send a file by itself where it can (sendfile), a piece
+// at a time.
+func (w *response) ReadFrom(src io.Reader) (int64, error) {
+	from, whole := w.ResponseWriter.(io.ReaderFrom), &io.LimitedReader{R: src, N: math.MaxInt64}
+	if limited, ok := src.(*io.LimitedReader); ok {
+		whole = limited // one within another hides the file
+	}
+	if from == nil {
+		return io.Copy(struct{ io.Writer }{w}, src)
+	}
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	var sent int64
+	for whole.N > 0 {
+		w.extend()
+		next := io.LimitedReader{R: whole.R, N: min(piece, whole.N)}
+		n, err := from.ReadFrom(&next)
+		whole.N -= n
+		sent += n
+		if err != nil || n == 0 {
+			return sent, err
+		}
+	}
+	return sent, nil
 }
 
 // FlushError is for http.ResponseController.

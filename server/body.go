@@ -1,0 +1,46 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+// Body returns the body of a request that is a stream. Each read may take as long as
+// a write of an answer may, so that a client that stalls holds nothing for ever. The
+// errors that it reads are for the client.
+func Body(w http.ResponseWriter, r *http.Request, o Options) io.Reader {
+	return &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout}
+}
+
+type body struct {
+	r        *http.Request
+	control  *http.ResponseController
+	patience time.Duration
+	extended time.Time // when the deadline was last moved
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if now := time.Now(); now.Sub(b.extended) > b.patience/64 {
+		b.extended = now
+		_ = b.control.SetReadDeadline(now.Add(b.patience)) // not every connection can
+	}
+	n, err := b.r.Body.Read(p)
+	if err != nil {
+		_ = b.control.SetReadDeadline(time.Time{}) // the server still watches for the client's leaving
+	}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case errors.As(err, &timeout) && timeout.Timeout():
+		return n, api.Errorf(api.DeadlineExceeded, "the body made no progress for %v", b.patience)
+	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(b.r.Context().Err(), context.Canceled):
+		return n, api.Errorf(api.ClientClosed, "the body ends too early: %v", err)
+	}
+	return n, api.Errorf(api.InvalidRequest, "cannot read the body: %v", err)
+}
