@@ -3,6 +3,8 @@ package api
 import (
 	"strings"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/executor"
 )
 
 // ContextRequest asks for a new context: the body of POST /v1/contexts.
@@ -62,6 +64,23 @@ func (r *InspectRequest) Validate() error {
 		return Invalid("detail", "expected 0 or 1, got %d", r.Detail)
 	}
 	return nil
+}
+
+// History is what ran in a context, the oldest first: the answer of GET /v1/contexts/{cid}/history.
+type History struct {
+	History   []HistoryEntry `json:"history"`
+	Truncated bool           `json:"truncated"` // there is older
+}
+
+// HistoryEntry is one run of a history.
+type HistoryEntry struct {
+	ExecutionID    string          `json:"execution_id"`
+	ExecutionCount *int            `json:"execution_count"` // it counts from 1 again after a restart
+	Code           string          `json:"code"`
+	State          executor.State  `json:"state"`
+	Status         executor.Status `json:"status,omitempty"` // once it is done
+	StartedAt      time.Time       `json:"started_at"`
+	EndedAt        *time.Time      `json:"ended_at"`
 }
 
 // Health says whether a server works: the answer of /healthz and /readyz.

@@ -140,7 +140,9 @@ func (c *Context) turn(e *Execution) {
 	c.last = time.Now()
 	end.StateLost = end.StateLost || c.lost
 	c.lost = false
-	if e.count != nil {
+	if told {
+		c.counted = 0
+	} else if e.count != nil {
 		c.counted = *e.count
 	}
 	c.mu.Unlock()
@@ -181,7 +183,7 @@ func (c *Context) revive() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lost = true
+	c.lost, c.counted = true, 0
 	return nil
 }
 
@@ -197,7 +199,7 @@ func (c *Context) Restart(ctx context.Context) error {
 		return ErrClosed
 	}
 	queue := c.queue
-	c.queue = nil
+	c.queue, c.counted = nil, 0
 	c.mu.Unlock()
 
 	if err := c.conn.Restart(ctx); err != nil {
