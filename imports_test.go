@@ -25,16 +25,17 @@ var allowed = map[string][]string{
 	"process":       {"journal", gjson, pty, xsys},
 	"kernel":        {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
 	"journal":       {gjson},
+	"files":         {"journal", xsys},
 	"packages":      {"process"},
 	"executor":      {"kernel/wire", "mime", "journal", gjson},
 	"notebook":      {"executor", "mime", "journal", gjson, uuid},
 	"fixtures":      {"kernel/wire", "executor", "mime", gjson},
-	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "journal"},
-	"api":           {"executor", "mime", "process", "packages", "journal"},
-	"client":        {"api", "executor", "journal"},
-	"server":        {"api", "agent", "executor", "journal", "kernel/wire", mux, "process"},
-	"server/inside": {"api", "agent", "executor", "server", "process", "journal", websocket},
-	"cmd/k2sandbox": {"agent", "executor", "kernel", "kernel/python", "mime", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"agent":         {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
+	"api":           {"executor", "mime", "files", "process", "packages", "journal", "notebook"},
+	"client":        {"api", "executor", "journal", "process", "packages", "files", websocket},
+	"server":        {"api", "agent", "executor", "files", "journal", "kernel/wire", mux, "process"},
+	"server/inside": {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
+	"cmd/k2sandbox": {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

@@ -18,6 +18,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
+	"github.com/k2sandbox/k2sandbox/packages"
 )
 
 // Errors that a caller can act on.
@@ -45,6 +46,7 @@ type Options struct {
 	Executor    executor.Options // Spill is filled in where it is nil
 	MaxContexts int              // 64
 	Keep        Keep
+	Packages    packages.Options // what may be installed, and from where
 }
 
 // Sandbox is one sandbox. Its methods are safe for concurrent use.
@@ -56,6 +58,11 @@ type Sandbox struct {
 	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
 	left     error // what Close could not end
+
+	environ    []string              // of kernels, from which installers and processes start too
+	env        *packages.Environment // of the sandbox's own packages; nil: noPackages says why
+	noPackages error
+	installs   installs
 
 	mu       sync.Mutex
 	contexts map[string]*room
@@ -100,8 +107,12 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	}
 	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), epoch: "ep_" + wire.NewID()[:8]}
 	s.note(TimelineEvent{Type: Created})
+	if err := o.Packages.Validate(); err != nil {
+		return nil, fmt.Errorf("option Packages: %w", err)
+	}
+	s.furnish(ctx)
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
-		return nil, err
+		return nil, errors.Join(err, s.closePackages())
 	}
 	return s, nil
 }
@@ -153,7 +164,8 @@ func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o Conte
 		return nil, err
 	}
 	start := s.o.Start
-	start.Spec, start.Cwd, start.Envs = spec, cmp.Or(o.Cwd, s.o.Cwd), merge(s.o.Envs, o.Envs)
+	start.Environ = s.environ
+	start.Spec, start.Cwd, start.Envs = s.over(spec), cmp.Or(o.Cwd, s.o.Cwd), merge(s.o.Envs, o.Envs)
 	start.Log = cmp.Or(start.Log, s.o.Log)
 	k, err := kernel.Start(ctx, start)
 
@@ -298,6 +310,7 @@ func (s *Sandbox) close() {
 	for err := range errs {
 		s.left = errors.Join(s.left, err)
 	}
+	s.left = errors.Join(s.left, s.closePackages())
 	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()

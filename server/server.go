@@ -26,6 +26,12 @@ type Options struct {
 	// to this server can use it.
 	Hosts []string
 
+	// TrustPorts lets pages of servers inside the sandbox act in a browser as pages of
+	// this API, with cookies, scripts that call it and all: only for code that is trusted.
+	TrustPorts bool
+
+	Version string // of the program, which capabilities tell
+
 	MaxBody int64 // bytes of a request's body; 0 is 32 MiB
 	MaxCode int   // bytes of a cell's code; 0 is 10 MiB
 
@@ -57,7 +63,7 @@ func or[T comparable](v, otherwise T) T {
 
 // Route is an operation: what answers a method on a path.
 type Route struct {
-	Method string
+	Method string   // or AnyMethod
 	Path   string   // with {names} of path parameters; see Param
 	Query  []string // the query parameters it knows
 	Body   int64    // most bytes of the body; 0: Options.MaxBody, Unbounded: any number
@@ -70,6 +76,10 @@ type Route struct {
 // handler does not keep in memory.
 const Unbounded = -1
 
+// AnyMethod is the method of a route that takes any method, also HEAD and OPTIONS, and
+// any query. The last parameter of its path stands for the rest, slashes included.
+const AnyMethod = "*"
+
 // Param returns a path parameter.
 func Param(r *http.Request, name string) string { return mux.Vars(r)[name] }
 
@@ -81,7 +91,11 @@ func New(routes []Route, o Options) http.Handler {
 	for _, route := range routes {
 		if byPath[route.Path] == nil {
 			byPath[route.Path] = methods{}
-			router.Handle(route.Path, s.handler(byPath[route.Path]))
+			if route.Method == AnyMethod {
+				router.PathPrefix(route.Path[:strings.LastIndexByte(route.Path, '{')]).Handler(s.handler(byPath[route.Path]))
+			} else {
+				router.Handle(route.Path, s.handler(byPath[route.Path]))
+			}
 		}
 		byPath[route.Path][route.Method] = route
 	}
@@ -108,6 +122,9 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request, maxBody int64) er
 	if m == nil {
 		return api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
+	if route, ok := m[AnyMethod]; ok {
+		return route.serve(w, r, maxBody)
+	}
 	method := r.Method
 	if method == http.MethodHead {
 		method = http.MethodGet
@@ -119,6 +136,10 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request, maxBody int64) er
 	if err := checkQuery(r, route.Query); err != nil {
 		return err
 	}
+	return route.serve(w, r, maxBody)
+}
+
+func (route *Route) serve(w http.ResponseWriter, r *http.Request, maxBody int64) error {
 	if limit := or(route.Body, maxBody); limit != Unbounded {
 		r.Body = http.MaxBytesReader(w, r.Body, limit)
 	}

@@ -23,9 +23,11 @@ func serveCommand(name, short string) *cobra.Command {
 	var (
 		s       settings
 		l       limits
+		p       packageFlags
 		address string
 		hosts   []string
 		remote  bool
+		trust   bool
 	)
 	cmd := &cobra.Command{
 		Use:   name,
@@ -36,6 +38,9 @@ func serveCommand(name, short string) *cobra.Command {
 			defer stop()
 			options, err := l.options()
 			if err != nil {
+				return err
+			}
+			if options.Packages, err = p.options(); err != nil {
 				return err
 			}
 			ln, err := listen(address, remote)
@@ -51,14 +56,16 @@ func serveCommand(name, short string) *cobra.Command {
 			if s.logLevel <= slog.LevelInfo {
 				fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 			}
-			return serve(ctx, ln, box, server.Options{Log: s.log(), Hosts: hosts})
+			return serve(ctx, ln, box, server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version})
 		},
 	}
 	s.addAll(cmd, slog.LevelInfo)
 	l.add(cmd)
+	p.add(cmd)
 	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
 	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
 	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")
+	cmd.Flags().BoolVar(&trust, "unsafe-trust-ports", false, "let pages of servers inside, at /v1/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	return cmd
 }
 

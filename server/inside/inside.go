@@ -28,6 +28,9 @@ func routes(box *agent.Sandbox, o server.Options) []server.Route {
 	return slices.Concat(
 		(&handlers{box, o}).routes(),
 		(&timelineHandlers{box, o}).routes(),
+		(&packageHandlers{box, o}).routes(),
+		(&portHandlers{o}).routes(),
+		(&capabilityHandlers{box, o}).routes(),
 	)
 }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/packages"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/inside"
 )
@@ -43,12 +44,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 	log := slog.New(slog.NewTextHandler(&logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	var err error
+	local, err := wheels()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(local)
 	box, err = agent.New(context.Background(), agent.Options{
 		Spec:     kernel.PythonSpec(python),
 		Log:      log,
 		Executor: executor.Options{QueueLimit: 8, Grace: time.Second},
 		Keep:     agent.Keep{Runs: 200},
+		Packages: packages.Options{FindLinks: []string{local}, NoIndex: true, Deny: []string{"k2-denied"}},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -1,0 +1,82 @@
+package agent
+
+import (
+	"os"
+	"runtime"
+	"syscall"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/kernel"
+)
+
+// notBuilt is why something is not there that is to come.
+const notBuilt = "this version of k2sandbox cannot do that yet"
+
+// Capabilities tells what can be done in the sandbox. What the server adds is zero.
+func (s *Sandbox) Capabilities() api.Capabilities {
+	return api.Capabilities{
+		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
+		Kernels:   s.kernels(),
+		Isolation: api.Isolation{Mode: "none", Reason: notBuilt + ": code runs as the user of this process"},
+		Networks:  []string{"full"},
+		Packages:  s.packageCapability(),
+		Terminals: capability(tryTerminal()),
+		Watch:     capability(tryWatch()),
+		Pause:     api.Capability{Reason: notBuilt},
+		Snapshots: api.Capability{Reason: notBuilt},
+		Fronts:    []string{},
+		Limits:    api.Limits{MaxContexts: s.o.MaxContexts, MaxPackages: api.MaxPackages},
+	}
+}
+
+// kernels returns what a context can have, the default context's first.
+func (s *Sandbox) kernels() []api.KernelCapability {
+	specs := []kernel.Spec{s.o.Spec}
+	if s.o.List != nil {
+		specs = append(specs, s.o.List()...)
+	}
+	seen := map[string]bool{}
+	var all []api.KernelCapability
+	for _, spec := range specs {
+		if !seen[spec.Name] {
+			seen[spec.Name] = true
+			all = append(all, api.KernelCapability{Kernel: spec.Name, Language: spec.Language, DisplayName: spec.DisplayName})
+		}
+	}
+	return all
+}
+
+func (s *Sandbox) packageCapability() api.PackageCapability {
+	o := s.o.Packages
+	can := api.PackageCapability{Allow: orEmpty(o.Allow), Deny: orEmpty(o.Deny), URLs: o.URLs}
+	installer, err := s.Installer()
+	if can.Available, can.Installer = err == nil, installer; err != nil {
+		can.Reason = err.Error()
+	}
+	return can
+}
+
+func capability(err error) api.Capability {
+	if err != nil {
+		return api.Capability{Reason: err.Error()}
+	}
+	return api.Capability{Available: true}
+}
+
+// tryTerminal opens a pseudo-terminal.
+func tryTerminal() error {
+	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// tryWatch makes an inotify instance, of which a user can have only so many.
+func tryWatch() error {
+	fd, err := syscall.InotifyInit1(syscall.IN_CLOEXEC)
+	if err != nil {
+		return os.NewSyscallError("inotify_init", err)
+	}
+	return syscall.Close(fd)
+}

@@ -1,0 +1,176 @@
+package inside
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// portHandlers forward requests to servers inside the sandbox.
+//
+// What such a server answers is made by code that nobody trusts, and a browser would
+// show it under this API's own origin. Unless Options.TrustPorts says otherwise, a page gets an
+// origin of its own that it shares with nobody (CSP sandbox), no service worker, and
+// no cookie: those of other servers on the same host are not for it.
+type portHandlers struct{ o server.Options }
+
+func (h *portHandlers) routes() []server.Route {
+	return []server.Route{
+		{Method: server.AnyMethod, Path: "/v1/ports/{port}/{path}", Handle: h.forward, Body: server.Unbounded},
+		{Method: "GET", Path: "/v1/ports/{port}", Handle: h.enter},
+	}
+}
+
+const sandboxPolicy = "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads"
+
+// transport reaches servers inside. A connection carries one request: nothing is left
+// of it when the answer ends, and none is stale.
+var transport = &http.Transport{
+	DialContext:        dialInside,
+	DisableKeepAlives:  true,
+	DisableCompression: true,
+}
+
+// dialInside connects to a port of the loopback address, of IPv6 where nothing is on the other.
+func dialInside(ctx context.Context, _, addr string) (net.Conn, error) {
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, "tcp", addr)
+	if errors.Is(err, syscall.ECONNREFUSED) {
+		_, port, _ := net.SplitHostPort(addr)
+		if conn, err6 := d.DialContext(ctx, "tcp", net.JoinHostPort("::1", port)); err6 == nil {
+			return conn, nil
+		}
+	}
+	return conn, err
+}
+
+// enter leads to the place from which a page's relative links work.
+func (h *portHandlers) enter(w http.ResponseWriter, r *http.Request) error {
+	port, err := portOf(r)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", port+"/")
+	w.WriteHeader(http.StatusPermanentRedirect)
+	return nil
+}
+
+// forward sends the request on as it is, and the answer back as it comes: also
+// one that has no end, and a connection that becomes another protocol's.
+func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
+	port, err := portOf(r)
+	if err != nil {
+		return err
+	}
+	if r.Header.Get("Service-Worker") != "" {
+		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
+	}
+	before, path, found := strings.Cut(rawPath(r), "/ports/"+port+"/")
+	if !found {
+		return api.Invalid("port", "must be spelled as digits")
+	}
+	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
+	f := forwarding{
+		prefix: before + "/ports/" + port, path: "/" + path, target: net.JoinHostPort("127.0.0.1", port),
+		host: r.Host, guarded: !h.o.TrustPorts, browser: r.Header.Get("Sec-Fetch-Site") != "",
+	}
+	var failed error
+	proxy := httputil.ReverseProxy{
+		Transport: transport, FlushInterval: -1, Rewrite: f.rewrite, ModifyResponse: f.answer, ErrorLog: slog.NewLogLogger(h.o.Log.Handler(), slog.LevelDebug),
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
+	}
+	proxy.ServeHTTP(w, r)
+	if failed == nil {
+		return nil
+	}
+	if errors.Is(failed, syscall.ECONNREFUSED) {
+		return api.Errorf(api.SandboxUnreachable, "nothing listens on port %s", port)
+	}
+	if r.Context().Err() != nil {
+		return r.Context().Err()
+	}
+	return api.Errorf(api.SandboxUnreachable, "the server on port %s does not answer: %v", port, failed)
+}
+
+// portOf returns the port of the path, which is not that of this server itself.
+func portOf(r *http.Request) (string, error) {
+	given := server.Param(r, "port")
+	n, err := strconv.Atoi(given)
+	if err != nil || n < 1 || n > 65535 || strconv.Itoa(n) != given {
+		return "", api.Invalid("port", "expected a number from 1 to 65535, got %q", given)
+	}
+	local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	if ok && local.Port == n {
+		return "", api.Invalid("port", "%d is this server's own", n)
+	}
+	return given, nil
+}
+
+// rawPath returns the path just as the client wrote it.
+func rawPath(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if _, after, absolute := strings.Cut(path, "://"); absolute && !strings.HasPrefix(path, "/") {
+		return after[max(strings.IndexByte(after, '/'), 0):]
+	}
+	return path
+}
+
+// forwarding is one request on its way.
+type forwarding struct {
+	prefix, path string // of its URL, as the client wrote it
+	target       string // host and port inside
+	host         string // that the client knows
+	guarded      bool   // the answer is not to be trusted
+	browser      bool   // the client is one
+}
+
+func (f *forwarding) rewrite(p *httputil.ProxyRequest) {
+	p.Out.Host = f.host
+	p.Out.URL = &url.URL{Scheme: "http", Host: f.target, Opaque: f.path, RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery}
+	if strings.HasPrefix(f.path, "//") { // as Opaque it would be a host
+		p.Out.URL.Opaque, p.Out.URL.RawPath = "", f.path
+		p.Out.URL.Path, _ = url.PathUnescape(f.path)
+	}
+	p.SetXForwarded()
+	p.Out.Header.Set("X-Forwarded-Prefix", f.prefix)
+	p.Out.Header.Del("X-Api-Key")
+	if _, ok := p.In.Header["User-Agent"]; !ok {
+		p.Out.Header.Set("User-Agent", "") // and not Go's
+	}
+	if f.guarded && f.browser {
+		p.Out.Header.Del("Cookie")
+	}
+}
+
+// answer changes what an answer from inside says to a browser about this origin.
+func (f *forwarding) answer(resp *http.Response) error {
+	h := resp.Header
+	for _, name := range []string{"Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc"} {
+		h.Del(name)
+	}
+	if f.guarded {
+		h.Add("Content-Security-Policy", sandboxPolicy)
+		if f.browser {
+			h.Del("Set-Cookie")
+		}
+	}
+	if where, err := url.Parse(h.Get("Location")); err == nil && h.Get("Location") != "" {
+		if where.Scheme == "http" && (where.Host == f.host || where.Host == f.target) {
+			where.Scheme, where.Host = "", ""
+		}
+		if where.Scheme == "" && where.Host == "" && strings.HasPrefix(where.EscapedPath(), "/") {
+			h.Set("Location", f.prefix+where.String())
+		}
+	}
+	return nil
+}
