@@ -213,22 +213,22 @@ func (b *budget) refusal() string {
 
 // document returns the output as nbformat has it in memory, with texts in one piece.
 func (o *Output) document() json.RawMessage {
-	var d Object
-	d.Set("output_type", o.Type)
+	doc := `{"output_type":` + encode(o.Type)
+	add := func(key string, value any) { doc += `,"` + key + `":` + encode(value) }
 	switch o.Type {
 	case Stream:
-		d.Set("name", o.Name)
-		d.Set("text", o.Text)
+		add("name", o.Name)
+		add("text", o.Text)
 	case ErrorOutput:
-		d.Set("ename", o.Ename)
-		d.Set("evalue", o.Evalue)
-		d.Set("traceback", o.Traceback)
-	case ExecuteResult:
-		d.Set("execution_count", o.ExecutionCount)
-		fallthrough
-	case DisplayData:
-		d.Set("data", o.Data)
-		d.Set("metadata", o.Metadata)
+		add("ename", o.Ename)
+		add("evalue", o.Evalue)
+		add("traceback", o.Traceback)
+	case ExecuteResult, DisplayData:
+		add("metadata", o.Metadata)
+		add("data", o.Data)
 	}
-	return json.RawMessage(encode(d))
+	if o.Type == ExecuteResult {
+		add("execution_count", o.ExecutionCount)
+	}
+	return json.RawMessage(doc + "}")
 }

@@ -279,6 +279,7 @@ func TestTheRunIsCalledOff(t *testing.T) {
 	const sleeps = "import time; print('on', flush=True); time.sleep(600)"
 	t.Run("by its context", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		nb, saved := of(sleeps, "2"), ""
 		var last notebook.Event
 		for e, err := range notebook.Run(ctx, shared, nb, notebook.Options{
@@ -310,6 +311,7 @@ func TestTheRunIsCalledOff(t *testing.T) {
 	})
 	t.Run("before it begins", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		cancel()
 		nb := of("1")
 		for e, err := range notebook.Run(ctx, shared, nb, notebook.Options{}) {
@@ -321,6 +323,7 @@ func TestTheRunIsCalledOff(t *testing.T) {
 	})
 	t.Run("though the code goes on", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
 		nb := of("import time\nprint('on', flush=True)\nend = False\nwhile not end:\n    try:\n        time.sleep(600)\n    except KeyboardInterrupt:\n        print('no', flush=True)")
 		for e := range notebook.Run(ctx, shared, nb, notebook.Options{Grace: time.Second}) {
 			if e.Run != nil && e.Run.Text == "on\n" {

@@ -33,7 +33,7 @@ type model struct {
 
 	// Of an Output widget.
 	output   bool
-	before   []json.RawMessage // what it had shown when it was made
+	before   []json.RawMessage // what the kernel last said that it shows
 	captured *collector        // what it has captured since
 	changed  bool              // the kernel does not know its outputs yet
 }
@@ -65,12 +65,18 @@ func (w *widgets) comm(runID string, c *executor.CommMessage) {
 		return true
 	})
 	m.addBuffers(c)
-	switch {
-	case c.Type == "comm_open" && c.Target == widgetTarget:
-		w.opened(m)
-	case m.output:
-		w.capture(m, runID, state.Get("msg_id"))
+	if c.Type == "comm_open" && c.Target == widgetTarget {
+		m.output = string(m.state["_model_module"]) == `"@jupyter-widgets/output"` && string(m.state["_model_name"]) == `"OutputModel"`
 	}
+	if !m.output {
+		return
+	}
+	if m.captured == nil || state.Get("outputs").Exists() {
+		m.before = nil
+		_ = json.Unmarshal(m.state["outputs"], &m.before) // none, where that is no list
+		m.captured, m.changed = newCollector(w.displays, false, w.budget), false
+	}
+	w.capture(m, runID, state.Get("msg_id"))
 }
 
 func (m *model) addBuffers(c *executor.CommMessage) {
@@ -78,14 +84,6 @@ func (m *model) addBuffers(c *executor.CommMessage) {
 		if i < len(c.Buffers) {
 			m.buffers[path.Raw] = widgetBuffer{c.Buffers[i], "base64", json.RawMessage(path.Raw)}
 		}
-	}
-}
-
-func (w *widgets) opened(m *model) {
-	m.output = string(m.state["_model_module"]) == `"@jupyter-widgets/output"` && string(m.state["_model_name"]) == `"OutputModel"`
-	if m.output {
-		_ = json.Unmarshal(m.state["outputs"], &m.before) // none, where that is no list
-		m.captured = newCollector(w.displays, false, w.budget)
 	}
 }
 

@@ -69,7 +69,8 @@ print("still", flush=True); release(out); print("after")`,
 		`import sys; capture(out); get_ipython().display_pub.clear_output(wait=True); print("again"); print("!", file=sys.stderr); release(out)
 len(heard), heard[-1][0]["text"]`,
 		`heard[-1]`,
-		`capture(out)
+		`update(out, outputs=[{"output_type": "stream", "name": "stdout", "text": "set\n"}])
+capture(out)
 1 / 0`,
 	)
 	ends(t, nb, notebook.Options{}, executor.Failed)
@@ -83,10 +84,10 @@ len(heard), heard[-1][0]["text"]`,
 	}
 	wants(t, nb.Cells[4], "")
 	state := gjson.Get(member(t, nb.Metadata, "widgets"), `application/vnd\.jupyter\.widget-state+json`)
-	if got := state.Get("state.inner.state.outputs").Raw; got != `[{"name":"stdout","output_type":"stream","text":"deeper\n"}]` {
+	if got := state.Get("state.inner.state.outputs").Raw; got != `[{"output_type":"stream","name":"stdout","text":"deeper\n"}]` {
 		t.Errorf("inner has %s", got)
 	}
-	if got := state.Get("state.out.state.outputs.#.output_type").Raw; got != `["stream","stream","error"]` {
+	if got := state.Get("state.out.state.outputs.#.output_type").Raw; got != `["stream","error"]` {
 		t.Errorf("out has %s", got)
 	}
 }
