@@ -83,7 +83,7 @@ func (x *extractor) extract(archive io.Reader) error {
 	for {
 		h, err := in.Next()
 		if err == io.EOF {
-			return x.finish()
+			return errors.Join(ends(plain), x.finish())
 		}
 		if err != nil {
 			return broken(err)
@@ -96,6 +96,16 @@ func (x *extractor) extract(archive io.Reader) error {
 		}
 		x.done.Entries++
 	}
+}
+
+// ends reads what comes after an archive, such as padding and the checksum of gzip.
+func ends(plain io.Reader) error {
+	const padding = 1 << 20
+	n, err := io.Copy(io.Discard, io.LimitReader(plain, padding))
+	if err == nil && n == padding {
+		return fmt.Errorf("%w: it goes on after its end", ErrArchive)
+	}
+	return broken(err)
 }
 
 // decompress returns a plain archive.
@@ -117,6 +127,9 @@ func decompress(archive io.Reader) (io.Reader, error) {
 
 // broken returns the errors that archives are to blame for as such.
 func broken(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, one := range []error{tar.ErrHeader, tar.ErrFieldTooLong, gzip.ErrHeader, gzip.ErrChecksum, io.ErrUnexpectedEOF} {
 		if errors.Is(err, one) {
 			return fmt.Errorf("%w: %w", ErrArchive, one)
