@@ -15,10 +15,12 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/packages"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // Errors that a caller can act on.
@@ -39,6 +41,7 @@ type Options struct {
 	Find  func(name string) (kernel.Spec, error) // other kernels by name; nil: there are none
 	List  func() []kernel.Spec                   // all that Find would find; nil: none
 	Cwd   string                                 // of the kernels; "" is the agent's own
+	Root  string                                 // a directory that Files does not leave, which is its "/"; "" is the whole file system
 	Envs  map[string]string                      // for every kernel
 	Start kernel.Options                         // how to start a kernel; Spec, Cwd and Envs are filled in
 	Log   *slog.Logger                           // nil discards
@@ -46,6 +49,7 @@ type Options struct {
 	Executor    executor.Options // Spill is filled in where it is nil
 	MaxContexts int              // 64
 	Keep        Keep
+	Processes   process.Options  // of commands and terminals
 	Packages    packages.Options // what may be installed, and from where
 }
 
@@ -55,6 +59,8 @@ type Sandbox struct {
 	runs     runs
 	epoch    string
 	timeline *journal.Log
+	files    *files.Root
+	table    *process.Table // of commands and terminals
 	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
 	left     error // what Close could not end
@@ -63,10 +69,12 @@ type Sandbox struct {
 	env        *packages.Environment // of the sandbox's own packages; nil: noPackages says why
 	noPackages error
 	installs   installs
+	notebooks  notebooks
 
 	mu       sync.Mutex
 	contexts map[string]*room
-	starting int // contexts on their way into the map
+	told     map[int]*process.Job // the timeline has their beginning and not their end
+	starting int                  // contexts on their way into the map
 	closed   bool
 }
 
@@ -105,14 +113,18 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		}
 		o.Cwd = here
 	}
-	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), epoch: "ep_" + wire.NewID()[:8]}
+	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8]}
 	s.note(TimelineEvent{Type: Created})
 	if err := o.Packages.Validate(); err != nil {
 		return nil, fmt.Errorf("option Packages: %w", err)
 	}
 	s.furnish(ctx)
-	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
+	var err error
+	if s.files, err = files.Open(o.Root, o.Cwd); err != nil {
 		return nil, errors.Join(err, s.closePackages())
+	}
+	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
+		return nil, errors.Join(err, s.closePackages(), s.files.Close())
 	}
 	return s, nil
 }
@@ -301,7 +313,8 @@ func (s *Sandbox) close() {
 	s.contexts = map[string]*room{}
 	s.mu.Unlock()
 	var work sync.WaitGroup
-	errs := make(chan error, len(rooms))
+	errs := make(chan error, len(rooms)+1)
+	work.Go(func() { errs <- s.table.Close() })
 	for _, r := range rooms {
 		work.Go(func() { errs <- r.close(executor.SandboxKilled) })
 	}
@@ -310,7 +323,8 @@ func (s *Sandbox) close() {
 	for err := range errs {
 		s.left = errors.Join(s.left, err)
 	}
-	s.left = errors.Join(s.left, s.closePackages())
+	s.closeNotebooks()
+	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
 	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()

@@ -9,7 +9,9 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // statusClientClosed tells the log that nobody waited for the answer any more.
@@ -25,6 +27,7 @@ var Statuses = map[api.Code]int{
 	api.Conflict:           http.StatusConflict,
 	api.Busy:               http.StatusConflict,
 	api.Gone:               http.StatusGone,
+	api.PreconditionFailed: http.StatusPreconditionFailed,
 	api.TooLarge:           http.StatusRequestEntityTooLarge,
 	api.UnsupportedMedia:   http.StatusUnsupportedMediaType,
 	api.RangeInvalid:       http.StatusRequestedRangeNotSatisfiable,
@@ -51,11 +54,37 @@ var codes = []struct {
 	{agent.ErrTooManyContexts, api.LimitReached},
 	{agent.ErrNoPackages, api.Unprocessable},
 	{agent.ErrTooManyInstalls, api.LimitReached},
+	{agent.ErrTooManyNotebooks, api.LimitReached},
+	{agent.ErrBadNotebook, api.Unprocessable},
+	{agent.ErrRunning, api.Conflict},
 	{executor.ErrQueueFull, api.LimitReached},
 	{executor.ErrClosed, api.Gone},
 	{executor.ErrEvicted, api.Gone},
 	{executor.ErrNotWaiting, api.Conflict},
 	{executor.ErrFinished, api.Conflict},
+	{process.ErrNotFound, api.NotFound},
+	{process.ErrTooMany, api.LimitReached},
+	{process.ErrEnded, api.Conflict},
+	{process.ErrStdinClosed, api.Conflict},
+	{process.ErrNoTerminal, api.Conflict},
+	{files.ErrPath, api.InvalidRequest},
+	{files.ErrNotExist, api.NotFound},
+	{files.ErrExist, api.Conflict},
+	{files.ErrDenied, api.Forbidden},
+	{files.ErrReadOnly, api.Forbidden},
+	{files.ErrOutside, api.Forbidden},
+	{files.ErrIsDir, api.Conflict},
+	{files.ErrNotDir, api.Conflict},
+	{files.ErrNotEmpty, api.Conflict},
+	{files.ErrLoop, api.Conflict},
+	{files.ErrBusy, api.Conflict},
+	{files.ErrNotFile, api.Unprocessable},
+	{files.ErrArchive, api.Unprocessable},
+	{files.ErrChanged, api.PreconditionFailed},
+	{files.ErrFull, api.DiskFull},
+	{files.ErrTooLarge, api.TooLarge},
+	{files.ErrTooMany, api.LimitReached},
+	{files.ErrClosed, api.Gone},
 	{syscall.ENOSPC, api.DiskFull},
 	{context.DeadlineExceeded, api.DeadlineExceeded},
 	{context.Canceled, api.ClientClosed},
@@ -95,6 +124,11 @@ func describe(err error, requestID string) *api.Error {
 		return api.Errorf(clear.code, "%v", err)
 	}
 	return api.Errorf(api.Internal, "internal error: the log has it under %s", requestID)
+}
+
+// Describe returns what to tell the client of err in the midst of the answer w.
+func Describe(w http.ResponseWriter, err error) *api.Error {
+	return describe(err, w.Header().Get(requestIDHeader))
 }
 
 // fail answers with err. Nothing may have been written before.

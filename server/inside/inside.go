@@ -27,10 +27,14 @@ func New(box *agent.Sandbox, o server.Options) http.Handler {
 func routes(box *agent.Sandbox, o server.Options) []server.Route {
 	return slices.Concat(
 		(&handlers{box, o}).routes(),
+		(&historyHandlers{box}).routes(),
 		(&timelineHandlers{box, o}).routes(),
+		(&fileHandlers{box, o}).routes(),
+		(&processHandlers{box, o}).routes(),
 		(&packageHandlers{box, o}).routes(),
 		(&portHandlers{o}).routes(),
 		(&capabilityHandlers{box, o}).routes(),
+		(&notebookHandlers{box, o}).routes(),
 	)
 }
 
@@ -71,6 +75,7 @@ func (h *handlers) routes() []server.Route {
 		{Method: "POST", Path: "/v1/contexts/{cid}/interrupt", Handle: h.interruptContext},
 		{Method: "POST", Path: "/v1/contexts/{cid}/complete", Handle: h.complete},
 		{Method: "POST", Path: "/v1/contexts/{cid}/inspect", Handle: h.inspect},
+		{Method: "GET", Path: "/v1/contexts/{cid}/variables", Handle: h.getVariables},
 		{Method: "GET", Path: "/v1/contexts/{cid}/events", Handle: h.followContext, Query: after},
 		{Method: "POST", Path: "/v1/reset", Handle: h.reset},
 		{Method: "GET", Path: "/healthz", Handle: h.health},

@@ -23,6 +23,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/packages"
+	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/inside"
 )
@@ -51,11 +52,12 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(local)
 	box, err = agent.New(context.Background(), agent.Options{
-		Spec:     kernel.PythonSpec(python),
-		Log:      log,
-		Executor: executor.Options{QueueLimit: 8, Grace: time.Second},
-		Keep:     agent.Keep{Runs: 200},
-		Packages: packages.Options{FindLinks: []string{local}, NoIndex: true, Deny: []string{"k2-denied"}},
+		Spec:      kernel.PythonSpec(python),
+		Log:       log,
+		Executor:  executor.Options{QueueLimit: 8, Grace: time.Second},
+		Keep:      agent.Keep{Runs: 200},
+		Processes: process.Options{Grace: time.Second},
+		Packages:  packages.Options{FindLinks: []string{local}, NoIndex: true, Deny: []string{"k2-denied"}},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

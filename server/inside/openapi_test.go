@@ -1,12 +1,14 @@
 package inside_test
 
 import (
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -17,6 +19,8 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/packages"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/inside"
 )
@@ -49,10 +53,20 @@ func TestDocumentHasTheRoutes(t *testing.T) {
 		}
 	}
 	for _, route := range inside.Routes() {
+		if route.Method == server.AnyMethod {
+			routed = append(routed, anyOf(documented, route.Path)...)
+			continue
+		}
 		routed = append(routed, route.Method+" "+route.Path)
 		same(t, "query of "+route.Path, queries[route.Method+" "+route.Path], route.Query)
 	}
 	same(t, "routes", documented, routed)
+}
+
+// anyOf returns the operations of a path that takes any method.
+func anyOf(documented []string, path string) []string {
+	all := slices.DeleteFunc(slices.Clone(documented), func(op string) bool { return !strings.HasSuffix(op, " "+path) })
+	return append(all, "GET "+path) // at least
 }
 
 // parameters returns the parameters of an operation, with those of its path.
@@ -68,24 +82,57 @@ func parameters(doc node, op operation) []node {
 
 // payloads are the types that go over the wire, by the name of their schema.
 var payloads = map[string]any{
-	"RunRequest":      api.RunRequest{},
-	"Execution":       executor.Summary{},
-	"Executions":      api.Executions{},
-	"InputRequest":    api.InputRequest{},
-	"ContextRequest":  api.ContextRequest{},
-	"Context":         api.Context{},
-	"Contexts":        api.Contexts{},
-	"CompleteRequest": api.CompleteRequest{},
-	"Completion":      executor.Completion{},
-	"InspectRequest":  api.InspectRequest{},
-	"Inspection":      executor.Inspection{},
-	"Health":          api.Health{},
-	"Exit":            executor.Exit{},
-	"TimelineEvent":   api.TimelineEvent{},
-	"StreamHello":     api.StreamHello{},
-	"Metrics":         api.Metrics{},
-	"Error":           api.Error{},
-	"ErrorBody":       api.ErrorBody{},
+	"RunRequest":        api.RunRequest{},
+	"Execution":         executor.Summary{},
+	"Executions":        api.Executions{},
+	"InputRequest":      api.InputRequest{},
+	"ContextRequest":    api.ContextRequest{},
+	"Context":           api.Context{},
+	"Contexts":          api.Contexts{},
+	"CompleteRequest":   api.CompleteRequest{},
+	"Completion":        executor.Completion{},
+	"InspectRequest":    api.InspectRequest{},
+	"Inspection":        executor.Inspection{},
+	"Variables":         executor.Variables{},
+	"Variable":          executor.Variable{},
+	"History":           api.History{},
+	"HistoryEntry":      api.HistoryEntry{},
+	"Health":            api.Health{},
+	"Entry":             files.Entry{},
+	"FileList":          api.FileList{},
+	"MoveRequest":       api.MoveRequest{},
+	"MkdirRequest":      api.MkdirRequest{},
+	"Extracted":         files.Extracted{},
+	"Distribution":      packages.Distribution{},
+	"Packages":          api.Packages{},
+	"PackagesRequest":   api.PackagesRequest{},
+	"Install":           api.Install{},
+	"InstallStart":      api.InstallStart{},
+	"InstallOutput":     api.InstallOutput{},
+	"InstallEnd":        api.InstallEnd{},
+	"Capabilities":      api.Capabilities{},
+	"Capability":        api.Capability{},
+	"KernelCapability":  api.KernelCapability{},
+	"PackageCapability": api.PackageCapability{},
+	"PortCapability":    api.PortCapability{},
+	"Isolation":         api.Isolation{},
+	"Limits":            api.Limits{},
+	"NotebookRequest":   api.NotebookRequest{},
+	"Notebook":          api.Notebook{},
+	"Notebooks":         api.Notebooks{},
+	"NotebookEnd":       api.NotebookEnd{},
+	"ProcessRequest":    api.ProcessRequest{},
+	"Pty":               api.Pty{},
+	"Process":           api.Process{},
+	"Processes":         api.Processes{},
+	"SignalRequest":     api.SignalRequest{},
+	"ResizeRequest":     api.ResizeRequest{},
+	"Exit":              executor.Exit{},
+	"TimelineEvent":     api.TimelineEvent{},
+	"StreamHello":       api.StreamHello{},
+	"Metrics":           api.Metrics{},
+	"Error":             api.Error{},
+	"ErrorBody":         api.ErrorBody{},
 }
 
 func TestDocumentHasThePayloads(t *testing.T) {
@@ -99,6 +146,9 @@ func TestDocumentHasThePayloads(t *testing.T) {
 		properties := schema.at(doc, "properties")
 		var fields, required []string
 		for f := range reflect.TypeOf(payload).Fields() {
+			if !f.IsExported() {
+				continue
+			}
 			field, omit, _ := strings.Cut(f.Tag.Get("json"), ",")
 			fields = append(fields, field)
 			if strings.HasSuffix(name, "Request") && f.Tag.Get("api") == "required" || !strings.HasSuffix(name, "Request") && omit == "" {
@@ -127,8 +177,11 @@ func jsonType(t reflect.Type) string {
 	case reflect.Float64:
 		return "number"
 	case reflect.Slice:
+		if t.Name() == "RawMessage" {
+			return "object"
+		}
 		if t.Elem().Kind() == reflect.Uint8 {
-			return "object" // json.RawMessage
+			return "string" // in base64
 		}
 		return "array"
 	}
@@ -245,14 +298,16 @@ func TestExamples(t *testing.T) {
 }
 
 func example(t *testing.T, doc node, op operation, body string) {
+	exampleFiles(t, op)
 	run, finish := exampleRun(t, op.id)
 	defer finish()
-	path := strings.NewReplacer("{eid}", run, "{cid}", exampleContext(t, op.id)).Replace(op.path)
+	path := strings.NewReplacer("{eid}", run, "{cid}", exampleContext(t, op.id), "{pid}", exampleProcess(t, op), "{iid}", exampleInstall(t, op.id), "{nid}", exampleNotebook(t, op.id), "{port}", examplePort(t, op.id), "{path}", "index.html").Replace(op.path)
 	query, headers := url.Values{}, []string{}
 	for _, p := range parameters(doc, op) {
 		value := texts(p["example"])
-		if n, ok := p["example"].(int); ok {
-			value = []string{strconv.Itoa(n)}
+		switch v := p["example"].(type) {
+		case int, bool:
+			value = []string{fmt.Sprint(v)}
 		}
 		if len(value) != 1 {
 			t.Fatalf("parameter %s has no example", p["name"])
@@ -269,7 +324,7 @@ func example(t *testing.T, doc node, op operation, body string) {
 	}
 	resp := call(t, op.method, path, body, headers...)
 	answer := op.at(doc, "responses", strconv.Itoa(resp.StatusCode))
-	if answer == nil || resp.StatusCode >= 300 {
+	if answer == nil || resp.StatusCode >= 400 {
 		t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
 	}
 	for name := range answer.at(doc, "headers") {
@@ -278,7 +333,7 @@ func example(t *testing.T, doc node, op operation, body string) {
 		}
 	}
 	switch op.id {
-	case "followContext", "followTimeline", "stream":
+	case "followContext", "followTimeline", "stream", "watchFiles", "attachProcess":
 		return // it has no end before the sandbox has
 	case "createContext":
 		made, err := resp.Location()
@@ -296,7 +351,7 @@ func example(t *testing.T, doc node, op operation, body string) {
 	}
 	typ, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 	schema := content.at(doc, typ, "schema")
-	if schema == nil {
+	if schema == nil && content.at(doc, "*/*") == nil {
 		t.Fatalf("Content-Type %q", typ)
 	}
 	switch typ {
@@ -310,6 +365,22 @@ func example(t *testing.T, doc node, op operation, body string) {
 				t.Errorf("%v: %s", err, line)
 			}
 		}
+	}
+}
+
+// exampleFiles makes the files that the examples of files are about.
+func exampleFiles(t *testing.T, op operation) {
+	t.Helper()
+	if !strings.HasPrefix(op.path, "/v1/files") {
+		return
+	}
+	const dir = "/tmp/k2-example"
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.MkdirAll(dir+"/data", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(dir+"/notes.txt", []byte("Hello, world\n"), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
