@@ -18,6 +18,7 @@ const (
 	Conflict           Code = "conflict"
 	Busy               Code = "busy"
 	Gone               Code = "gone"
+	PreconditionFailed Code = "precondition_failed"
 	TooLarge           Code = "too_large"
 	UnsupportedMedia   Code = "unsupported_media_type"
 	RangeInvalid       Code = "range_not_satisfiable"

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ func serveCommand(name, short string) *cobra.Command {
 		p       packageFlags
 		address string
 		hosts   []string
+		root    string
 		remote  bool
 		trust   bool
 	)
@@ -43,6 +45,10 @@ func serveCommand(name, short string) *cobra.Command {
 			if options.Packages, err = p.options(); err != nil {
 				return err
 			}
+			if options.Root, err = rootDir(root); err != nil {
+				return err
+			}
+			s.cwd = cmp.Or(s.cwd, options.Root)
 			ln, err := listen(address, remote)
 			if err != nil {
 				return err
@@ -64,9 +70,23 @@ func serveCommand(name, short string) *cobra.Command {
 	p.add(cmd)
 	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
 	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
+	cmd.Flags().StringVar(&root, "root", "", "directory that the files API does not leave and calls \"/\" (it does not confine what code does); also the working directory, unless --cwd is another")
+	_ = cmd.MarkFlagDirname("root")
 	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")
 	cmd.Flags().BoolVar(&trust, "unsafe-trust-ports", false, "let pages of servers inside, at /v1/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	return cmd
+}
+
+// rootDir checks the directory that the files API is confined to, if any.
+func rootDir(given string) (string, error) {
+	if given == "" {
+		return "", nil
+	}
+	dir, err := workingDir(given)
+	if err != nil {
+		return "", fmt.Errorf("--root: %w", err)
+	}
+	return dir, nil
 }
 
 // serve answers on the listener until ctx is done, and closes the sandbox: open

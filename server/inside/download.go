@@ -1,0 +1,109 @@
+package inside
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"path"
+	"slices"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/files"
+)
+
+// read sends a file, or the ranges of it that are asked for.
+func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
+	path, err := queryPath(r)
+	if err != nil {
+		return err
+	}
+	f, err := h.box.Files().Open(path)
+	if err != nil {
+		return fault("path", err)
+	}
+	defer f.Close()
+	setContentHeaders(w.Header(), f)
+	if content := f.Sized(); content != nil {
+		guarded := &refusals{ResponseWriter: w}
+		http.ServeContent(guarded, r, "", f.Modified, content)
+		return guarded.err()
+	}
+	if r.Method != http.MethodHead {
+		_, err = io.Copy(w, f.Stream())
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler) // the answer is not whole
+	}
+	return nil
+}
+
+// setContentHeaders tells what a file is, by its name and, where that says nothing,
+// as bytes. A file can be anything that a sandbox wrote, and comes from the origin
+// of the API: no browser may take it for a page of ours, so that pages are not shown,
+// and nothing that is shown can run a script.
+func setContentHeaders(header http.Header, f *files.File) {
+	typ := mime.TypeByExtension(path.Ext(f.Name))
+	if typ == "" {
+		typ = "application/octet-stream"
+	}
+	how := "attachment"
+	if bare, _, _ := mime.ParseMediaType(typ); slices.Contains(shown, bare) {
+		how = "inline"
+	}
+	header.Set("Content-Type", typ)
+	header.Set("Content-Disposition", disposition(how, f.Name))
+	header.Set("Content-Security-Policy", "sandbox; default-src 'none'")
+	header.Set("Cache-Control", "no-cache") // it may be kept, and is asked for again
+	if f.ETag != "" {
+		header.Set("ETag", f.ETag)
+	}
+}
+
+// shown are the types of which a browser runs nothing.
+var shown = []string{
+	"text/plain", "text/csv", "text/markdown", "application/json", "application/pdf",
+	"image/png", "image/jpeg", "image/gif", "image/webp", "image/avif", "image/bmp",
+	"audio/mpeg", "audio/ogg", "audio/wav", "audio/x-wav", "video/mp4", "video/webm",
+}
+
+// refusals keeps back what http.ServeContent says of conditions and ranges that are
+// not met, which has another form here.
+type refusals struct {
+	http.ResponseWriter
+	status int // of what was kept back
+}
+
+func (w *refusals) WriteHeader(status int) {
+	if status >= http.StatusBadRequest {
+		w.status = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *refusals) Write(p []byte) (int, error) {
+	if w.status != 0 {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// ReadFrom leaves it to the answer how to send a file.
+func (w *refusals) ReadFrom(src io.Reader) (int64, error) { return io.Copy(w.ResponseWriter, src) }
+
+func (w *refusals) err() error {
+	if w.status != 0 {
+		for _, name := range []string{"Content-Disposition", "Content-Security-Policy", "Last-Modified"} {
+			w.Header().Del(name)
+		}
+	}
+	switch w.status {
+	case 0:
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		return api.Errorf(api.RangeInvalid, "Range: is not in the file: Content-Range tells its size")
+	case http.StatusPreconditionFailed:
+		return files.ErrChanged
+	}
+	return api.Errorf(api.Internal, "cannot serve the file: status %d", w.status)
+}
