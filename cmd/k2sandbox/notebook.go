@@ -116,6 +116,7 @@ func (f *notebookFlags) do(cmd *cobra.Command, args []string) error {
 		return errors.New("give a file to save the notebook in, or - for standard output")
 	}
 	f.kernel = cmp.Or(f.kernel, f.kernelAlias)
+	f.kernelArgs = []string{"--InteractiveShell.colors=neutral"} // as in every notebook; other code has plain tracebacks
 	values, err := f.values(args[0], out)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -20,6 +21,7 @@ import (
 type settings struct {
 	python, kernel, cwd, dataDir string
 	logLevel                     slog.Level
+	kernelArgs                   []string // for a Python that is started by its interpreter
 }
 
 func (s *settings) addDataDir(cmd *cobra.Command) {
@@ -53,6 +55,9 @@ func (s *settings) start(ctx context.Context, o agent.Options) (*agent.Sandbox, 
 	}
 	if o.Spec, err = s.spec(ctx); err != nil {
 		return nil, err
+	}
+	if s.kernel == "" {
+		o.Spec.Argv = append(slices.Clone(o.Spec.Argv), s.kernelArgs...)
 	}
 	path := s.searchPath()
 	o.Find = func(name string) (kernel.Spec, error) { return kernel.Find(name, path) }
