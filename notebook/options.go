@@ -63,9 +63,6 @@ func (o *Options) setDefaults() {
 	o.SkipTag = cmp.Or(o.SkipTag, "skip-execution")
 	o.SaveEvery = cmp.Or(o.SaveEvery, 30*time.Second)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
-	if o.Save == nil {
-		o.Save = func(*Notebook) error { return nil }
-	}
 }
 
 // timeout returns the time that a cell has.

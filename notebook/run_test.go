@@ -374,13 +374,20 @@ func TestASaveFails(t *testing.T) {
 }
 
 func TestTooMuchOutputIsLeftOut(t *testing.T) {
-	nb := of("print('x' * 600)", "print('y' * 600, flush=True); print('z', flush=True); display('w' * 600)")
-	ends(t, nb, notebook.Options{OutputLimit: 1000}, executor.OK)
-	if text := nb.Cells[0].Outputs[0].Text; len(text) != 601 {
-		t.Errorf("%d bytes", len(text))
+	const note = `stderr "\n[left out: the outputs of this notebook are longer than 2100 bytes]\n"`
+	nb := of(
+		"None",
+		"from IPython.display import clear_output\nfor i in range(100): print('x' * 600, flush=True); clear_output()\nprint('x' * 600)",
+		"h = display(1, display_id='h'); print('y' * 600, flush=True); print('z' * 600, flush=True); display('w' * 600)",
+		"h.update(2); h.update('w' * 2000); 1 / 0",
+	)
+	end := ends(t, nb, notebook.Options{OutputLimit: 2100, AllowErrorNames: []string{"NameError"}}, executor.Failed)
+	wants(t, nb.Cells[1], `stdout "`+strings.Repeat("x", 600)+`\n"`)
+	wants(t, nb.Cells[2], `display_data 2, stdout "`+strings.Repeat("y", 600)+`\n", `+note)
+	wants(t, nb.Cells[3], note)
+	if end.Name != "ZeroDivisionError" {
+		t.Errorf("end %+v", end)
 	}
-	const note = `\n[left out: the outputs of this notebook are longer than 1000 bytes]\n`
-	wants(t, nb.Cells[1], `stdout "`+note+`", display_data `+strings.ReplaceAll(note, `\n`, "\n"))
 }
 
 func TestPapermillRecords(t *testing.T) {
@@ -461,7 +468,9 @@ func TestOutputsOfARun(t *testing.T) {
 // A line of a stream is the event in JSON, the cell before what its run said.
 func TestEventsAreLines(t *testing.T) {
 	log := journal.New(journal.Options{Memory: 1 << 20})
-	for _, e := range run(t, of("print('a')\n'b' # papermill_description=LOAD", "1 / 0"), notebook.Options{AllowErrors: true}) {
+	for _, e := range run(t, of("print('a')\n'b' # papermill_description=LOAD", "1 / 0"), notebook.Options{
+		AllowErrors: true, Save: func(*notebook.Notebook) error { return nil },
+	}) {
 		log.Append(e)
 	}
 	log.Close()

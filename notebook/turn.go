@@ -102,7 +102,7 @@ func (t *turn) saveLong() {
 // finish writes into the cell what its run has left there.
 func (t *turn) finish(ctx context.Context) {
 	if cause, ok := t.cause(); ok {
-		t.collector.add(Output{Type: ErrorOutput, Ename: cause.Name, Evalue: cause.Value, Traceback: cause.Traceback})
+		t.collector.fail(cause)
 	}
 	t.collector.finish()
 	t.cell.Outputs = t.collector.outputs

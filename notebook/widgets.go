@@ -49,7 +49,8 @@ func newWidgets(d displays, b *budget) *widgets {
 	return &widgets{displays: d, budget: b, models: map[string]*model{}}
 }
 
-// comm takes a comm message of the run with that id.
+// comm takes a comm message of the run with that id. What the budget has no room
+// for is left out.
 func (w *widgets) comm(runID string, c *executor.CommMessage) {
 	state := gjson.GetBytes(c.Data, "state")
 	if !state.IsObject() { // a custom message, or not a widget's
@@ -57,43 +58,49 @@ func (w *widgets) comm(runID string, c *executor.CommMessage) {
 	}
 	m := w.models[c.ID]
 	if m == nil {
+		if !w.budget.take(outputSize) {
+			return
+		}
 		m = &model{state: map[string]json.RawMessage{}, buffers: map[string]widgetBuffer{}}
 		w.models[c.ID] = m
 	}
 	state.ForEach(func(key, value gjson.Result) bool {
-		m.state[key.String()] = json.RawMessage(value.Raw)
+		if w.budget.take(int64(len(value.Raw) - len(m.state[key.String()]))) {
+			m.state[key.String()] = json.RawMessage(value.Raw)
+		}
 		return true
 	})
-	m.addBuffers(c)
-	if c.Type == "comm_open" && c.Target == widgetTarget {
-		m.output = string(m.state["_model_module"]) == `"@jupyter-widgets/output"` && string(m.state["_model_name"]) == `"OutputModel"`
-	}
-	if !m.output {
-		return
-	}
-	if m.captured == nil || state.Get("outputs").Exists() {
-		m.before = nil
-		_ = json.Unmarshal(m.state["outputs"], &m.before) // none, where that is no list
-		m.captured, m.changed = newCollector(w.displays, false, w.budget), false
-	}
-	w.capture(m, runID, state.Get("msg_id"))
-}
-
-func (m *model) addBuffers(c *executor.CommMessage) {
 	for i, path := range gjson.GetBytes(c.Data, "buffer_paths").Array() {
-		if i < len(c.Buffers) {
+		if i < len(c.Buffers) && w.budget.take(int64(len(c.Buffers[i])-len(m.buffers[path.Raw].Data))) {
 			m.buffers[path.Raw] = widgetBuffer{c.Buffers[i], "base64", json.RawMessage(path.Raw)}
 		}
 	}
+	if c.Type == "comm_open" && c.Target == widgetTarget {
+		m.output = string(m.state["_model_module"]) == `"@jupyter-widgets/output"` && string(m.state["_model_name"]) == `"OutputModel"`
+	}
+	if m.output {
+		w.told(m, runID, state)
+	}
 }
 
-// capture begins or ends the capture of a run's output, as the widget's msg_id says.
-func (w *widgets) capture(m *model, runID string, msgID gjson.Result) {
-	switch id := msgID.String(); {
+// told takes what the kernel says of an Output widget: what it shows, and whether it
+// captures what the run shows from now on.
+func (w *widgets) told(m *model, runID string, state gjson.Result) {
+	if m.captured == nil {
+		m.captured = newCollector(w.displays, false, w.budget)
+	}
+	if outputs := state.Get("outputs"); outputs.IsArray() {
+		m.captured.wipe()
+		m.captured.cleared, m.changed, m.before = false, false, nil
+		for _, o := range outputs.Array() {
+			m.before = append(m.before, json.RawMessage(o.Raw))
+		}
+	}
+	switch msgID := state.Get("msg_id"); {
 	case !msgID.Exists():
-	case id == "":
+	case msgID.String() == "":
 		w.release(m)
-	case id == runID:
+	case msgID.String() == runID:
 		w.hooks = append(w.hooks, m)
 	}
 }
@@ -122,7 +129,7 @@ func (w *widgets) take(e executor.Event) bool {
 	m := w.hooks[len(w.hooks)-1]
 	e.DisplayID = "" // updates reach what cells show
 	m.captured.take(e)
-	if e.Type == executor.Clear && !e.Wait || m.captured.age > 0 {
+	if m.captured.cleared {
 		m.before = nil
 	}
 	m.changed = true
