@@ -11,7 +11,8 @@ It is ipykernel (6.29 and later) with these differences:
   see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
 - A k2_variables_request on shell is answered with the user's variables: the feature "k2:variables".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
-- An interrupted cell always gets its reply, and a forked child that returns from a cell ends there.
+- An interrupt is never lost to a system call, an interrupted cell always gets its reply, and a
+  forked child that returns from a cell ends there.
 - A DataFrame has application/vnd.k2.table+json beside what it shows itself as, and a figure of
   matplotlib application/vnd.k2.chart+json: see RICH. App.rich_data=False, or K2_RICH_DATA=0 in the
   environment, turns that off.
@@ -40,6 +41,7 @@ import socket
 import struct
 import termios
 import threading
+import time
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -58,6 +60,8 @@ MESSAGE = 1 << 20  # bytes of text in one stream message, at most
 BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer waits
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
+NUDGE = signal.SIGURG  # ends a system call, and has no other effect
+INSIST = (0.02, 0.1, 0.3)  # seconds to wait before each
 
 # The MIME types that we add, the file that makes each, and the types that it makes it of.
 RICH = {
@@ -182,6 +186,26 @@ def set_variable(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
+def insist() -> None:
+    """End the system call, if any, that the main thread stays in after a signal; the handler runs then."""
+    main = threading.main_thread().ident or 0
+    for pause in INSIST:
+        before = position(main)
+        time.sleep(pause)
+        if position(main) == before and signal.getsignal(NUDGE) is nothing:
+            signal.pthread_kill(main, NUDGE)
+
+
+def position(thread: int) -> tuple[int, int]:
+    """Return where the thread is in its code."""
+    frame = sys._current_frames()[thread]
+    return id(frame), frame.f_lasti
+
+
+def nothing(*_: object) -> None:
+    pass
+
+
 class Kernel(IPythonKernel):
     """The IPython kernel with run options and with replies that are never lost."""
 
@@ -196,16 +220,24 @@ class Kernel(IPythonKernel):
     def start(self) -> None:
         super().start()
         signal.signal(signal.SIGINT, self.note_interrupt)
-        # A signal handler that schedules a callback, as ipykernel's for async cells, does not wake the loop.
+        signal.signal(NUDGE, nothing)
         ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setblocking(False)
+        theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
         self._wakeup = (ours, theirs)
-        self.io_loop.add_handler(ours, self._woken, self.io_loop.READ)
+        threading.Thread(target=self._watch_signals, name="k2 signals", daemon=True).start()
 
-    def _woken(self, wakeup: socket.socket, _: int) -> None:
-        wakeup.recv(1 << 10)
+    def _watch_signals(self) -> None:
+        """See to it that signals have their effect. Runs in a thread of its own.
+
+        A handler that schedules a callback, as ipykernel's for async cells, does not wake the loop. And
+        CPython runs no handler while the main thread is in a system call that the signal came just before.
+        """
+        while received := self._wakeup[0].recv(1 << 10):
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self.io_loop.add_callback(nothing)
+            if signal.SIGINT in received:
+                insist()
 
     @property
     def kernel_info(self) -> dict[str, Any]:

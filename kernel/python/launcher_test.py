@@ -500,6 +500,16 @@ def test_interrupts_at_any_moment_lose_no_reply(kernel: Kernel) -> None:
     assert kernel.run("1").result == "1"
 
 
+def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
+    kernel.run("import time")
+    for i in range(100):  # one in fifty comes just before the call
+        request = kernel.start("time.sleep(1000)")
+        kernel.await_state(request, "status")
+        time.sleep(i / 60_000)
+        kernel.interrupt()
+        assert kernel.finish(request).reply["status"] == "error"
+
+
 def test_an_interrupt_while_idle_is_nothing(kernel: Kernel) -> None:
     kernel.interrupt()
     assert kernel.run("1").result == "1"
