@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"iter"
+	"strconv"
 	"sync"
 	"time"
 
@@ -48,6 +49,9 @@ func (s *Sandbox) Now() api.Cursor {
 		if !closed(e.Done()) {
 			c.Logs[e.ID()] = 0
 		}
+	}
+	for pid := range s.told {
+		c.Logs[strconv.Itoa(pid)] = 0
 	}
 	return c
 }
@@ -186,25 +190,30 @@ func (m *merger) send(to chan<- StreamLine, line StreamLine) bool {
 type kept struct {
 	source api.Source
 	lines  func(ctx context.Context, after int64) iter.Seq2[journal.Line, error]
+	newest int64 // number of its newest line
 	ended  bool
 }
 
-// log finds the log of a run by its id, of a process by its pid.
+// log finds the log of a process by its pid, of a run by its id.
 func (s *Sandbox) log(id string) (kept, error) {
+	if pid, err := strconv.Atoi(id); err == nil {
+		j, err := s.Process(pid)
+		if err != nil {
+			return kept{source: api.FromProcess}, err
+		}
+		return kept{api.FromProcess, j.Lines, j.Summary().Events, closed(j.Done())}, nil
+	}
 	e, err := s.Execution(id)
 	if err != nil {
 		return kept{source: api.FromExecution}, err
 	}
-	return kept{api.FromExecution, e.Lines, closed(e.Done())}, nil
+	return kept{api.FromExecution, e.Lines, e.Summary().Events, closed(e.Done())}, nil
 }
 
 // Newest returns the number of the newest event of a run or process, ok false where there is none of that id.
 func (s *Sandbox) Newest(id string) (seq int64, ok bool) {
-	e, err := s.Execution(id)
-	if err != nil {
-		return 0, false
-	}
-	return e.Summary().Events, true
+	l, err := s.log(id)
+	return l.newest, err == nil
 }
 
 func closed(done <-chan struct{}) bool {

@@ -144,10 +144,18 @@ func (c *Client) prepare(ctx context.Context, r request) (*http.Request, error) 
 	if r.accept != "" {
 		req.Header.Set("Accept", r.accept)
 	}
-	if c.o.Key != "" {
-		req.Header.Set("X-API-Key", c.o.Key)
+	for name, values := range c.auth() {
+		req.Header[name] = values
 	}
 	return req, nil
+}
+
+// auth returns what tells the server who is calling.
+func (c *Client) auth() http.Header {
+	if c.o.Key == "" {
+		return nil
+	}
+	return http.Header{"X-Api-Key": {c.o.Key}}
 }
 
 // maxFailure bounds what is read of an answer that is an error, in bytes.
@@ -168,7 +176,11 @@ func failure(resp *http.Response) error {
 
 // call sends a request and reads the answer, which is JSON, into out; nil discards it.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, body, out any) error {
-	resp, err := c.send(ctx, request{method: method, path: path, query: query, body: body})
+	return c.exchange(ctx, request{method: method, path: path, query: query, body: body}, out)
+}
+
+func (c *Client) exchange(ctx context.Context, r request, out any) error {
+	resp, err := c.send(ctx, r)
 	if err != nil {
 		return err
 	}
@@ -179,7 +191,7 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 		err = json.NewDecoder(resp.Body).Decode(out)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot read the answer to %s %s: %w", method, path, err)
+		return fmt.Errorf("cannot read the answer to %s %s: %w", r.method, r.path, err)
 	}
 	return nil
 }
@@ -189,6 +201,22 @@ func ask[T any](ctx context.Context, c *Client, method, path string, query url.V
 	var v T
 	err := c.call(ctx, method, path, query, body, &v)
 	return v, err
+}
+
+// exchange is ask for a request that has more to say.
+func exchange[T any](ctx context.Context, c *Client, r request) (T, error) {
+	var v T
+	err := c.exchange(ctx, r, &v)
+	return v, err
+}
+
+// download returns the body of an answer, which the caller closes.
+func (c *Client) download(ctx context.Context, path string, query url.Values) (io.ReadCloser, error) {
+	resp, err := c.send(ctx, request{method: "GET", path: path, query: query})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Body, nil
 }
 
 // nothing is a body that has nothing to say.

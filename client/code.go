@@ -15,14 +15,7 @@ import (
 // first, an executor.Start, has the run's id. Leaving the loop leaves the run to
 // itself, unless the request says otherwise in OnDisconnect.
 func (c *Client) Run(ctx context.Context, req api.RunRequest) iter.Seq2[executor.Event, error] {
-	return func(yield func(executor.Event, error) bool) {
-		resp, err := c.send(ctx, request{method: "POST", path: "/v1/code", body: req})
-		if err != nil {
-			yield(executor.Event{}, err)
-			return
-		}
-		events[executor.Event](c, ctx, resp, eventsOf(resp.Header.Get("X-Execution-Id")), 0)(yield)
-	}
+	return start[executor.Event](ctx, c, "/v1/code", req, "X-Execution-Id", eventsOf)
 }
 
 // Submit queues a cell and returns at once; Events has what it does.
@@ -33,12 +26,9 @@ func (c *Client) Submit(ctx context.Context, req api.RunRequest) (executor.Summa
 
 // Executions lists the runs in a state, "" being any, the newest first; at most limit, 0 being 100.
 func (c *Client) Executions(ctx context.Context, state executor.State, limit int) ([]executor.Summary, error) {
-	query := url.Values{}
+	query := limited(limit)
 	if state != "" {
 		query.Set("state", string(state))
-	}
-	if limit != 0 {
-		query.Set("limit", strconv.Itoa(limit))
 	}
 	list, err := ask[api.Executions](ctx, c, "GET", "/v1/executions", query, nil)
 	return list.Executions, err
@@ -51,7 +41,7 @@ func (c *Client) Execution(ctx context.Context, id string) (executor.Summary, er
 
 // Events yields the events of a run after a number, 0 being all, to its end.
 func (c *Client) Events(ctx context.Context, id string, after int64) iter.Seq2[executor.Event, error] {
-	return events[executor.Event](c, ctx, nil, eventsOf(id), after)
+	return events[executor.Event](ctx, c, nil, eventsOf(id), after)
 }
 
 // Output is a part of what a run printed, stdout and stderr together.
@@ -87,6 +77,14 @@ func (c *Client) InterruptExecution(ctx context.Context, id string) (executor.Su
 // Input answers the executor.Input event that a run waits on.
 func (c *Client) Input(ctx context.Context, id, value string) error {
 	return c.call(ctx, "POST", execution(id)+"/input", nil, api.InputRequest{Value: value}, nil)
+}
+
+// limited asks for so many of a list; 0 is what the server takes for enough.
+func limited(limit int) url.Values {
+	if limit == 0 {
+		return url.Values{}
+	}
+	return url.Values{"limit": {strconv.Itoa(limit)}}
 }
 
 func execution(id string) string { return "/v1/executions/" + url.PathEscape(id) }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"io"
 	"iter"
 	"net/url"
 
@@ -58,10 +59,25 @@ func (c *Client) Inspect(ctx context.Context, id string, req api.InspectRequest)
 	return ask[executor.Inspection](ctx, c, "POST", contextPath(id)+"/inspect", nil, req)
 }
 
+// Variables tells of the variables of a context.
+func (c *Client) Variables(ctx context.Context, id string) (executor.Variables, error) {
+	return ask[executor.Variables](ctx, c, "GET", contextPath(id)+"/variables", nil, nil)
+}
+
+// History returns what ran in a context, the oldest first; the newest limit, 0 being 100.
+func (c *Client) History(ctx context.Context, id string, limit int) (api.History, error) {
+	return ask[api.History](ctx, c, "GET", contextPath(id)+"/history", limited(limit), nil)
+}
+
+// ExportContext returns what ran in a context as a Jupyter notebook. The caller closes it.
+func (c *Client) ExportContext(ctx context.Context, id string) (io.ReadCloser, error) {
+	return c.download(ctx, contextPath(id)+"/notebook", nil)
+}
+
 // Background yields the output of a context that came outside of any run, after a
 // number, and follows it until the context is gone.
 func (c *Client) Background(ctx context.Context, id string, after int64) iter.Seq2[executor.Event, error] {
-	return events[executor.Event](c, ctx, nil, contextPath(id)+"/events", after)
+	return events[executor.Event](ctx, c, nil, contextPath(id)+"/events", after)
 }
 
 func contextPath(id string) string { return "/v1/contexts/" + url.PathEscape(id) }

@@ -2,6 +2,8 @@ package client_test
 
 import (
 	"bytes"
+	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +18,9 @@ func TestOperations(t *testing.T) {
 		name string
 		test func(t *testing.T)
 	}{
-		{"code", testCode}, {"contexts", testContexts}, {"sandbox", testSandbox},
+		{"code", testCode}, {"contexts", testContexts}, {"sandbox", testSandbox}, {"files", testFiles},
+		{"processes", testProcesses}, {"terminal", testTerminal}, {"packages", testPackages},
+		{"notebooks", testNotebooks}, {"ports", testPorts},
 	} {
 		t.Run(part.name, part.test)
 	}
@@ -80,6 +84,19 @@ func testContexts(t *testing.T) {
 	loops := submit(t, api.RunRequest{Context: made.ContextID, Code: "import time; print('x', flush=True)\nwhile True: time.sleep(0.01)"}, executor.Stdout)
 	must[api.Context](t)(c.InterruptContext(ctx, made.ContextID))
 	first(t, c.Events(ctx, loops, 0), isEnd)
+	if got := must[api.History](t)(c.History(ctx, made.ContextID, 1)); len(got.History) != 1 || got.History[0].ExecutionID != loops {
+		t.Errorf("got %+v", got)
+	}
+	submit(t, api.RunRequest{Context: made.ContextID, Code: "xs = [1, 2, 3]"}, executor.End)
+	named := func(v executor.Variable) bool { return v.Name == "xs" && v.Type == "list" }
+	if got := must[executor.Variables](t)(c.Variables(ctx, made.ContextID)); !slices.ContainsFunc(got.Variables, named) {
+		t.Errorf("got %+v", got)
+	}
+	exported := must[io.ReadCloser](t)(c.ExportContext(ctx, made.ContextID))
+	if raw := must[[]byte](t)(io.ReadAll(exported)); !bytes.Contains(raw, []byte("xs = [1, 2, 3]")) {
+		t.Errorf("got %s", raw)
+	}
+	exported.Close()
 	late := submit(t, api.RunRequest{Context: made.ContextID, Code: "import threading; threading.Timer(0.05, print, ['late']).start()"}, executor.End)
 	first(t, c.Background(ctx, made.ContextID, 0), func(e executor.Event) bool {
 		return e.ExecutionID == late && e.Text == "late\n" || e.ExecutionID == late && e.Text == "late"
@@ -103,6 +120,9 @@ func testSandbox(t *testing.T) {
 	var end executor.Event
 	if ok(t, l.Decode(&end)); end.Status == "" {
 		t.Errorf("got %s", l.JSON)
+	}
+	if got := must[api.Capabilities](t)(c.Capabilities(ctx)); len(got.Kernels) == 0 {
+		t.Errorf("got %+v", got)
 	}
 	if got := must[api.Health](t)(c.Health(ctx)); got.Status != "ok" {
 		t.Errorf("got %+v", got)

@@ -19,7 +19,7 @@ import (
 // Timeline yields what happened to the sandbox after a number, 0 being all, and
 // follows it until the sandbox ends.
 func (c *Client) Timeline(ctx context.Context, after int64) iter.Seq2[api.TimelineEvent, error] {
-	return events[api.TimelineEvent](c, ctx, nil, "/v1/timeline", after)
+	return events[api.TimelineEvent](ctx, c, nil, "/v1/timeline", after)
 }
 
 // Stream is all that happens in a sandbox, over one connection.
@@ -97,6 +97,11 @@ func (c *Client) Stream(ctx context.Context, s *Stream) iter.Seq2[StreamLine, er
 			}
 		}
 	}
+}
+
+// Capabilities tells what can be done in the sandbox, and what cannot, and why.
+func (c *Client) Capabilities(ctx context.Context) (api.Capabilities, error) {
+	return ask[api.Capabilities](ctx, c, "GET", "/v1/capabilities", nil, nil)
 }
 
 // Health asks whether the server answers.

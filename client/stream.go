@@ -124,9 +124,23 @@ func (c *Client) read(resp *http.Response, yield func(line, error) bool) (more b
 	}
 }
 
+// start posts what begins something, and yields its events. The header of the answer
+// tells what it is, and path from that where its events are.
+func start[T any](ctx context.Context, c *Client, post string, body any, header string, path func(string) string) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		resp, err := c.send(ctx, request{method: "POST", path: post, body: body})
+		if err != nil {
+			var none T
+			yield(none, err)
+			return
+		}
+		events[T](ctx, c, resp, path(resp.Header.Get(header)), 0)(yield)
+	}
+}
+
 // events yields the events of a numbered stream after a number, each as a T. head
 // is an answer with the stream's beginning, if there is one.
-func events[T any](c *Client, ctx context.Context, head *http.Response, path string, after int64) iter.Seq2[T, error] {
+func events[T any](ctx context.Context, c *Client, head *http.Response, path string, after int64) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		again := func(ctx context.Context) (*http.Response, error) {
 			return c.send(ctx, request{method: "GET", path: path, query: url.Values{"after": {strconv.FormatInt(after, 10)}}})

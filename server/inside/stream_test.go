@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -189,6 +190,38 @@ func TestStreamOfALogThatIsGone(t *testing.T) {
 	}
 	if l.ID != "ex_gone" || l.Type != executor.End || l.Status != api.Cut || l.Seq != 3 || e.Error.Code != api.Gone {
 		t.Errorf("got %s", l.raw)
+	}
+}
+
+// A process comes as a run does: from its beginning where the timeline tells of it,
+// and from where the client stands.
+func TestStreamHasProcesses(t *testing.T) {
+	query := url.Values{"after": {box.Now().String()}, "include": {"processes"}}
+	next, hangUp := connect(t, query, false)
+	pid := background(t, api.ProcessRequest{Cmd: "echo one; read x; echo two", Stdin: api.OpenStdin}).Pid
+	cursor := box.Now()
+	if l := next(); l.Type != api.ProcessStarted {
+		t.Errorf("got %s", l.raw)
+	}
+	for _, want := range []journal.Type{"start", "stdout"} {
+		l := next()
+		if l.Source != api.FromProcess || l.ID != strconv.Itoa(pid) || l.Type != want {
+			t.Fatalf("got %s, want %s", l.raw, want)
+		}
+		cursor.Advance(l.Source, l.ID, journal.Line{Seq: l.Seq, Type: l.Type}, nil)
+	}
+	hangUp()
+	call(t, "POST", fmt.Sprintf("/v1/processes/%d/stdin", pid), "\n")
+	query.Set("after", cursor.String())
+	next, _ = connect(t, query, true)
+	var got []string
+	for range 3 {
+		l := next()
+		got = append(got, fmt.Sprint(l.Source, " ", l.Seq, " ", l.Type))
+	}
+	slices.Sort(got)
+	if len(got) != 3 || got[0] != "process 3 stdout" || got[1] != "process 4 end" || !strings.HasSuffix(got[2], "process_ended") {
+		t.Errorf("got %v", got)
 	}
 }
 
