@@ -35,8 +35,11 @@ func (l installLine) AppendLine(dst []byte, seq int64, at time.Time) []byte {
 	case *api.InstallEnd:
 		v.Seq, v.Time = seq, at
 	}
-	raw, _ := json.Marshal(l.v) // structs of strings, numbers and lists of them
-	return append(dst, raw...)
+	var line bytes.Buffer
+	e := json.NewEncoder(&line)
+	e.SetEscapeHTML(false)
+	_ = e.Encode(l.v) // structs of strings, numbers and lists of them
+	return append(dst, bytes.TrimRight(line.Bytes(), "\n")...)
 }
 
 // lineWriter puts what is written into a journal, whole lines together.

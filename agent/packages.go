@@ -48,16 +48,15 @@ type installs struct {
 
 // Install is one installation. Its methods are safe for concurrent use.
 type Install struct {
-	id        string
-	box       *Sandbox
-	request   packages.Request
-	unchanged []string
-	timeout   time.Duration
-	created   time.Time
-	log       *journal.Log
-	ctx       context.Context // ends with the installation, or ends it
-	cancel    context.CancelCauseFunc
-	done      chan struct{}
+	id      string
+	box     *Sandbox
+	request packages.Request
+	timeout time.Duration
+	created time.Time
+	log     *journal.Log
+	ctx     context.Context // ends with the installation, or ends it
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
 
 	mu     sync.Mutex
 	state  executor.State

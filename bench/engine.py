@@ -17,10 +17,11 @@ LAUNCHER = Path(__file__).parents[1] / "kernel" / "python" / "launcher.py"
 class Engine:
     """`k2sandbox agent` in a process of its own, with one kernel."""
 
-    def __init__(self, binary: str, python: str) -> None:
+    def __init__(self, binary: str, python: str, *options: str) -> None:
         self.dir = tempfile.TemporaryDirectory(prefix="k2b-")
+        agent = [binary, "agent", "--listen", "127.0.0.1:0", "--python", python, "--log-level", "error"]
         self.process = subprocess.Popen(
-            [binary, "agent", "--listen", "127.0.0.1:0", "--python", python, "--log-level", "error"],
+            [*agent, *options],
             stdout=subprocess.PIPE,
             env={**os.environ, "TMPDIR": self.dir.name},
             text=True,

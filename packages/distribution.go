@@ -55,20 +55,25 @@ func scan(folders []string) []Distribution {
 	return all
 }
 
+// metadata returns the file with the distribution's metadata.
+func (d Distribution) metadata() string {
+	if filepath.Ext(d.info) == ".dist-info" {
+		return filepath.Join(d.info, "METADATA")
+	}
+	if stat, err := os.Stat(d.info); err == nil && stat.IsDir() {
+		return filepath.Join(d.info, "PKG-INFO")
+	}
+	return d.info
+}
+
 // readDistribution reads the metadata of a .dist-info folder, or of an .egg-info
 // folder or file.
 func readDistribution(info string) (d Distribution, ok bool) {
-	file := info
-	switch filepath.Ext(info) {
-	case ".dist-info":
-		file = filepath.Join(info, "METADATA")
-	case ".egg-info":
-		if stat, err := os.Stat(info); err == nil && stat.IsDir() {
-			file = filepath.Join(info, "PKG-INFO")
-		}
-	default:
+	if ext := filepath.Ext(info); ext != ".dist-info" && ext != ".egg-info" {
 		return d, false
 	}
+	d.info = info
+	file := d.metadata()
 	if stat, err := os.Stat(file); err != nil || !stat.Mode().IsRegular() {
 		return d, false
 	}
@@ -77,7 +82,6 @@ func readDistribution(info string) (d Distribution, ok bool) {
 		return d, false
 	}
 	defer f.Close()
-	d.info = info
 	for lines := bufio.NewScanner(f); lines.Scan() && lines.Text() != "" && (d.Name == "" || d.Version == ""); {
 		header, value, _ := strings.Cut(lines.Text(), ":")
 		switch strings.ToLower(header) {

@@ -26,6 +26,7 @@ type Environment struct {
 	lower   lower
 	environ []string
 	guard   *process.Guard
+	stage   *stage // that the last installation has left; nil: none, or it failed
 }
 
 // lower is the environment that others share.
@@ -145,6 +146,10 @@ func (e *Environment) furnish() error {
 	)
 }
 
+// largestScript is how large, in bytes, a file in a bin folder may be to be taken for
+// a script.
+const largestScript = 64 << 10
+
 // copyScripts makes the lower environment's own scripts, pip among them, run in
 // this one: their first line names an interpreter.
 func (e *Environment) copyScripts() error {
@@ -154,6 +159,9 @@ func (e *Environment) copyScripts() error {
 		return e.pipScripts()
 	}
 	for _, entry := range entries {
+		if stat, err := entry.Info(); err != nil || !stat.Mode().IsRegular() || stat.Size() > largestScript {
+			continue
+		}
 		script, err := os.ReadFile(filepath.Join(from, entry.Name()))
 		first, rest, _ := bytes.Cut(script, []byte("\n"))
 		if err != nil || !bytes.HasPrefix(first, []byte("#!"+from+"/python")) {

@@ -48,7 +48,9 @@ func (e *Environment) installer() (name string, argv []string, err error) {
 		for _, dir := range append([]string{filepath.Dir(e.lower.Interpreter)}, filepath.SplitList(lookup(e.environ, "PATH"))...) {
 			uv := filepath.Join(dir, "uv")
 			if stat, err := os.Stat(uv); filepath.IsAbs(dir) && err == nil && stat.Mode().IsRegular() && stat.Mode()&0o111 != 0 {
-				return UV, []string{uv, "pip", "install", "--python", e.Python(), "--link-mode", "copy"}, nil
+				// The lower interpreter is one that uv knows from other sandboxes. Copies, as what
+				// code in one sandbox does to a file must not reach the cache that others share.
+				return UV, []string{uv, "pip", "install", "--python", e.lower.Interpreter, "--link-mode", "copy"}, nil
 			}
 		}
 	}
@@ -143,11 +145,10 @@ func (r Request) args() []string {
 
 // withUV installs into a stage and moves what is there then.
 func (e *Environment) withUV(ctx context.Context, argv []string, r Request, before []Distribution) error {
-	s, err := e.newStage(before)
+	s, err := e.prepare(before)
 	if err != nil {
 		return fmt.Errorf("cannot prepare: %w", err)
 	}
-	defer s.remove() // all that matters was moved
 	argv = append(argv, "--prefix", s.dir)
 	for _, one := range r.Requirements {
 		if r.Upgrade {
@@ -157,11 +158,8 @@ func (e *Environment) withUV(ctx context.Context, argv []string, r Request, befo
 	if err := e.run(ctx, UV, append(argv, r.args()...), r.Stdout, r.Stderr); err != nil {
 		return err
 	}
-	replaced, err := s.settle()
-	if err != nil {
-		return fmt.Errorf("cannot take over: %w", err)
-	}
-	for _, d := range scan([]string{e.site(s.dir)}) {
+	replaced := s.replaced()
+	for _, d := range s.new() {
 		if !e.o.allows(d.Name) {
 			return &Refused{d.Name, -1}
 		}
@@ -169,6 +167,7 @@ func (e *Environment) withUV(ctx context.Context, argv []string, r Request, befo
 	if err := s.land(replaced); err != nil {
 		return fmt.Errorf("cannot take over: %w", err)
 	}
+	e.stage = s
 	return nil
 }
 

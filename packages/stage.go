@@ -1,6 +1,7 @@
 package packages
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -8,38 +9,52 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
-// stage is a folder, laid out like the environment, that uv installs into. At first it
-// has a shadow of every distribution: metadata without files, so that uv sees what
-// is there, and replaces nothing but shadows. What was installed is then moved in
-// one go: whatever happens to an installer, no half of its work is in the environment.
+// stage is a folder, laid out like the environment, that uv installs into. In it each
+// distribution has a shadow: metadata without files, so that uv sees what is there, and
+// replaces nothing but shadows. What was installed is then moved in one go: whatever
+// happens to an installer, no half of its work is in the environment. A stage is used
+// again, as to make all shadows takes longer than uv does.
 type stage struct {
 	e       *Environment
 	dir     string
 	shadows map[string]Distribution // by the name of their folder
 }
 
-// shadowMark is a file that only shadows have.
-const shadowMark = "K2_SHADOW"
-
-func (e *Environment) newStage(before []Distribution) (*stage, error) {
-	dir, err := os.MkdirTemp(e.dir, "stage-")
-	if err != nil {
-		return nil, err
-	}
-	s := &stage{e, dir, map[string]Distribution{}}
-	if err := os.MkdirAll(e.site(dir), 0o755); err != nil {
-		return nil, err
-	}
-	for _, d := range before {
-		if ParseName(d.Name) != nil || !version.MatchString(d.Version) {
-			continue // uv would stumble over it
+// prepare returns the stage, with a shadow for each distribution.
+func (e *Environment) prepare(before []Distribution) (*stage, error) {
+	s := e.stage
+	if s == nil {
+		s = &stage{e, filepath.Join(e.dir, "stage"), map[string]Distribution{}}
+		if err := errors.Join(s.remove(), os.MkdirAll(e.site(s.dir), 0o755)); err != nil {
+			return nil, err
 		}
-		if err := s.shadow(d); err != nil {
-			return nil, errors.Join(fmt.Errorf("%s: %w", d.Name, err), s.remove())
+	}
+	e.stage = nil // until all went well
+	wanted := map[string]Distribution{}
+	for _, d := range before {
+		if ParseName(d.Name) == nil && version.MatchString(d.Version) { // uv would stumble over others
+			wanted[strings.ReplaceAll(Normalize(d.Name), "-", "_")+"-"+d.Version+".dist-info"] = d
+		}
+	}
+	for base, d := range s.shadows {
+		if wanted[base].info != d.info {
+			delete(s.shadows, base)
+			if err := os.RemoveAll(filepath.Join(e.site(s.dir), base)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for base, d := range wanted {
+		if _, ok := s.shadows[base]; ok {
+			continue
+		}
+		if err := s.shadow(base, d); err != nil {
+			return nil, fmt.Errorf("%s: %w", d.Name, err)
 		}
 	}
 	return s, nil
@@ -47,42 +62,36 @@ func (e *Environment) newStage(before []Distribution) (*stage, error) {
 
 func (s *stage) remove() error { return os.RemoveAll(s.dir) }
 
-func (s *stage) shadow(d Distribution) error {
-	metadata := filepath.Join(d.info, "METADATA")
-	if strings.HasSuffix(d.info, ".egg-info") {
-		metadata = d.info
-		if stat, err := os.Stat(d.info); err == nil && stat.IsDir() {
-			metadata = filepath.Join(d.info, "PKG-INFO")
-		}
-	}
-	base := strings.ReplaceAll(Normalize(d.Name), "-", "_") + "-" + d.Version + ".dist-info"
+// shadow makes a shadow. Its metadata is a link, which is how it is known for one.
+func (s *stage) shadow(base string, d Distribution) error {
 	s.shadows[base] = d
 	info := filepath.Join(s.e.site(s.dir), base)
-	record := ""
-	for _, file := range []string{"METADATA", shadowMark, "RECORD"} {
-		record += base + "/" + file + ",,\n"
-	}
+	record := base + "/METADATA,,\n" + base + "/RECORD,,\n"
 	return errors.Join(
 		os.Mkdir(info, 0o755),
-		os.Symlink(metadata, filepath.Join(info, "METADATA")),
-		os.WriteFile(filepath.Join(info, shadowMark), nil, 0o644),
+		os.Symlink(d.metadata(), filepath.Join(info, "METADATA")),
 		os.WriteFile(filepath.Join(info, "RECORD"), []byte(record), 0o644))
 }
 
-// settle takes the shadows away again and returns those that were replaced.
-func (s *stage) settle() ([]Distribution, error) {
+// replaced returns the distributions whose shadows were replaced.
+func (s *stage) replaced() []Distribution {
 	var replaced []Distribution
 	for base, d := range s.shadows {
-		info := filepath.Join(s.e.site(s.dir), base)
-		if _, err := os.Lstat(filepath.Join(info, shadowMark)); err != nil {
+		stat, err := os.Lstat(filepath.Join(s.e.site(s.dir), base, "METADATA"))
+		if err != nil || stat.Mode()&fs.ModeSymlink == 0 {
 			replaced = append(replaced, d)
-			continue
-		}
-		if err := os.RemoveAll(info); err != nil {
-			return nil, err
+			delete(s.shadows, base)
 		}
 	}
-	return replaced, nil
+	return replaced
+}
+
+// new returns the distributions that were installed.
+func (s *stage) new() []Distribution {
+	return slices.DeleteFunc(scan([]string{s.e.site(s.dir)}), func(d Distribution) bool {
+		_, shadow := s.shadows[filepath.Base(d.info)]
+		return shadow
+	})
 }
 
 // land moves what was installed into the environment, in place of the distributions
@@ -95,8 +104,42 @@ func (s *stage) land(replaced []Distribution) error {
 			}
 		}
 	}
-	return move(s.dir, s.e.dir)
+	if err := s.adopt(); err != nil {
+		return err
+	}
+	return s.move(s.dir, s.e.dir)
 }
+
+// adopt has the scripts that were installed run in the environment: they name the
+// interpreter that uv was told of.
+func (s *stage) adopt() error {
+	theirs := regexp.MustCompile(regexp.QuoteMeta(filepath.Dir(s.e.lower.Interpreter)) + `/python[0-9.]*`)
+	bin := filepath.Join(s.dir, "bin")
+	entries, _ := os.ReadDir(bin) // there may be none
+	for _, entry := range entries {
+		file := filepath.Join(bin, entry.Name())
+		if stat, err := entry.Info(); err != nil || !stat.Mode().IsRegular() || stat.Size() > largestScript {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if !bytes.HasPrefix(text, []byte("#!")) {
+			continue
+		}
+		head := min(len(text), shebang)
+		text = append(theirs.ReplaceAllLiteral(text[:head:head], []byte(s.e.Python())), text[head:]...)
+		if err := os.WriteFile(file, text, 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// shebang is how far into a script its interpreter is named: where the path is long it
+// is in a line of shell.
+const shebang = 1 << 10
 
 // uninstall removes the files of a distribution of the upper environment, and with
 // them bytecode that might be taken for that of the files that come.
@@ -124,13 +167,17 @@ func (e *Environment) uninstall(d Distribution) error {
 	return root.RemoveAll(path.Join(site, filepath.Base(d.info)))
 }
 
-// move moves what is in one folder into another, and merges folders that are in both.
-func move(from, to string) error {
+// move moves what is in one folder into another, but for shadows, and merges folders
+// that are in both.
+func (s *stage) move(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
 		return err
 	}
 	for _, entry := range entries {
+		if _, shadow := s.shadows[entry.Name()]; shadow {
+			continue
+		}
 		source, target := filepath.Join(from, entry.Name()), filepath.Join(to, entry.Name())
 		there, err := os.Lstat(target)
 		switch {
@@ -138,7 +185,7 @@ func move(from, to string) error {
 		case err != nil:
 			return err
 		case entry.IsDir() && there.IsDir():
-			if err := move(source, target); err != nil {
+			if err := s.move(source, target); err != nil {
 				return err
 			}
 			continue
