@@ -5,6 +5,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
@@ -74,6 +75,27 @@ func TestVariablesTakeTheirTurn(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	open.end(t, executor.OK)
+}
+
+// A kernel that takes too long is not waited for, and answers the next question.
+func TestVariablesOfABusyKernel(t *testing.T) {
+	info := newContext(t, api.ContextRequest{})
+	path := "/v1/contexts/" + info.ContextID + "/variables"
+	open := runs(t, api.RunRequest{Context: info.ContextID, Code: "given = input()", AllowStdin: true})
+	open.until(t, executor.Input)
+	hasty := httptest.NewServer(inside.New(box, server.Options{AskTimeout: time.Millisecond}))
+	defer hasty.Close()
+	resp, err := hasty.Client().Get(hasty.URL + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	refused(t, resp, 504, api.DeadlineExceeded)
+	call(t, "POST", "/v1/executions/"+open.id+"/input", api.InputRequest{Value: "Ada"})
+	open.end(t, executor.OK)
+	if got := variables(t, path)["given"]; got.Repr != "'Ada'" {
+		t.Errorf("got %+v", got)
+	}
 }
 
 func TestVariablesOfAnotherKernel(t *testing.T) {
