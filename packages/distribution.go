@@ -1,15 +1,19 @@
 package packages
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
 	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 // Distribution is an installed distribution package.
@@ -73,17 +77,15 @@ func readDistribution(info string) (d Distribution, ok bool) {
 		return d, false
 	}
 	d.info = info
-	file := d.metadata()
-	if stat, err := os.Stat(file); err != nil || !stat.Mode().IsRegular() {
-		return d, false
-	}
-	f, err := os.Open(file)
+	text, err := readFile(d.metadata(), 1<<20)
 	if err != nil {
 		return d, false
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan() && lines.Text() != "" && (d.Name == "" || d.Version == ""); {
-		header, value, _ := strings.Cut(lines.Text(), ":")
+	for line := range strings.Lines(string(text)) {
+		header, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		if header == "" || d.Name != "" && d.Version != "" {
+			break
+		}
 		switch strings.ToLower(header) {
 		case "name":
 			d.Name = strings.TrimSpace(value)
@@ -122,12 +124,11 @@ func compare(before, after []Distribution) Change {
 // files returns what the distribution installed, as paths relative to the folder
 // that it is in. The list may be anybody's: paths can lead anywhere.
 func (d Distribution) files() []string {
-	f, err := os.Open(filepath.Join(d.info, "RECORD"))
+	text, err := readFile(filepath.Join(d.info, "RECORD"), 64<<20)
 	if err != nil {
 		return nil
 	}
-	defer f.Close()
-	record := csv.NewReader(bufio.NewReader(f))
+	record := csv.NewReader(bytes.NewReader(text))
 	record.FieldsPerRecord = -1
 	record.LazyQuotes = true
 	var files []string
@@ -175,4 +176,18 @@ func (d Distribution) modules() []string {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// readFile reads a file that code in the sandbox may have put there: up to a limit, and
+// only one that can be read without waiting.
+func readFile(name string, limit int64) ([]byte, error) {
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if stat, err := f.Stat(); err != nil || !stat.Mode().IsRegular() {
+		return nil, errors.Join(err, fmt.Errorf("%s is no regular file", name))
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }

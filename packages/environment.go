@@ -104,10 +104,7 @@ func pathsOf(site string) []string {
 	files, _ := filepath.Glob(filepath.Join(site, "*.pth"))
 	var paths []string
 	for _, file := range files {
-		if stat, err := os.Stat(file); err != nil || !stat.Mode().IsRegular() || stat.Size() > 1<<20 {
-			continue
-		}
-		text, _ := os.ReadFile(file)
+		text, _ := readFile(file, 1<<20) // one that cannot be read adds nothing
 		for line := range strings.Lines(string(text)) {
 			line = strings.TrimSpace(line)
 			if line == "" || line[0] == '#' || strings.HasPrefix(line, "import ") {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/kernel"
@@ -279,6 +280,44 @@ func TestListsHoldForWhatIsNeededToo(t *testing.T) {
 	var url *packages.URLRefused
 	if _, _, err := install(t, e, false, "k2-beta @ https://localhost/k2_beta.whl"); !errors.As(err, &url) {
 		t.Errorf("a URL: %v", err)
+	}
+}
+
+// What code in a sandbox leaves in its environment holds up nobody.
+func TestStrangeFilesInAnEnvironment(t *testing.T) {
+	e := environment(t, interpreter(t), packages.Options{FindLinks: []string{wheels(t)}, NoIndex: true})
+	found, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(e.Python())), "lib", "*", "site-packages"))
+	site := found[0]
+	for name, metadata := range map[string]string{
+		"no-name.dist-info": "Version: 1\n\nName: x\n", "odd.dist-info": "Name: ../../odd\nVersion: 1\n", "odder.dist-info": "Name: odder\nVersion: /etc/passwd\n",
+		"k2_beta-0.0.dist-info": "Name: k2-beta\nVersion: 0.0\n",
+	} {
+		if err := os.Mkdir(filepath.Join(site, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(site, name, "METADATA"), []byte(metadata), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	outside := filepath.Join(t.TempDir(), "outside")
+	if err := os.WriteFile(outside, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	record := strings.Repeat("../", 30) + strings.TrimPrefix(outside, "/") + ",,\n" + outside + ",,\nk2_beta.py,,\n"
+	if err := os.WriteFile(filepath.Join(site, "k2_beta-0.0.dist-info", "RECORD"), []byte(record), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, fifo := range []string{"fifo.pth", "fifo.egg-info", "no-name.dist-info/RECORD"} {
+		if err := syscall.Mkfifo(filepath.Join(site, fifo), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	change, said, err := install(t, e, false, "k2-beta==0.1")
+	if err != nil || fmt.Sprint(change.Changed) != "[{k2-beta 0.0 0.1}]" {
+		t.Errorf("%v: %+v\n%s", err, change, said)
+	}
+	if _, err := os.Stat(outside); err != nil {
+		t.Errorf("a file outside of the environment: %v", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package packages
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -238,7 +239,7 @@ func (e *Environment) run(ctx context.Context, name string, argv []string, stdou
 	}
 	p.Close()
 	if err := context.Cause(ctx); err != nil {
-		return err
+		return errors.Join(err, e.guard.Sweep()) // of what it started in sessions of their own
 	}
 	if exit := p.Exit(); exit != (process.Exit{}) {
 		return &Failed{name, exit, strings.TrimSpace(words.String())}
@@ -249,7 +250,7 @@ func (e *Environment) run(ctx context.Context, name string, argv []string, stdou
 func (e *Environment) installerEnviron() []string {
 	env := without(e.environ, "PYTHONPATH", "VIRTUAL_ENV", "CONDA_PREFIX")
 	env = append(env, mirror(env)...)
-	return append(env, "NO_COLOR=1", "UV_NO_PROGRESS=1", "UV_PYTHON_DOWNLOADS=never", "PYTHONUTF8=1",
+	return append(env, "NO_COLOR=1", "UV_NO_PROGRESS=1", "UV_PYTHON_DOWNLOADS=never", "PYTHONUTF8=1", "PYTHONUNBUFFERED=1",
 		"PIP_NO_INPUT=1", "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_NO_COLOR=1", "PIP_ROOT_USER_ACTION=ignore")
 }
 

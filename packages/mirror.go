@@ -1,7 +1,6 @@
 package packages
 
 import (
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -50,7 +49,7 @@ func pipFiles(environ []string) map[string]string {
 		"/etc/xdg/pip/pip.conf", "/etc/pip.conf", filepath.Join(home, ".pip", "pip.conf"),
 		filepath.Join(config, "pip", "pip.conf"), lookup(environ, "PIP_CONFIG_FILE"),
 	} {
-		text, err := os.ReadFile(file)
+		text, err := readFile(file, 1<<20)
 		if err == nil {
 			readPipFile(string(text), given)
 		}
