@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/files"
@@ -22,8 +23,9 @@ func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 		return fault("path", err)
 	}
 	defer f.Close()
-	setContentHeaders(w.Header(), f)
-	if content := f.Sized(); content != nil {
+	content := f.Sized()
+	setContentHeaders(w.Header(), f, contentType(f.Name, content))
+	if content != nil {
 		guarded := &refusals{ResponseWriter: w}
 		http.ServeContent(guarded, r, "", f.Modified, content)
 		return guarded.err()
@@ -37,15 +39,29 @@ func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// setContentHeaders tells what a file is, by its name and, where that says nothing,
-// as bytes. A file can be anything that a sandbox wrote, and comes from the origin
-// of the API: no browser may take it for a page of ours, so that pages are not shown,
-// and nothing that is shown can run a script.
-func setContentHeaders(header http.Header, f *files.File) {
-	typ := mime.TypeByExtension(path.Ext(f.Name))
-	if typ == "" {
-		typ = "application/octet-stream"
+// contentType guesses what a file is, by its name or else by how it begins; content
+// may be nil.
+func contentType(name string, content io.ReadSeeker) string {
+	if typ := mime.TypeByExtension(path.Ext(name)); typ != "" {
+		return typ
 	}
+	var head [512]byte
+	n := 0
+	if content != nil {
+		n, _ = io.ReadFull(content, head[:]) // where it cannot be read, the answer will tell
+		_, _ = content.Seek(0, io.SeekStart)
+	}
+	typ := http.DetectContentType(head[:n])
+	if strings.HasPrefix(typ, "text/") {
+		return "text/plain; charset=utf-8"
+	}
+	return typ
+}
+
+// setContentHeaders tells what a file is. It can be anything that a sandbox wrote,
+// and comes from the origin of the API: no browser may take it for a page of ours, so
+// that pages are not shown, and nothing that is shown can run a script.
+func setContentHeaders(header http.Header, f *files.File, typ string) {
 	how := "attachment"
 	if bare, _, _ := mime.ParseMediaType(typ); slices.Contains(shown, bare) {
 		how = "inline"
