@@ -338,7 +338,7 @@ var bashPlain = regexp.MustCompile(`^[a-zA-Z0-9_@%+=:,./-]+$`)
 
 func bashString(text string) (string, error) {
 	if strings.Contains(text, "\x00") {
-		return "", errors.New("Bash has no strings with NUL in them")
+		return "", errors.New("a string with NUL cannot be expressed in Bash")
 	}
 	if bashPlain.MatchString(text) {
 		return text, nil

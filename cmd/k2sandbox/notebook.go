@@ -136,6 +136,9 @@ func (f *notebookFlags) do(cmd *cobra.Command, args []string) error {
 		return err
 	}
 	nb.Warnings = append(nb.Warnings, warnings...)
+	if err := f.file.check(); err != nil {
+		return err
+	}
 	return f.run(cmd.Context(), nb, f.options())
 }
 

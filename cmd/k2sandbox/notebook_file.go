@@ -57,11 +57,7 @@ func (f *notebookFile) save(n *notebook.Notebook) error {
 	if err == nil {
 		mode = info.Mode().Perm()
 	}
-	path := f.out
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
-	}
-	temp, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	temp, path, err := f.beside()
 	if err != nil {
 		return err
 	}
@@ -73,6 +69,33 @@ func (f *notebookFile) save(n *notebook.Notebook) error {
 		err = errors.Join(err, os.Remove(temp.Name()))
 	}
 	return err
+}
+
+// beside makes a temporary file in the folder of the one that is saved, which is
+// that of path, where out is a link.
+func (f *notebookFile) beside() (temp *os.File, path string, err error) {
+	path = f.out
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
+	temp, err = os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
+	return temp, path, err
+}
+
+// check returns an error where the notebook could not be saved.
+func (f *notebookFile) check() error {
+	info, err := os.Stat(f.out)
+	switch {
+	case f.out == "-" || err == nil && !info.Mode().IsRegular() && !info.IsDir():
+		return nil
+	case err == nil && info.IsDir():
+		return fmt.Errorf("cannot save the notebook: %s is a folder", f.out)
+	}
+	temp, _, err := f.beside()
+	if err != nil {
+		return fmt.Errorf("cannot save the notebook: %w", err)
+	}
+	return errors.Join(temp.Close(), os.Remove(temp.Name()))
 }
 
 // later notes that the notebook is to be saved by finish.

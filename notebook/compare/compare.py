@@ -126,6 +126,8 @@ def strip(text: str) -> Notebook:
         record = cell["metadata"].pop("papermill", {})
         cell["metadata"]["status"] = [record.get("status"), record.get("exception")]
         cell["metadata"].pop("execution", None)
+        if cell["metadata"].get("tags") == []:  # papermill's
+            del cell["metadata"]["tags"]
         if "outputs" in cell:
             cell["outputs"] = merged(cell["outputs"])
     return nb
