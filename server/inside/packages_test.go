@@ -162,6 +162,14 @@ func TestInstallInRunningKernels(t *testing.T) {
 	if has(t, "k2-one") != "2.0" {
 		t.Error("the list has not the newest")
 	}
+	for line, err := range box.Timeline(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(line.JSON), `"packages_changed"`) && strings.Contains(string(line.JSON), `["k2-one"]`) {
+			break // or the test ends without
+		}
+	}
 }
 
 func TestFailedInstallIsNeverOK(t *testing.T) {
