@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"math/big"
 	"os"
 	"regexp"
@@ -220,15 +219,12 @@ func fromScalar(n *yaml.Node) (any, error) {
 		return truth, nil
 	case n.ShortTag() == "!!timestamp" || n.ShortTag() == "!!binary":
 		return n.Value, nil
-	case n.ShortTag() == "!!int" && pythonInt.MatchString(n.Value) && !strings.HasPrefix(n.Value, "0"):
-		return typed(n.Value), nil
+	case n.ShortTag() != "!!str" && pythonInt.MatchString(n.Value) && !strings.HasPrefix(n.Value, "0"):
+		return typed(n.Value), nil // of any size
 	}
 	var value any
 	if err := n.Decode(&value); err != nil {
 		return nil, err
-	}
-	if f, ok := value.(float64); ok && n.ShortTag() == "!!int" && !math.IsInf(f, 0) {
-		return nil, fmt.Errorf("line %d: %s is too large", n.Line, n.Value)
 	}
 	if t, ok := value.(time.Time); ok {
 		return t.Format(time.RFC3339), nil
