@@ -21,7 +21,7 @@ AXES, SERIES, ARTISTS = 50, 100, 2000  # artists of one axes that are looked at
 POINTS, ALL_POINTS = 1000, 20_000  # of one series, of a figure
 TICKS = 100
 TEXT = 500  # characters of a label
-TIME = 0.5  # seconds, after which there is no chart
+CPU, TIME = 0.5, 5.0  # seconds of work, or in all, after which there is no chart
 
 
 def make(figure: Any) -> dict[str, Any] | None:
@@ -61,11 +61,11 @@ class Bounds:
     def __init__(self, axes: int) -> None:
         self.points = ALL_POINTS
         self.cut = axes > AXES
-        self.deadline = time.monotonic() + TIME
+        self.deadlines = time.thread_time() + CPU, time.monotonic() + TIME
 
     def take(self, count: int) -> int:
         """Return how many of so many points may be taken."""
-        if time.monotonic() > self.deadline:
+        if time.thread_time() > self.deadlines[0] or time.monotonic() > self.deadlines[1]:
             raise TimeoutError
         taken = min(count, POINTS, self.points)
         self.points -= taken
@@ -88,7 +88,7 @@ class Axis:
         bases = {base.__name__ for base in type(converter).__mro__}
         self.period = getattr(axis, "freq", None) if "PeriodConverter" in bases else None
         self.dates = bool(bases & {"DateConverter", "_SwitchableDateConverter"})
-        self.labels = self.fixed_labels()
+        self.labels = dict(self.fixed_labels())
 
     @property
     def scale(self) -> str:
@@ -108,6 +108,11 @@ class Axis:
             return (date if zone else date.replace(tzinfo=None)).isoformat()
         label = self.categories.get(float(n))
         return float(n) if label is None else text(label)
+
+    def values(self, numbers: Any) -> list[Any]:
+        if self.scale in ("datetime", "categorical"):
+            return [self.value(n) for n in numbers.tolist()]
+        return [None if n is None or not math.isfinite(n) else n for n in numbers.tolist()]
 
     def limit(self, n: float) -> Any:
         return n if self.categories else self.value(n)
@@ -140,11 +145,13 @@ class Axis:
 
     def name(self, n: float) -> str | None:
         """Return the name of the place, or of the nearest one to it; without names the value."""
-        if self.labels:
-            place, label = min(self.labels, key=lambda named: abs(named[0] - n))
-            gaps = [abs(other - place) for other, _ in self.labels if other != place]
+        if n in self.labels:
+            return self.labels[n]
+        if 0 < len(self.labels) <= TICKS:
+            place = min(self.labels, key=lambda other: abs(other - n))
+            gaps = [abs(other - place) for other in self.labels if other != place]
             if abs(place - n) <= min(gaps, default=math.inf) / 2:
-                return label
+                return self.labels[place]
         value = self.value(n)
         return f"{value:g}" if isinstance(value, float) else value
 
@@ -181,7 +188,7 @@ class Axes:
         labels, apart = self.helpers()
         apart |= boxes.used
         for line in self.lines:
-            if id(line) not in apart and line.get_transform() == self.axes.transData:
+            if id(line) not in apart and line.get_transform() is self.axes.transData:
                 series.append(self.line(line, labels.get(id(line))))
         for collection in self.bounds.first(self.axes.collections, ARTISTS):
             if type(collection).__name__ == "PathCollection":
@@ -215,8 +222,7 @@ class Axes:
         if taken < count:
             at = [round(i * (count - 1) / max(taken - 1, 1)) for i in range(taken)]
             x, y = x[at], y[at]
-        pairs = zip(x.tolist(), y.tolist(), strict=True)
-        points = [[self.x.value(a), self.y.value(b)] for a, b in pairs]
+        points = [list(point) for point in zip(self.x.values(x), self.y.values(y), strict=True)]
         return {"kind": kind, "label": legend(label), "points": points, "count": count}
 
     def bar(self, container: Any) -> dict[str, Any]:
@@ -356,7 +362,7 @@ def crosses(line: Any, x: float) -> bool:
 
 
 def near(a: float, b: float) -> bool:
-    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12)
+    return math.isclose(a, b, rel_tol=1e-9, abs_tol=1e-12) or (math.isnan(a) and math.isnan(b))
 
 
 def finite(n: Any) -> float | None:

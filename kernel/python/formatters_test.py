@@ -283,6 +283,11 @@ def test_box_plots(options: dict[str, Any]) -> None:
     ]
 
 
+def test_a_box_of_nothing() -> None:
+    (series,) = drawn(lambda axes: axes.boxplot([[NAN, 1], [1, 2, 3]]))["series"]
+    assert [box["median"] for box in series["boxes"]] == [None, 2]
+
+
 def test_error_bars_and_stems_are_their_points() -> None:
     made = drawn(lambda axes: axes.errorbar([1, 2], [3, 4], yerr=0.1, capsize=3, label="E"))
     assert [(s["label"], s["points"]) for s in made["series"]] == [("E", [[1, 3], [2, 4]])]

@@ -18,7 +18,7 @@ TEXT = 1000  # characters of one cell
 NAME = 200  # characters of the name of a column or a dtype
 ITEMS, DEPTH = 20, 4  # of a nested value
 SIZE = 1 << 18  # characters of all cells, above which no further row is taken
-TIME = 0.5  # seconds, after which no further row is taken
+CPU, TIME = 0.5, 5.0  # seconds of work, or in all, after which no further row is taken
 SAFE = 2**53 - 1  # the largest integer that every reader of JSON has exactly
 
 
@@ -105,18 +105,21 @@ class Cells:
     def __init__(self) -> None:
         self.cut = False  # a value was shortened
         self.left = SIZE
-        self.deadline = time.monotonic() + TIME
+        self.deadlines = time.thread_time() + CPU, time.monotonic() + TIME
 
     def rows(self, columns: list[Any]) -> list[list[Any]]:
         rows: list[list[Any]] = []
         for values in zip(*columns, strict=True):
             row = []
             for value in values:
-                if self.left < 0 or time.monotonic() > self.deadline:
+                if self.left < 0 or self.late():
                     return rows
                 row.append(self.plain(value))
             rows.append(row)
         return rows
+
+    def late(self) -> bool:
+        return time.thread_time() > self.deadlines[0] or time.monotonic() > self.deadlines[1]
 
     def plain(self, value: Any, depth: int = 0) -> Any:
         """Return a value of JSON: of missing ones null, of what JSON has no number for a string."""

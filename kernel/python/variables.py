@@ -27,8 +27,8 @@ COUNT = 1000  # variables in one answer
 NAME, REPR = 200, 120  # characters
 ITEMS, DEPTH = 6, 3  # of a container that are shown
 TEXT = 60  # characters of a string that are shown
-TIME = 1.0  # seconds, after which only names and types are told
-ALARM = 0.05  # seconds for what a library has to say of one object
+TIME = 3.0  # seconds, after which only names and types are told
+ALARM = 1.0  # seconds for what a library has to say of one object
 
 # Class attributes as the interpreter has them, whatever a metaclass says.
 name_of = vars(type)["__name__"].__get__
