@@ -7,17 +7,19 @@ SHELL := /bin/bash
 LISTEN   ?= 127.0.0.1:8900
 FUZZTIME ?= 30s
 N        ?= 40
+SEED     ?= 1
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 BIN    := $(CURDIR)/bin/k2sandbox
 VENV   := $(CURDIR)/.venv
 PY     := $(VENV)/bin/python
+SCHEMA := $(CURDIR)/bin/schemathesis
 STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo venv test check record fuzz bench chaos lock clean
+.PHONY: help build run demo venv test check schema record fuzz bench chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +62,17 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
 
+# schemathesis and what it needs, kept apart from what the code and its tests need.
+$(SCHEMA)/.ready: .ci/schemathesis.txt | venv
+	rm -rf $(SCHEMA)
+	$(PY) -m venv --without-pip $(SCHEMA)
+	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(SCHEMA)/bin/python -r .ci/schemathesis.txt "$$@"; }; \
+	install --system-certs || install
+	touch $@
+
+schema: build venv $(SCHEMA)/.ready ## schemathesis over api/openapi.yaml: it finds nothing (SEED=N)
+	.ci/schema $(BIN) $(PY) $(SCHEMA)/bin/schemathesis --seed $(SEED)
+
 record: venv ## record real kernels into fixtures/*.txtar anew
 	go run ./fixtures/record -python $(PY)
 
@@ -82,7 +95,8 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \
 	  --no-annotate --no-header "$$@"; }; \
 	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
-	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt
+	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
+	compile .ci/schemathesis.in -o .ci/schemathesis.txt
 
 clean: ## remove what was built here
 	rm -rf bin $(VENV)

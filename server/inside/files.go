@@ -36,9 +36,15 @@ func (h *fileHandlers) routes() []server.Route {
 	}
 }
 
+// maxPath is the longest path in bytes, PATH_MAX on Linux without its NUL.
+const maxPath = 4095
+
 // queryPath returns the path that a request is about: any bytes, percent-encoded or in base64.
 func queryPath(r *http.Request) (string, error) {
 	query := r.URL.Query()
+	if len(query.Get("path")) > maxPath { // also where it does not count
+		return "", api.Invalid("path", "is longer than %d bytes", maxPath)
+	}
 	if encoded := query.Get("path_base64"); encoded != "" {
 		raw, err := base64.StdEncoding.DecodeString(encoded)
 		if err != nil {
