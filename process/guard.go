@@ -117,24 +117,41 @@ func kill(variable string) int {
 	return n
 }
 
-// killPid kills the process if it has the variable. The descriptor is opened before
-// the environment is read: what is read and what is killed is one process.
+// killPid kills the process if it has the variable.
 func killPid(pid int, variable string) bool {
+	return killIf(pid, func() bool {
+		env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+		return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00"))
+	})
+}
+
+// killSession kills what is left of a session whose leader has not been waited for.
+func killSession(leader int) {
+	for left := true; left; {
+		left = false
+		for _, pid := range pids() {
+			if pid != leader && killIf(pid, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
+				left = true
+			}
+		}
+	}
+}
+
+// killIf kills the process if it is the one that is meant, which is looked at again
+// with a descriptor of it in hand: what is looked at and what is killed is one process.
+func killIf(pid int, meant func() bool) bool {
+	if !meant() {
+		return false
+	}
 	fd, err := unix.PidfdOpen(pid, 0)
-	if err == unix.ESRCH {
-		return false
-	}
-	if err == nil {
-		defer unix.Close(fd)
-	}
-	env, readErr := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if readErr != nil || !bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")) {
-		return false
-	}
-	if err != nil { // a system without pidfd_open, such as Linux before 5.3
+	if err == unix.ENOSYS { // before Linux 5.3
 		return unix.Kill(pid, unix.SIGKILL) == nil
 	}
-	return unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	return meant() && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
 }
 
 // Close sweeps, removes the directory and ends the guardian. Closing again does nothing.

@@ -21,7 +21,7 @@ done
 started() { read -r stat <"/proc/$1/stat" && set -- ${stat##*) } && echo "${20}"; }
 for group in $groups; do
 	pid=${group%:*}
-	[ "$(started "$pid" 2>/dev/null)" != "${group#*:}" ] || kill -KILL -- "-$pid" 2>/dev/null
+	[ "$(started "$pid" 2>/dev/null)" != "${group#*:}" ] || kill -KILL "-$pid" 2>/dev/null # dash takes no -- here
 done
 
 if printf 'a\0b\n' | grep -qF b; then

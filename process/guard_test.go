@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -20,6 +21,9 @@ import (
 const family = `trap '' TERM; echo $$; sleep 1000 & echo $!
 setsid sh -c 'setsid sh -c "echo \$\$; exec sleep 1000" & echo $$; exec sleep 1000' & wait`
 
+// hidden is a process without the mark, which leads its group.
+const hidden = `exec env -i sh -c 'echo $$; sleep 1000; :'`
+
 // asParent makes the test binary a parent that waits to be killed.
 const asParent = "PROCESS_TEST_PARENT"
 
@@ -29,8 +33,17 @@ func TestMain(m *testing.M) {
 		os.Exit(m.Run())
 	}
 	g, err := process.NewGuard(dir)
-	if err == nil {
-		_, err = process.Start(process.Command{Args: sh(family), Env: []string{path}, Stdout: os.Stdout, Guard: g})
+	for _, script := range []string{family, hidden, hidden} {
+		if err == nil {
+			_, err = process.Start(process.Command{Args: sh(script), Env: []string{path}, Stdout: os.Stdout, Guard: g})
+		}
+	}
+	if err == nil { // whose end the guardian is told
+		var p *process.Process
+		if p, err = process.Start(process.Command{Args: sh("exit"), Env: []string{path}, Guard: g}); err == nil {
+			<-p.Done()
+			fmt.Println("told")
+		}
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -76,14 +89,15 @@ func TestGuardOutlivesSIGKILL(t *testing.T) {
 		t.Fatal(err)
 	}
 	var pids []string
-	for s := bufio.NewScanner(out); len(pids) < 4 && s.Scan(); {
+	for s := bufio.NewScanner(out); len(pids) < 7 && s.Scan(); {
 		pids = append(pids, s.Text())
 	}
 	parent.Process.Kill()
 	parent.Wait()
-	if len(pids) < 4 {
+	if len(pids) < 7 {
 		t.Fatal(pids)
 	}
+	pids = slices.DeleteFunc(pids, func(s string) bool { return s == "told" })
 	for _, pid := range pids {
 		awaitGone(t, pid)
 	}

@@ -11,8 +11,6 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/k2sandbox/k2sandbox/journal"
 )
 
@@ -153,17 +151,14 @@ func (j *Job) feed() {
 	}
 }
 
-// run waits for the end and tells it, and gives back what the process held once what
-// it left behind is gone or closing is done.
+// run waits for the end and tells it, and gives back what the process held once nobody
+// has its output open or closing is done: who writes to a pipe that is closed dies of it.
 func (j *Job) run(closing context.Context, grace time.Duration, ended func()) {
 	j.await(closing, grace)
 	j.finish()
 	ended()
-	for _, o := range j.process.outputs {
-		select {
-		case <-o.done:
-		case <-closing.Done():
-		}
+	if j.spec.Terminal == nil { // which ends with its leader
+		j.awaitOutput(closing)
 	}
 	j.process.Close()
 }
@@ -183,8 +178,18 @@ func (j *Job) await(closing context.Context, grace time.Duration) {
 		j.stop(closing, grace)
 	case <-closing.Done():
 		j.set(&j.closed)
-		j.process.Signal(unix.SIGKILL) // the table sweeps
+		j.process.kill() // the table sweeps
 		<-j.process.Done()
+	}
+}
+
+// awaitOutput waits until nobody has its output open, or closing is done.
+func (j *Job) awaitOutput(closing context.Context) {
+	for _, o := range j.process.outputs {
+		select {
+		case <-o.done:
+		case <-closing.Done():
+		}
 	}
 }
 
@@ -253,6 +258,12 @@ func (j *Job) End() End {
 // Lines yields its events after number after, as they come, up to the end.
 func (j *Job) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
 	return j.log.Lines(ctx, after)
+}
+
+// Events returns the number of its newest event.
+func (j *Job) Events() int64 {
+	_, _, events := j.log.Size()
+	return events
 }
 
 // Summary tells where it stands.
@@ -358,7 +369,7 @@ func (j *Job) Resize(size Size) error {
 // Kill ends it, and all that it started, by SIGKILL, also what it left behind when it
 // ended. It returns when that is gone.
 func (j *Job) Kill() error {
-	j.process.Signal(unix.SIGKILL)
+	j.process.kill()
 	<-j.done
 	return sweep(j.mark)
 }

@@ -69,7 +69,7 @@ type Process struct {
 	exit     Exit // written before done is closed
 
 	mu       sync.Mutex
-	stopping bool // by Stop: the group gets its grace, though the leader has ended
+	stopping bool // by Stop or Close: all of its session is to end
 	reaped   bool // its pid may belong to another process from here on
 	killed   bool // we sent it SIGKILL
 }
@@ -214,8 +214,11 @@ func (p *Process) wait() {
 	awaitExit(p.Pid())
 	p.linger()
 	p.mu.Lock()
-	if p.command.KillGroup || p.stopping || p.killed {
+	if p.command.KillGroup || p.stopping {
 		unix.Kill(-p.Pid(), unix.SIGKILL)
+	}
+	if p.stopping {
+		killSession(p.Pid()) // jobs of a shell have groups of their own
 	}
 	p.cmd.Wait() // what it can tell is in ProcessState
 	p.reaped = true
@@ -323,8 +326,16 @@ func (p *Process) Stop(ctx context.Context, grace time.Duration) {
 		case <-time.After(grace):
 		}
 	}
-	p.Signal(unix.SIGKILL)
+	p.kill()
 	<-p.done
+}
+
+// kill kills the group, and when the leader has ended what is left of its session.
+func (p *Process) kill() {
+	p.mu.Lock()
+	p.stopping = true
+	p.mu.Unlock()
+	p.Signal(unix.SIGKILL)
 }
 
 // terminate asks the group to end. A shell at a terminal does not mind SIGTERM, but
@@ -339,11 +350,11 @@ func (p *Process) terminate() error {
 	return p.Signal(unix.SIGTERM)
 }
 
-// Close kills the process group, waits for its end and for the writers of its
-// output to return, and lets go of that, whoever may still write.
-// Only the Guard reaches descendants that left the group.
+// Close kills the process group and the session that it leads, waits for its end and
+// for the writers of its output to return, and lets go of that, whoever may still write.
+// Only the Guard reaches descendants that left the session.
 func (p *Process) Close() {
-	p.Signal(unix.SIGKILL)
+	p.kill()
 	<-p.done
 	p.closePipes()
 	for _, o := range p.outputs {

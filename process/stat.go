@@ -5,6 +5,8 @@ import (
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stat is what /proc/PID/stat tells of a process (proc_pid_stat(5)).
@@ -20,23 +22,48 @@ type stat struct {
 const tick = time.Second / 100
 
 func readStat(pid int) (s stat, ok bool) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
-	if err != nil {
-		return s, false
+	var buf [1024]byte
+	data := readProc(pid, "stat", buf[:])
+	var numbers [25]int64 // by the number of the field, counted from 1 as the manual page does
+	field := 2
+	for f := range bytes.FieldsSeq(data[bytes.LastIndexByte(data, ')')+1:]) { // the name in front may hold spaces
+		if field++; field == 3 {
+			s.state = f[0]
+		} else if field < len(numbers) {
+			numbers[field], _ = strconv.ParseInt(string(f), 10, 64)
+		}
 	}
-	f := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:]) // the name in front may hold spaces
-	if len(f) < 22 {
+	if field < len(numbers) {
 		return s, false
-	}
-	number := func(field int) int64 { // counted from 1, as the manual page does
-		n, _ := strconv.ParseInt(string(f[field-3]), 10, 64)
-		return n
 	}
 	return stat{
-		state: f[0][0], group: int(number(5)), session: int(number(6)),
-		ticks: uint64(number(14) + number(15) + number(16) + number(17)),
-		start: uint64(number(22)), pages: number(24),
+		state: s.state, group: int(numbers[5]), session: int(numbers[6]),
+		ticks: uint64(numbers[14] + numbers[15] + numbers[16] + numbers[17]),
+		start: uint64(numbers[22]), pages: numbers[24],
 	}, true
+}
+
+// readProc reads a file of a process into buf, or as much of it as has room, and
+// nothing where the process is gone. There may be many processes to look at: it does
+// without what an os.File costs.
+func readProc(pid int, name string, buf []byte) []byte {
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	size := 0
+	for size < len(buf) {
+		n, err := unix.Read(fd, buf[size:])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil || n == 0 {
+			break
+		}
+		size += n
+	}
+	return buf[:size]
 }
 
 // pids lists all processes that there are.

@@ -120,9 +120,11 @@ func words(t *testing.T, j *process.Job, n int) []string {
 func follow(t *testing.T, j *process.Job, enough func(out string) bool) string {
 	t.Helper()
 	out := ""
-	for line, err := range j.Lines(t.Context(), 0) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second) // it says what it had where it waits in vain
+	defer cancel()
+	for line, err := range j.Lines(ctx, 0) {
 		if err != nil {
-			t.Fatal(err)
+			t.Fatalf("%v after %q", err, out)
 		}
 		if p, _ := process.Bytes(line); line.Type == process.Stdout {
 			if out += string(p); enough(out) {
@@ -366,11 +368,13 @@ func TestCloseEndsAll(t *testing.T) {
 	tab := table(t, process.Options{})
 	j := begin(t, tab, process.Spec{Cmd: family, Stdin: true})
 	tty := begin(t, tab, process.Spec{Cmd: family, Terminal: &process.Size{Rows: 24, Cols: 80}})
-	gone := begin(t, tab, process.Spec{Cmd: "setsid sh -c 'echo $$; exec sleep 1000' & exit"})
+	gone := begin(t, tab, process.Spec{Cmd: "setsid sh -c 'echo $$; exec sleep 1000' & read -r go", Stdin: true})
 	var pids []string
 	pids = append(pids, words(t, j, 4)...)
 	pids = append(pids, words(t, tty, 4)...)
 	pids = append(pids, words(t, gone, 1)...)
+	gone.CloseStdin(t.Context())
+	<-gone.Done()
 	if err := tab.Close(); err != nil {
 		t.Error(err)
 	}

@@ -2,6 +2,7 @@ package process_test
 
 import (
 	"errors"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -82,12 +83,15 @@ func TestTerminalSignals(t *testing.T) {
 	}
 	typed(t, j, "echo status $?\n")
 	until(t, j, "status 130\r\n")
-	typed(t, j, "setsid sleep 1000 & echo pid $!; sleep 1000\n")
-	until(t, j, "\npid ")
+	typed(t, j, "setsid sleep 1000 & echo pid $!; env -i sh -c \"trap '' HUP; echo pid \\$\\$; read -r line\"\n")
+	told := regexp.MustCompile(`pid ([0-9]+)\r\n`)
+	out := follow(t, j, func(out string) bool { return len(told.FindAllString(out, -1)) == 2 })
 	if err := j.Stop(t.Context(), time.Minute); err != nil { // an interactive shell minds no SIGTERM
 		t.Fatal(err)
 	}
-	<-j.Done()
+	for _, pid := range told.FindAllStringSubmatch(out, -1) {
+		awaitGone(t, pid[1])
+	}
 }
 
 // All that is written before the exit is read, also where somebody keeps the terminal open.

@@ -37,7 +37,7 @@ func (h *processHandlers) attach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if now := job.Summary(); now.State == process.Done && after == now.Events {
+	if hasEnded(job) && after == job.Events() {
 		after-- // its end is always told
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {

@@ -131,7 +131,7 @@ func (h *processHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if now := job.Summary(); now.State == process.Done && after == now.Events {
+	if hasEnded(job) && after == job.Events() {
 		if server.WantsSSE(r) {
 			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
 			return nil
@@ -144,7 +144,17 @@ func (h *processHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 
 // after returns the number of the last event that the client has.
 func (h *processHandlers) after(r *http.Request, job *process.Job) (int64, error) {
-	return server.After(r, job.Summary().Events)
+	return server.After(r, job.Events())
+}
+
+// hasEnded reports whether the process's end can be read.
+func hasEnded(job *process.Job) bool {
+	select {
+	case <-job.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // stdin passes the body on to a process as it comes. It is the process that sets the

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -368,6 +369,31 @@ func TestManyProcesses(t *testing.T) {
 		})
 	}
 	work.Wait()
+}
+
+// A bomb is bounded.
+func TestTooManyProcesses(t *testing.T) {
+	for range 300 {
+		resp := call(t, "POST", "/v1/processes", api.ProcessRequest{Args: []string{"sleep", "1000"}, Background: true})
+		if resp.StatusCode != http.StatusCreated {
+			refused(t, resp, 429, api.LimitReached)
+			if resp.Header.Get("Retry-After") == "" {
+				t.Error("no Retry-After")
+			}
+			break
+		}
+	}
+	n := 0
+	for _, p := range get[api.Processes](t, call(t, "GET", "/v1/processes", nil), 200).Processes {
+		if p.State == process.Running {
+			n++
+			syscall.Kill(p.Pid, syscall.SIGKILL)
+			watch(t, call(t, "GET", where(p)+"/events", nil)).end()
+		}
+	}
+	if n < 200 || n > 256 {
+		t.Errorf("%d ran", n)
+	}
 }
 
 func TestTimelineTellsOfProcesses(t *testing.T) {
