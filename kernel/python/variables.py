@@ -85,7 +85,7 @@ def details(value: Any) -> dict[str, Any]:
     for base, length in LENGTHS.items():
         if issubclass(type(value), base):
             found["length"] = length(value)
-    with contextlib.suppress(Exception):
+    with contextlib.suppress(BaseException):  # SystemExit, too, which would end the kernel
         found.update(of_library(value))
     return found
 
@@ -341,13 +341,16 @@ def alarm() -> Iterator[None]:
         if armed:
             raise TooLong
 
-    if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_REAL)[0]:
+    taken = signal.getitimer(signal.ITIMER_REAL)[0] or signal.getsignal(signal.SIGALRM) is None
+    if taken or threading.current_thread() is not threading.main_thread():
         raise TooLong
     before = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, ALARM, ALARM / 10)
     try:
-        yield
-    finally:
-        armed = False
+        try:
+            yield
+        finally:
+            armed = False
+    finally:  # also where the alarm came just then
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)

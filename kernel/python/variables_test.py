@@ -207,11 +207,15 @@ def test_a_library_that_hangs_is_left(kernel: Kernel) -> None:
             @property
             def shape(self):
                 while True: pass
-        slow, before, after = Slow({"a": [1]}), 1, signal.getsignal(signal.SIGALRM)
+        class Leaving(pandas.DataFrame):
+            @property
+            def shape(self): raise SystemExit
+        slow, leaving, after = Slow({"a": [1]}), Leaving({"a": [1]}), signal.getsignal(signal.SIGALRM)
         """),
     )
     assert told["slow"]["type"] == "Slow"
     assert "shape" not in told["slow"]
+    assert told["leaving"]["size"] > 0
     assert (
         kernel.run("signal.getsignal(signal.SIGALRM) == after, signal.getitimer(0)").result
         == "(True, (0.0, 0.0))"
