@@ -29,14 +29,17 @@ type draft struct {
 
 // newDraft makes an empty file, for its owner's eyes alone unless it is open to
 // those whom the umask allows.
-func newDraft(dir *os.File, open bool) (*draft, error) {
+func (r *Root) newDraft(dir *os.File, open bool) (*draft, error) {
 	perm := uint32(0o600)
 	if open {
 		perm = 0o666
 	}
 	d := &draft{dir: dir}
 	at := int(dir.Fd())
-	fd, err := openAt(at, ".", unix.O_TMPFILE|unix.O_RDWR, perm)
+	fd, err := -1, error(unix.EOPNOTSUPP)
+	if !r.noTmpfile {
+		fd, err = openAt(at, ".", unix.O_TMPFILE|unix.O_RDWR, perm)
+	}
 	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.EISDIR) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
 		d.name = newDraftName()
 		fd, err = openAt(at, d.name, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, perm)
@@ -57,7 +60,9 @@ func (d *draft) resemble(old *unix.Stat_t, mode *os.FileMode) error {
 		return err
 	}
 	if old != nil && (old.Uid != own.Uid || old.Gid != own.Gid) {
-		if err := unix.Fchown(d.fd(), int(old.Uid), int(old.Gid)); err != nil {
+		if err := unix.Fchown(d.fd(), int(old.Uid), int(old.Gid)); err == unix.EINVAL {
+			return ErrDenied // a user that this user namespace does not have
+		} else if err != nil {
 			return err
 		}
 	}
@@ -77,7 +82,8 @@ func (d *draft) publish(base string, replace, exclusive bool) error {
 	if !replace {
 		err := d.link(base)
 		if err == nil {
-			return nil // close removes the other name
+			d.discard()
+			return nil
 		}
 		if errors.Is(err, unix.EEXIST) && exclusive {
 			return ErrChanged
@@ -111,10 +117,16 @@ func (d *draft) link(name string) error {
 	})
 }
 
-// close removes what was not published.
-func (d *draft) close() {
+// discard removes the draft's own name, if it has one.
+func (d *draft) discard() {
 	if d.name != "" {
 		_ = unix.Unlinkat(int(d.dir.Fd()), d.name, 0)
+		d.name = ""
 	}
+}
+
+// close removes what was not published.
+func (d *draft) close() {
+	d.discard()
 	d.f.Close()
 }

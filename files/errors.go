@@ -39,7 +39,13 @@ type Error struct {
 	Err  error  // one of the errors above, or what the system said
 }
 
-func (e *Error) Error() string { return fmt.Sprintf("cannot %s %s: %v", e.Verb, e.Path, e.Err) }
+func (e *Error) Error() string {
+	path := e.Path
+	if len(path) > maxPath {
+		path = path[:maxName] + "…"
+	}
+	return fmt.Sprintf("cannot %s %s: %v", e.Verb, path, e.Err)
+}
 
 func (e *Error) Unwrap() error { return e.Err }
 

@@ -57,7 +57,7 @@ func (r *Root) Extract(ctx context.Context, path string, archive io.Reader, o Ex
 		return Extracted{}, failure("extract to", path, err)
 	}
 	defer dir.Close()
-	x := &extractor{ctx: ctx, root: dir, o: o}
+	x := &extractor{ctx: ctx, tree: r, root: dir, o: o}
 	err = x.extract(archive)
 	if x.done.Entries == 0 && err != nil {
 		r.unmake(made)
@@ -68,6 +68,7 @@ func (r *Root) Extract(ctx context.Context, path string, archive io.Reader, o Ex
 // extractor takes entries out of an archive.
 type extractor struct {
 	ctx  context.Context
+	tree *Root
 	root *os.File
 	o    ExtractOptions
 	dirs []*tar.Header // whose modes and times are set at the end: they may forbid writing
@@ -244,7 +245,7 @@ func (x *extractor) file(dir *os.File, base string, h *tar.Header, content io.Re
 			return fmt.Errorf("%w: sparse files are not extracted", ErrArchive)
 		}
 	}
-	d, err := newDraft(dir, false)
+	d, err := x.tree.newDraft(dir, false)
 	if err != nil {
 		return err
 	}

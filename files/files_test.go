@@ -52,6 +52,11 @@ func both(t *testing.T, test func(t *testing.T, root *files.Root, dir string, at
 		b := newBox(t)
 		test(t, b.confined, b.dir, func(name string) string { return "/" + name })
 	})
+	t.Run("named drafts", func(t *testing.T) {
+		b := newBox(t)
+		b.confined.NameDrafts()
+		test(t, b.confined, b.dir, func(name string) string { return "/" + name })
+	})
 	t.Run("whole", func(t *testing.T) {
 		b := newBox(t)
 		test(t, b.whole, b.dir, func(name string) string { return b.dir + "/" + name })
@@ -242,6 +247,15 @@ func TestNothingLeadsOut(t *testing.T) {
 		_, err = b.confined.Move(t.Context(), path+"/secret", "/stolen", true)
 		fails(t, err, files.ErrOutside)
 		fails(t, b.confined.Remove(path+"/secret", true), files.ErrOutside)
+	}
+	for name, path := range map[string]string{"d/in": "../d2/f", "d2/f": "../d/here"} { // of which none is what it says by its text
+		must(t, os.MkdirAll(filepath.Dir(filepath.Join(b.dir, name)), 0o755))
+		must(t, os.Symlink(path, filepath.Join(b.dir, name)))
+	}
+	w, err := write(t, b.confined, "/d/in", "here", files.WriteOptions{})
+	must(t, err)
+	if w.Entry.Path != "/d/here" {
+		t.Errorf("written to %s", w.Entry.Path)
 	}
 	must(t, b.confined.Remove("/abs", true)) // the link
 	if got := content(t, filepath.Join(outside, "secret")); got != "secret" {

@@ -61,8 +61,8 @@ func (r *Root) move(ctx context.Context, src place, name string, st *unix.Stat_t
 		return ErrNotEmpty
 	}
 	if err == nil {
-		syncDir(dst.fd())
-		syncDir(src.fd())
+		r.syncDir(dst.fd())
+		r.syncDir(src.fd())
 	}
 	return err
 }
@@ -100,7 +100,7 @@ func (r *Root) moveAcross(ctx context.Context, src, dst place, st *unix.Stat_t, 
 		_ = r.tree.RemoveAll(draftPath)
 		return err
 	}
-	syncDir(dst.fd())
+	r.syncDir(dst.fd())
 	if err := r.remove("/"+src.name, true); err != nil {
 		return &Error{"remove", "/" + src.name + ", which was copied", err}
 	}
@@ -157,7 +157,7 @@ func (c *copier) file(from int, name string, to int, as string) error {
 	if err := d.fill(c.ctx, src); err != nil {
 		return err
 	}
-	return c.root.sync(d.f)
+	return c.root.sync(d.fd())
 }
 
 func (c *copier) dir(from int, name string, to int, as string, depth int) error {

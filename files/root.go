@@ -12,6 +12,7 @@ package files
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	gopath "path"
 	"path/filepath"
@@ -31,7 +32,10 @@ const (
 // Root is a tree of files. Its methods are safe for concurrent use.
 type Root struct {
 	tree tree
+	base string // where the tree's root is, all links followed
 	cwd  string // absolute, as in the tree
+
+	noTmpfile bool // as on file systems without O_TMPFILE
 
 	publishing sync.Mutex    // between the last look at a file and its replacement
 	syncs      chan struct{} // a place for each fsync under way: each holds a thread
@@ -80,6 +84,10 @@ func Open(dir, cwd string) (*Root, error) {
 		}
 		r.tree = root
 	}
+	var err error
+	if r.base, err = filepath.EvalSymlinks(dir); err != nil {
+		return nil, errors.Join(failure("open", dir, err), r.tree.Close())
+	}
 	if rel, err := filepath.Rel(dir, cwd); err == nil && rel != ".." && !strings.HasPrefix(rel, "../") {
 		r.cwd = gopath.Join("/", rel)
 	}
@@ -101,13 +109,18 @@ func (r *Root) Close() error {
 
 // name returns what to ask the tree for: the path without its slash, clean.
 func (r *Root) name(path string) (string, error) {
+	r.mu.Lock()
+	closed := r.closed
+	r.mu.Unlock()
 	switch {
+	case closed:
+		return "", ErrClosed
 	case path == "":
 		return "", invalid(path, "is empty")
 	case strings.ContainsRune(path, 0):
 		return "", invalid(path, "contains a NUL character")
 	case len(path) > maxPath:
-		return "", invalid(path[:64]+"…", "is longer than 4095 bytes")
+		return "", invalid(path, "is longer than 4095 bytes")
 	case path[0] != '/':
 		path = r.cwd + "/" + path
 	}
@@ -188,7 +201,7 @@ func (r *Root) target(path string, made *[]string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	for range maxLinks {
+	for links := range maxLinks {
 		p, err := r.in(name)
 		if made != nil && errors.Is(err, unix.ENOENT) {
 			parent, _ := split(name)
@@ -200,8 +213,11 @@ func (r *Root) target(path string, made *[]string) (place, error) {
 			return place{}, err
 		}
 		link, err := readLink(p.fd(), p.base)
-		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) {
-			return p, nil // no link, or nothing
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOENT) { // no link, or nothing
+			if links > 0 {
+				p.name = r.real(p)
+			}
+			return p, nil
 		}
 		p.close()
 		if err != nil {
@@ -212,6 +228,19 @@ func (r *Root) target(path string, made *[]string) (place, error) {
 		}
 	}
 	return place{}, unix.ELOOP
+}
+
+// real returns the name of a place that links led to, without the double dots in them.
+func (r *Root) real(p place) string {
+	dir, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", p.fd()))
+	rel, ok := strings.CutPrefix(dir, strings.TrimSuffix(r.base, "/")+"/")
+	switch {
+	case err == nil && dir == r.base:
+		return p.base
+	case err == nil && ok:
+		return gopath.Join(rel, p.base)
+	}
+	return p.name
 }
 
 // beyond returns the name of what a link leads to. Its double dots stay: they are

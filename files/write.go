@@ -64,7 +64,7 @@ func (r *Root) write(ctx context.Context, p place, content io.Reader, o WriteOpt
 	if err != nil {
 		return Written{}, err
 	}
-	d, err := newDraft(p.dir, old == nil && o.Mode == nil)
+	d, err := r.newDraft(p.dir, old == nil && o.Mode == nil)
 	if err != nil {
 		return Written{}, err
 	}
@@ -75,18 +75,27 @@ func (r *Root) write(ctx context.Context, p place, content io.Reader, o WriteOpt
 	if err := d.resemble(old, o.Mode); err != nil {
 		return Written{}, err
 	}
-	if err := r.sync(d.f); err != nil {
+	if err := r.sync(d.fd()); err != nil {
 		return Written{}, err
 	}
+	w, err := r.publish(d, p, o.Match)
+	if err == nil {
+		r.syncDir(p.fd())
+	}
+	return w, err
+}
+
+// publish puts a draft in its place, unless that has changed in the meantime.
+func (r *Root) publish(d *draft, p place, match func(string) bool) (Written, error) {
 	r.publishing.Lock()
 	defer r.publishing.Unlock()
-	if old, err = p.replaceable(o.Match); err != nil {
+	old, err := p.replaceable(match)
+	if err != nil {
 		return Written{}, err
 	}
-	if err := d.publish(p.base, old != nil, o.Match != nil); err != nil {
+	if err := d.publish(p.base, old != nil, match != nil); err != nil {
 		return Written{}, err
 	}
-	syncDir(p.fd())
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd(), &st); err != nil {
 		return Written{}, err
@@ -117,16 +126,16 @@ func (p place) replaceable(match func(string) bool) (*unix.Stat_t, error) {
 }
 
 // sync has the disk keep a file, with few others at a time.
-func (r *Root) sync(f *os.File) error {
+func (r *Root) sync(fd int) error {
 	r.syncs <- struct{}{}
 	defer func() { <-r.syncs }()
-	return f.Sync()
+	return retry(func() error { return unix.Fsync(fd) })
 }
 
 // syncDir has the disk keep the names in a directory, as far as it can.
-func syncDir(dir int) {
+func (r *Root) syncDir(dir int) {
 	if fd, err := openAt(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0); err == nil {
-		_ = unix.Fsync(fd)
+		_ = r.sync(fd)
 		unix.Close(fd)
 	}
 }
