@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -189,7 +188,9 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
 	}, lookup(k.options.Environ, "HOME"))
 	program := argv[0]
-	argv[0] = cmp.Or(spec.Interpreter, program)
+	if isProgram(spec.Interpreter) { // code may have removed it
+		argv[0] = spec.Interpreter
+	}
 	var err error
 	l.proc, err = process.Start(process.Command{
 		Args: argv, Dir: k.options.Cwd, Env: environ(k.options.Environ, spec, argv[0], k.options.Envs),

@@ -69,6 +69,19 @@ func (e *Environment) Close() error {
 	return e.guard.Close()
 }
 
+// mend makes the environment anew where code in the sandbox has removed it, as by
+// clearing the folder of temporary files.
+func (e *Environment) mend() error {
+	if _, err := os.Stat(e.Python()); err == nil {
+		return nil
+	}
+	e.stage = nil
+	if err := errors.Join(os.RemoveAll(e.dir), os.Mkdir(e.dir, 0o700)); err != nil {
+		return err
+	}
+	return e.furnish()
+}
+
 // Python returns the environment's interpreter.
 func (e *Environment) Python() string { return filepath.Join(e.bin(), "python") }
 

@@ -342,6 +342,24 @@ func TestEnvironmentOverAnInstallation(t *testing.T) {
 	}
 }
 
+func TestEnvironmentThatCodeHasRemoved(t *testing.T) {
+	e := environment(t, interpreter(t), packages.Options{FindLinks: []string{wheels(t)}, NoIndex: true})
+	for range 2 {
+		if err := os.RemoveAll(filepath.Dir(filepath.Dir(e.Python()))); err != nil {
+			t.Fatal(err)
+		}
+		if version(e, "ipykernel") == "" {
+			t.Error("the list lacks what is still there")
+		}
+		if change, said, err := install(t, e, false, "k2-beta"); err != nil || len(change.Installed) != 1 {
+			t.Errorf("%v: %+v\n%s", err, change, said)
+		}
+	}
+	if got := run(t, e.Python(), "import k2_beta, ipykernel; print(k2_beta.x)"); got != "1" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // pip as code calls it installs into the environment too, and the List has that.
 func TestPipOfTheEnvironment(t *testing.T) {
 	e := environment(t, interpreter(t), packages.Options{})

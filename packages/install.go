@@ -69,6 +69,9 @@ func (e *Environment) Install(ctx context.Context, r Request) (Change, error) {
 	if err := e.o.Check(r.Requirements); err != nil {
 		return Change{}, err
 	}
+	if err := e.mend(); err != nil {
+		return Change{}, fmt.Errorf("cannot make environment: %w", err)
+	}
 	name, argv, err := e.installer()
 	if err != nil {
 		return Change{}, err
