@@ -283,6 +283,18 @@ func TestListsHoldForWhatIsNeededToo(t *testing.T) {
 	}
 }
 
+func TestURLsWhereTheyAreAllowed(t *testing.T) {
+	dir := wheels(t)
+	e := environment(t, interpreter(t), packages.Options{NoIndex: true, URLs: true, Deny: []string{"k2-alpha"}})
+	if change, said, err := install(t, e, false, "k2-beta @ file://"+dir+"/k2_beta-0.1-py3-none-any.whl"); err != nil || len(change.Installed) != 1 {
+		t.Errorf("%v: %+v\n%s", err, change, said)
+	}
+	var refused *packages.Refused
+	if _, _, err := install(t, e, false, "k2-alpha @ file://"+dir+"/k2_alpha-1.0-py3-none-any.whl"); !errors.As(err, &refused) {
+		t.Errorf("a name that is denied: %v", err)
+	}
+}
+
 // What code in a sandbox leaves in its environment holds up nobody.
 func TestStrangeFilesInAnEnvironment(t *testing.T) {
 	e := environment(t, interpreter(t), packages.Options{FindLinks: []string{wheels(t)}, NoIndex: true})

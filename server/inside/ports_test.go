@@ -17,6 +17,8 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/inside"
 )
 
 // inner starts a server like one inside, and returns the path by which it is reached.
@@ -243,4 +245,27 @@ func TestPortsKeepPagesApart(t *testing.T) {
 	refused(t, call(t, "POST", "/v1/code", api.RunRequest{Code: "1"}, page...), 403, api.Forbidden)
 	page[len(page)-1] = "http://example.org/"
 	refused(t, call(t, "GET", path+"/style.css", nil, page...), 403, api.Forbidden)
+}
+
+func TestPortsThatAreTrusted(t *testing.T) {
+	path := inner(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "a=b")
+		fmt.Fprint(w, r.Header.Get("Cookie"))
+	})
+	trusting := httptest.NewServer(inside.New(box, server.Options{TrustPorts: true}))
+	defer trusting.Close()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", trusting.URL+path+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Sec-Fetch-Site", "same-origin")
+	req.Header.Set("Cookie", "c=d")
+	resp, err := trusting.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := read(t, resp); got != "c=d" || resp.Header.Get("Set-Cookie") != "a=b" || resp.Header.Get("Content-Security-Policy") != "" {
+		t.Errorf("got %q, %v", got, resp.Header)
+	}
 }
