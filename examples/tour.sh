@@ -12,7 +12,7 @@ get() { curl -fsS "$api/$1"; }
 post() { curl -fsS "$api/$1" -H 'Content-Type: application/json' -d "$2"; }
 delete() { curl -fsS -X DELETE "$api/$1"; }
 field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" | head -n 1; } # of JSON, by its name
-until_has() { until get "$1" | grep -q "$2"; do sleep 0.1; done; }
+until_has() { until get "$1" | grep "$2" >/dev/null; do sleep 0.1; done; }
 
 say 'Run code; its output streams while it is printed'
 post code '{"code":"print(6*7); print(\"and more\"); 1/3"}'
@@ -69,6 +69,7 @@ get "processes/$pid/events?after=2"
 
 say 'A terminal'
 pid=$(post processes '{"cmd":"stty size; sleep 600","pty":{"rows":30,"cols":100},"background":true}' | field pid)
+until_has "processes/$pid" '"events":2'
 post "processes/$pid/signal" '{"signal":"SIGTERM"}'
 get "processes/$pid/events"
 delete "processes/$pid"
