@@ -104,7 +104,20 @@ func (n *Notebook) Executed() (io.ReadSeeker, int64, error) {
 	return bytes.NewReader(n.small), n.size, nil
 }
 
-func (n *Notebook) evict() {
+// Size returns how many bytes the run's events and the executed notebook take, in
+// memory and in the store.
+func (n *Notebook) Size() (memory, stored int64) {
+	size, memory, _ := n.log.Size()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.large != nil {
+		return memory, size - memory + n.size
+	}
+	return memory + int64(len(n.small)), size - memory
+}
+
+// Evict gives up what is kept of a run that has ended.
+func (n *Notebook) Evict() {
 	n.log.Evict()
 	n.mu.Lock()
 	defer n.mu.Unlock()

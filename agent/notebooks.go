@@ -28,7 +28,7 @@ var (
 
 const (
 	maxNotebooks     = 16        // that run
-	keptNotebooks    = 64        // with those that have ended
+	keptNotebooks    = 64        // that have ended
 	maxNotebookBytes = 256 << 20 // of one that is read from a file
 )
 
@@ -75,7 +75,7 @@ func (s *Sandbox) RunNotebook(ctx context.Context, o NotebookOptions) (*Notebook
 		log: journal.New(journal.Options{Memory: 1 << 20, Limit: cmp.Or(s.o.Executor.LogLimit, 1<<30), Spill: s.o.Executor.Spill}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if err := s.notebooks.add(n); err != nil {
+	if err := s.notebooks.add(n, s.o.Keep); err != nil {
 		return nil, err
 	}
 	if err := n.open(ctx); err != nil {
@@ -162,8 +162,8 @@ func (s *Sandbox) contextFor(nb *notebook.Notebook, o NotebookOptions) (ContextO
 	return want, nil
 }
 
-// add keeps the run, and forgets the oldest that has ended.
-func (k *notebooks) add(n *Notebook) error {
+// add keeps the run, and forgets the oldest that have ended.
+func (k *notebooks) add(n *Notebook, keep Keep) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	open := 0
@@ -175,11 +175,8 @@ func (k *notebooks) add(n *Notebook) error {
 	if open >= maxNotebooks {
 		return fmt.Errorf("%w: %d at most", ErrTooManyNotebooks, maxNotebooks)
 	}
-	if k.order = append(k.order, n); len(k.order) > keptNotebooks {
-		oldest := slices.IndexFunc(k.order, func(one *Notebook) bool { return closed(one.done) })
-		k.order[oldest].evict()
-		k.order = slices.Delete(k.order, oldest, oldest+1)
-	}
+	keep.Runs = keptNotebooks
+	k.order = append(prune(k.order, keep, func(*Notebook) {}), n)
 	return nil
 }
 
@@ -214,6 +211,6 @@ func (s *Sandbox) Notebooks() []*Notebook {
 func (s *Sandbox) closeNotebooks() {
 	s.notebooks.work.Wait()
 	for _, n := range s.Notebooks() {
-		n.evict()
+		n.Evict()
 	}
 }

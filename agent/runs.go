@@ -8,26 +8,6 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 )
 
-// Keep bounds what is kept of runs that have ended. Past any of the bounds the oldest
-// are forgotten. The zero value of a field stands for its default.
-type Keep struct {
-	Runs   int   // 1000
-	Memory int64 // bytes of their events in memory: 64 MiB
-	Disk   int64 // bytes of their events on disk: 4 GiB
-}
-
-func (k *Keep) setDefaults() {
-	if k.Runs == 0 {
-		k.Runs = 1000
-	}
-	if k.Memory == 0 {
-		k.Memory = 64 << 20
-	}
-	if k.Disk == 0 {
-		k.Disk = 4 << 30
-	}
-}
-
 // pruneEvery is how many submissions go by between two looks at what is kept.
 const pruneEvery = 16
 
@@ -82,29 +62,6 @@ func (r *runs) add(e *executor.Execution, keep Keep) {
 	r.byID[e.ID()] = e
 	r.order = append(r.order, e)
 	if r.submitted++; r.submitted%pruneEvery == 0 {
-		r.prune(keep)
+		r.order = prune(r.order, keep, func(e *executor.Execution) { delete(r.byID, e.ID()) })
 	}
-}
-
-// prune forgets what is over the bounds, the newest being kept first.
-func (r *runs) prune(keep Keep) {
-	var kept []*executor.Execution
-	for _, e := range slices.Backward(r.order) {
-		select {
-		case <-e.Done():
-			memory, disk := e.Size()
-			keep.Runs--
-			keep.Memory -= memory
-			keep.Disk -= disk
-			if keep.Runs < 0 || keep.Memory < 0 || keep.Disk < 0 {
-				e.Evict()
-				delete(r.byID, e.ID())
-				continue
-			}
-		default:
-		}
-		kept = append(kept, e)
-	}
-	slices.Reverse(kept)
-	r.order = kept
 }
