@@ -26,6 +26,7 @@ type fake struct {
 	stray      chan wire.Message
 	noRestart  error
 	deaf       bool // control stays unanswered
+	variables  string
 }
 
 type turnOf struct {
@@ -112,6 +113,8 @@ func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message
 			go k.script(k, req)
 		case req.Channel == wire.Control && !k.deaf:
 			go k.idle(req.ID)
+		case req.Type == "k2_variables_request":
+			go k.say(wire.Shell, req.ID, "k2_variables_reply", k.variables)
 		case req.Type == "complete_request":
 			go k.say(wire.Shell, req.ID, "complete_reply", `{"status":"ok","matches":["print"],"cursor_start":0,"cursor_end":2,"metadata":{}}`)
 		}

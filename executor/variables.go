@@ -38,9 +38,12 @@ func (c *Context) Variables(ctx context.Context) (Variables, error) {
 	if err != nil {
 		return Variables{}, err
 	}
-	answer := Variables{Variables: []Variable{}}
+	var answer Variables
 	if err := json.Unmarshal(reply.Content, &answer); err != nil {
 		return Variables{}, fmt.Errorf("cannot read the kernel's variables: %w", err)
+	}
+	if answer.Variables == nil {
+		answer.Variables = []Variable{}
 	}
 	return answer, nil
 }
