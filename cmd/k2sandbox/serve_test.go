@@ -27,9 +27,9 @@ type endpoint struct {
 	base    string // what URLs begin with
 }
 
-func serve(t *testing.T, listen string) *endpoint {
+func serve(t *testing.T, listen string, flags ...string) *endpoint {
 	t.Helper()
-	e := &endpoint{call: call{args: []string{"serve", "--python", interpreter, "--listen", listen, "--log-level", "warn"}}}
+	e := &endpoint{call: call{args: append([]string{"serve", "--python", interpreter, "--listen", listen, "--log-level", "warn"}, flags...)}}
 	e.cmd = e.command(t)
 	e.cmd.Stderr = os.Stderr
 	stdout, err := e.cmd.StdoutPipe()

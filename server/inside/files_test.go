@@ -445,6 +445,31 @@ func TestArchiveOverHTTP(t *testing.T) {
 	refused(t, call(t, "PUT", fileURL("/archive", dir+"/in"), strings.Repeat("no archive", 100)), 422, api.Unprocessable)
 }
 
+// TestAnAnswerThatIsNotWholeIsCut: a client sees that, and takes it for no file.
+func TestAnAnswerThatIsNotWholeIsCut(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	for _, operation := range []string{"", "/archive"} {
+		f, err := os.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(1 << 30); err != nil {
+			t.Fatal(err)
+		}
+		resp := call(t, "GET", fileURL(operation, name), nil)
+		if _, err := io.ReadFull(resp.Body, make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Truncate(10); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
+			t.Errorf("%q: it is whole", operation)
+		}
+	}
+}
+
 func TestWatchOverHTTP(t *testing.T) {
 	dir := t.TempDir()
 	watched := filepath.Join(dir, "watched")
