@@ -52,9 +52,13 @@ var idPattern = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
 
 func validID(id string) bool { return idPattern.MatchString(id) }
 
-// newID returns an id as nbformat makes them: 8 hexadecimal digits.
-func newID() string {
-	var b [4]byte
-	_, _ = rand.Read(b[:]) // never fails
-	return hex.EncodeToString(b[:])
+// newID returns an id that is not taken, as nbformat makes them: 8 hexadecimal digits.
+func newID(taken map[string]bool) string {
+	for {
+		var b [4]byte
+		_, _ = rand.Read(b[:]) // never fails
+		if id := hex.EncodeToString(b[:]); !taken[id] {
+			return id
+		}
+	}
 }

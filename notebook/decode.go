@@ -92,7 +92,7 @@ func (d *decoder) object(v gjson.Result) []member { return membersOf(v, false) }
 func (d *decoder) origin(members []member) *origin {
 	o := &origin{values: map[string]string{}}
 	for _, m := range members {
-		if !slices.Contains(o.keys, m.key) {
+		if _, known := o.values[m.key]; !known {
 			o.keys = append(o.keys, m.key)
 		}
 		o.values[m.key] = m.value

@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"github.com/tidwall/gjson"
@@ -111,27 +110,45 @@ func (n *Notebook) repairIDs() {
 	if n.Minor < idsSince {
 		return
 	}
-	seen := map[string]bool{}
+	taken, seen := n.ids(), map[string]bool{}
+	var missing, invalid, double []int
 	for i, c := range n.Cells {
-		was := c.ID
 		switch {
-		case was == "":
-			n.warn("cells[%d] had no id", i)
-		case !validID(was):
-			n.warn("cells[%d] had %.80q for an id, which is not 1 to 64 of a-z, A-Z, 0-9, - and _", i, was)
-		case seen[was]:
-			n.warn("cells[%d] had the id %q of a cell before it", i, was)
+		case c.ID == "":
+			missing = append(missing, i)
+		case !validID(c.ID):
+			invalid = append(invalid, i)
+		case seen[c.ID]:
+			double = append(double, i)
 		default:
-			seen[was] = true
+			seen[c.ID] = true
 			continue
 		}
-		c.ID = n.freshID()
-		seen[c.ID] = true
+		c.ID = newID(taken)
+		taken[c.ID] = true
+	}
+	n.warn(missing, "had no id")
+	n.warn(invalid, "had an id that is not 1 to 64 of a-z, A-Z, 0-9, - and _")
+	n.warn(double, "had the id of a cell before")
+}
+
+// warn says that something was repaired in some cells.
+func (n *Notebook) warn(cells []int, what string) {
+	switch len(cells) {
+	case 0:
+	case 1:
+		n.Warnings = append(n.Warnings, fmt.Sprintf("cells[%d] %s", cells[0], what))
+	default:
+		n.Warnings = append(n.Warnings, fmt.Sprintf("cells[%d] and %d more %s", cells[0], len(cells)-1, what))
 	}
 }
 
-func (n *Notebook) warn(format string, args ...any) {
-	n.Warnings = append(n.Warnings, fmt.Sprintf(format, args...))
+func (n *Notebook) ids() map[string]bool {
+	ids := map[string]bool{}
+	for _, c := range n.Cells {
+		ids[c.ID] = true
+	}
+	return ids
 }
 
 // freshID returns an id that no cell has, or "" where cells have none.
@@ -139,12 +156,7 @@ func (n *Notebook) freshID() string {
 	if n.Minor < idsSince {
 		return ""
 	}
-	for {
-		id := newID()
-		if !slices.ContainsFunc(n.Cells, func(c *Cell) bool { return c.ID == id }) {
-			return id
-		}
-	}
+	return newID(n.ids())
 }
 
 // NewCell returns a cell for this notebook, with an id where its cells have one. It

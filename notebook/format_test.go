@@ -206,6 +206,20 @@ func TestNoChangeIsMissed(t *testing.T) {
 	}
 }
 
+// Nothing that is read or shown makes what is written much longer than it is.
+func TestLayoutIsBounded(t *testing.T) {
+	n := read(t, "{\n"+strings.Repeat(" ", 100_000)+`"nbformat":4,"nbformat_minor":4,"metadata":{},"cells":[{"cell_type":"code","source":"1"}]}`)
+	deep := `{"application/json":` + strings.Repeat("[", 5000) + `"` + strings.Repeat("x", 1_000_000) + `"` + strings.Repeat("]", 5000) + "}"
+	n.Cells[0].Outputs = []notebook.Output{{Type: notebook.DisplayData, Data: mime.New([]byte(deep))}}
+	got := write(t, n)
+	if len(got) > 1_100_000 {
+		t.Errorf("wrote %d bytes", len(got))
+	}
+	if data := read(t, got).Cells[0].Outputs[0].Data; len(data.Raw()) < len(deep) {
+		t.Errorf("read %d bytes again of %d", len(data.Raw()), len(deep))
+	}
+}
+
 // A document on one line has no layout to keep; its values are kept.
 func TestOneLine(t *testing.T) {
 	n := read(t, `{"nbformat":4,"nbformat_minor":4,"metadata":{"z":{"b":1.0,"a":[]}},"x":[1e5, 2],"cells":[{"source":"a\u2028b","outputs":[{"output_type":"stream","text":"x\n","name":"stdout"}],"cell_type":"code","metadata":{},"execution_count":null}]}`)

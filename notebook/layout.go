@@ -16,6 +16,13 @@ type style struct {
 	laidOut              bool // was read, so that it is kept
 }
 
+// What is written is some times longer than what it is made of, not thousands of times:
+// a longer indent is not kept, and JSON that is nested deeper is not laid out.
+const (
+	maxIndent = 8
+	maxLaid   = 64
+)
+
 // normal is nbformat's.
 var normal = style{indent: " ", newline: "\n", end: "\n"}
 
@@ -25,7 +32,7 @@ func styleOf(document string) style {
 	_, inside, _ := strings.Cut(document, "{")
 	first := inside[:len(inside)-len(strings.TrimLeft(inside, " \t\r\n"))]
 	head, indent, ok := strings.Cut(first, "\n")
-	if !ok || strings.ContainsAny(indent, "\r\n") {
+	if !ok || strings.ContainsAny(indent, "\r\n") || len(indent) > maxIndent {
 		return normal
 	}
 	body := strings.TrimRight(document, " \t\r\n")
@@ -104,6 +111,8 @@ func (p *printer) object(o Object, depth int) {
 // fresh writes a JSON value that has no layout yet, in nbformat's normal form.
 func (p *printer) fresh(v gjson.Result, depth int) {
 	switch {
+	case depth > maxLaid:
+		p.text(strings.ToValidUTF8(v.Raw, "\ufffd"))
 	case v.IsArray():
 		items := v.Array()
 		p.list(len(items), depth, func(i int) { p.fresh(items[i], depth+1) })
@@ -196,11 +205,15 @@ func (f *fields) inOrder() []field {
 	if f.origin == nil || slices.IsSorted(f.origin.keys) {
 		return f.all
 	}
+	places := map[string]int{}
+	for i, key := range f.origin.keys {
+		places[key] = i
+	}
 	place := func(key string) int {
-		if i := slices.Index(f.origin.keys, key); i >= 0 {
+		if i, ok := places[key]; ok {
 			return i
 		}
-		return len(f.origin.keys)
+		return len(places)
 	}
 	slices.SortStableFunc(f.all, func(a, b field) int { return place(a.key) - place(b.key) })
 	return f.all

@@ -68,12 +68,14 @@ func (n *Notebook) Parameterize(values []Parameter, language, kernelName string)
 // latest returns the last of the values of each name, where its first one was.
 func latest(values []Parameter) []Parameter {
 	var kept []Parameter
+	places := map[string]int{}
 	for _, v := range values {
-		if i := slices.IndexFunc(kept, func(k Parameter) bool { return k.Name == v.Name }); i >= 0 {
+		if i, ok := places[v.Name]; ok {
 			kept[i] = v
-		} else {
-			kept = append(kept, v)
+			continue
 		}
+		places[v.Name] = len(kept)
+		kept = append(kept, v)
 	}
 	return kept
 }
