@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/journal"
 )
 
@@ -16,6 +17,7 @@ type StreamOptions struct {
 	Executions bool          // the events of runs
 	Processes  bool          // the events of processes
 	Metrics    time.Duration // how often; 0: none
+	Watch      *files.Watch  // its events; it stays the caller's to close
 }
 
 // Follows reports whether the logs of that source are followed as they begin.
@@ -77,6 +79,9 @@ func (s *Sandbox) Stream(ctx context.Context, after api.Cursor, o StreamOptions)
 		if o.Metrics > 0 {
 			m.work.Go(m.measure)
 		}
+		if o.Watch != nil {
+			m.work.Go(func() { m.relay(StreamLine{Source: api.FromWatch}, 0, o.Watch.Lines) })
+		}
 		if err := m.run(yield); err != nil {
 			yield(StreamLine{}, err)
 		}
@@ -127,7 +132,7 @@ func (m *merger) run(yield func(StreamLine, error) bool) error {
 				m.pending = append(m.pending, place{id: id})
 			}
 		case line = <-m.lines:
-			if line.Type == journal.End {
+			if line.Type == journal.End && line.ID != "" {
 				m.open--
 				delete(m.replays, line.ID)
 			}
@@ -151,16 +156,26 @@ func (m *merger) follow() {
 		}
 		m.open++
 		m.work.Go(func() {
-			line := StreamLine{Source: l.source, ID: at.id}
-			if err == nil {
-				err = m.pump(m.lines, line, l.lines(m.ctx, at.after))
-			}
+			like := StreamLine{Source: l.source, ID: at.id}
 			if err != nil {
-				line.Seq, line.Type, line.Err = at.after, journal.End, err
-				m.send(m.lines, line)
+				m.fail(like, at.after, err)
+			} else {
+				m.relay(like, at.after, l.lines)
 			}
 		})
 	}
+}
+
+// relay sends the lines of a log after a number, and tells where it cannot go on.
+func (m *merger) relay(like StreamLine, after int64, lines func(context.Context, int64) iter.Seq2[journal.Line, error]) {
+	if err := m.pump(m.lines, like, lines(m.ctx, after)); err != nil {
+		m.fail(like, after, err)
+	}
+}
+
+func (m *merger) fail(like StreamLine, after int64, err error) {
+	like.Seq, like.Type, like.Err = after, journal.End, err
+	m.send(m.lines, like)
 }
 
 // pump sends the lines of a log, as like is, and returns the log's error.

@@ -27,6 +27,7 @@ type Stream struct {
 	After    api.Cursor    // where it begins; it moves with what was read. The zero value is the beginning of all
 	Now      bool          // it begins now instead, with the open runs and processes
 	Include  []api.Source  // beside the timeline: FromExecution, FromProcess, FromMetrics
+	Watch    string        // a directory, of which an overflow comes first in each connection: look at all of it then
 	Interval time.Duration // between two metrics, in whole seconds; 0 is 5 s
 }
 
@@ -60,6 +61,9 @@ func (s *Stream) query() url.Values {
 		include = append(include, includes[source])
 	}
 	query := url.Values{"after": {after}, "include": {strings.Join(include, ",")}}
+	if s.Watch != "" {
+		query.Set("watch", s.Watch)
+	}
 	if s.Interval > 0 {
 		query.Set("interval", strconv.FormatInt(int64(s.Interval/time.Second), 10))
 	}

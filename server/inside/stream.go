@@ -11,6 +11,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -28,11 +29,20 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	if path := r.URL.Query().Get("watch"); path != "" {
+		if options.Watch, err = h.box.Files().Watch(path, true); err != nil {
+			return fault("watch", err)
+		}
+		defer options.Watch.Close()
+	}
 	w.Header().Set(epochHeader, h.box.Epoch())
 	sse := server.WantsSSE(r)
 	_, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, _ int64) iter.Seq2[executor.Line, error] {
 		return func(yield func(executor.Line, error) bool) {
 			if !yield(helloLine(cursor), nil) {
+				return
+			}
+			if options.Watch != nil && !yield(missedLine(), nil) {
 				return
 			}
 			for line, err := range h.box.Stream(ctx, cursor, options) {
@@ -129,6 +139,13 @@ func tagged(line agent.StreamLine) executor.Line {
 		line.Type = ""
 	}
 	return line.Line
+}
+
+// missedLine tells that the client has to look at the directory that is watched: the
+// watch has begun now.
+func missedLine() executor.Line {
+	raw := files.Event{Type: files.Overflow}.AppendLine(nil, 0, time.Now())
+	return tagged(agent.StreamLine{Line: executor.Line{Type: files.Overflow, JSON: raw}, Source: api.FromWatch})
 }
 
 func helloLine(c api.Cursor) executor.Line {

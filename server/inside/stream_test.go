@@ -15,6 +15,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/journal"
 )
 
@@ -239,12 +240,38 @@ func TestStreamHasMetrics(t *testing.T) {
 	}
 }
 
+func TestStreamHasAWatch(t *testing.T) {
+	dir := t.TempDir()
+	next, _ := connect(t, url.Values{"after": {"now"}, "watch": {dir}}, true)
+	if l := next(); l.Source != api.FromWatch || l.Type != files.Overflow {
+		t.Errorf("got %s", l.raw)
+	}
+	call(t, "PUT", "/v1/files?path="+dir+"/a/b", "text")
+	for _, want := range []string{"/a", "/a/b"} {
+		if l := next(); l.Source != api.FromWatch || l.Type != files.Created || !strings.Contains(l.raw, strconv.Quote(dir+want)) {
+			t.Errorf("got %s, want %s", l.raw, dir+want)
+		}
+	}
+	call(t, "DELETE", "/v1/files?recursive=true&path="+dir, nil)
+	for l := next(); l.Type != journal.End; l = next() {
+		if l.Source != api.FromWatch {
+			t.Errorf("got %s", l.raw)
+		}
+	}
+	s := runs(t, api.RunRequest{Code: "1"}) // the end of the watch is not that of the stream
+	s.end(t, executor.OK)
+	if l := next(); l.Type != api.RunSubmitted {
+		t.Errorf("got %s", l.raw)
+	}
+	refused(t, call(t, "GET", "/v1/stream?watch="+dir, nil), 404, api.NotFound)
+}
+
 func TestStreamRefuses(t *testing.T) {
 	done := quickID(t)
 	for query, field := range map[string]string{
 		"after=x": "after", "after=-1": "after", "after=1,2": "after", "after=1,a:1,a:2": "after",
 		"after=1,%22:2": "after", "after=99999999": "after", "after=0," + done + ":99": "after",
-		"include=": "include", "include=all": "include", "interval=0": "interval", "interval=x": "interval", "watch=/": "watch",
+		"include=": "include", "include=all": "include", "interval=0": "interval", "interval=x": "interval", "watch=%00": "watch", "wath=/": "wath",
 	} {
 		e := refused(t, call(t, "GET", "/v1/stream?"+query, nil), 400, api.InvalidRequest)
 		if e.Details["field"] != field {

@@ -17,7 +17,7 @@ type timelineHandlers struct {
 func (h *timelineHandlers) routes() []server.Route {
 	return []server.Route{
 		{Method: "GET", Path: "/v1/timeline", Handle: h.follow, Query: []string{"after"}},
-		{Method: "GET", Path: "/v1/stream", Handle: h.stream, Query: []string{"after", "include", "interval"}},
+		{Method: "GET", Path: "/v1/stream", Handle: h.stream, Query: []string{"after", "include", "interval", "watch"}},
 	}
 }
 
