@@ -125,9 +125,11 @@ func killPid(pid int, variable string) bool {
 	})
 }
 
-// killSession kills what is left of a session whose leader has not been waited for.
+// killSession kills what is left of a session whose leader has not been waited for. It
+// gives up after 5 seconds.
 func killSession(leader int) {
-	for left := true; left; {
+	deadline := time.Now().Add(5 * time.Second)
+	for left := true; left && time.Now().Before(deadline); {
 		left = false
 		for _, pid := range pids() {
 			if pid != leader && killIf(pid, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {

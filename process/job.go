@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -88,6 +89,7 @@ type Job struct {
 	mark    string // the variable that all it starts has
 	started time.Time
 	done    chan struct{}
+	readers atomic.Int64 // loops over Lines
 
 	writing sync.Mutex // of the log
 	streams []*stream
@@ -257,7 +259,11 @@ func (j *Job) End() End {
 
 // Lines yields its events after number after, as they come, up to the end.
 func (j *Job) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
-	return j.log.Lines(ctx, after)
+	return func(yield func(journal.Line, error) bool) {
+		j.readers.Add(1)
+		defer j.readers.Add(-1)
+		j.log.Lines(ctx, after)(yield)
+	}
 }
 
 // Events returns the number of its newest event.

@@ -127,57 +127,16 @@ func (p *Process) start() error {
 			f.Close()
 		}
 	}()
-	connect := func(w io.Writer) (io.Writer, error) {
-		if f, ok := w.(*os.File); ok || w == nil {
-			if f == nil {
-				return nil, nil // exec opens /dev/null
-			}
-			return f, nil
-		}
-		r, child, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		theirs, p.pipes = append(theirs, child), append(p.pipes, r)
-		p.outputs = append(p.outputs, newOutput(r, w))
-		return child, nil
-	}
-	var err error
 	var feed func()
+	var err error
 	if p.command.Terminal != nil {
-		ours, child, err := openTerminal(*p.command.Terminal)
-		if err != nil {
-			return err
-		}
-		p.terminal, p.pipes, theirs = ours, append(p.pipes, ours), append(theirs, child)
-		p.outputs = append(p.outputs, newOutput(ours, p.command.Stdout))
-		p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = child, child, child
-		return p.launch(nil)
+		theirs, err = p.connectTerminal()
+	} else {
+		theirs, feed, err = p.connectPipes()
 	}
-	if p.cmd.Stdout, err = connect(p.command.Stdout); err != nil {
+	if err != nil {
 		return err
 	}
-	if p.cmd.Stderr, err = connect(p.command.Stderr); err != nil {
-		return err
-	}
-	if in := p.command.Stdin; in != nil {
-		if f, ok := in.(*os.File); ok {
-			p.cmd.Stdin = f
-		} else {
-			child, w, err := os.Pipe()
-			if err != nil {
-				return err
-			}
-			theirs, p.pipes = append(theirs, child), append(p.pipes, w)
-			p.cmd.Stdin = child
-			feed = func() { io.Copy(w, in); w.Close() }
-		}
-	}
-	return p.launch(feed)
-}
-
-// launch starts the command and what reads and feeds it.
-func (p *Process) launch(feed func()) error {
 	p.oom = newOOMCounter()
 	if err := p.cmd.Start(); err != nil {
 		if isOfProgram(err) {
@@ -197,6 +156,55 @@ func (p *Process) launch(feed func()) error {
 	return nil
 }
 
+func (p *Process) connectTerminal() (theirs []*os.File, err error) {
+	ours, child, err := openTerminal(*p.command.Terminal)
+	if err != nil {
+		return nil, err
+	}
+	p.terminal, p.pipes = ours, append(p.pipes, ours)
+	p.outputs = append(p.outputs, newOutput(ours, p.command.Stdout))
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = child, child, child
+	return []*os.File{child}, nil
+}
+
+// connectPipes returns their ends of the pipes, also where it fails, and what feeds stdin.
+func (p *Process) connectPipes() (theirs []*os.File, feed func(), err error) {
+	output := func(w io.Writer) (io.Writer, error) {
+		if f, ok := w.(*os.File); ok || w == nil {
+			if f == nil {
+				return nil, nil // exec opens /dev/null
+			}
+			return f, nil
+		}
+		r, child, err := os.Pipe()
+		if err != nil {
+			return nil, err
+		}
+		theirs, p.pipes = append(theirs, child), append(p.pipes, r)
+		p.outputs = append(p.outputs, newOutput(r, w))
+		return child, nil
+	}
+	if p.cmd.Stdout, err = output(p.command.Stdout); err != nil {
+		return theirs, nil, err
+	}
+	if p.cmd.Stderr, err = output(p.command.Stderr); err != nil {
+		return theirs, nil, err
+	}
+	in := p.command.Stdin
+	if f, ok := in.(*os.File); ok || in == nil {
+		if f != nil {
+			p.cmd.Stdin = f
+		}
+		return theirs, nil, nil
+	}
+	child, w, err := os.Pipe()
+	if err != nil {
+		return theirs, nil, err
+	}
+	p.cmd.Stdin, p.pipes = child, append(p.pipes, w)
+	return append(theirs, child), func() { io.Copy(w, in); w.Close() }, nil
+}
+
 // isOfProgram reports whether it is the program's file, or its arguments, that
 // cannot be executed.
 func isOfProgram(err error) bool {
@@ -214,12 +222,15 @@ func (p *Process) wait() {
 	awaitExit(p.Pid())
 	p.linger()
 	p.mu.Lock()
-	if p.command.KillGroup || p.stopping {
+	stopping := p.stopping
+	p.mu.Unlock()
+	if p.command.KillGroup || stopping {
 		unix.Kill(-p.Pid(), unix.SIGKILL)
 	}
-	if p.stopping {
+	if stopping {
 		killSession(p.Pid()) // jobs of a shell have groups of their own
 	}
+	p.mu.Lock()
 	p.cmd.Wait() // what it can tell is in ProcessState
 	p.reaped = true
 	killed := p.killed
@@ -268,14 +279,26 @@ func (p *Process) drain() {
 	}
 }
 
-// awaitExit blocks until the child is a zombie and leaves it one.
+// awaitExit blocks until the child is a zombie and leaves it one. It takes a
+// descriptor for that or, before Linux 5.10, a thread.
 func awaitExit(pid int) {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if err != unix.EINTR {
+	if fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK); err == nil {
+		f := os.NewFile(uintptr(fd), "pidfd")
+		defer f.Close()
+		conn, err := f.SyscallConn()
+		if err == nil && conn.Read(func(uintptr) bool { return exited(pid, unix.WNOHANG) }) == nil {
 			return
 		}
 	}
+	for !exited(pid, 0) {
+	}
+}
+
+// exited reports whether the child is a zombie; false may be for an interrupt.
+func exited(pid, options int) bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOWAIT|options, nil)
+	return err == nil && info.Signo != 0 || err != nil && err != unix.EINTR
 }
 
 // Pid returns the process's id, which is also that of its group and session.

@@ -133,13 +133,15 @@ func (t *Table) add(j *Job) {
 	t.order = append(t.order, j)
 }
 
-// forget gives up a job. t.mu is held.
+// forget gives up a job; who reads its events reads on to the end. t.mu is held.
 func (t *Table) forget(j *Job) {
 	if t.jobs[j.Pid()] == j {
 		delete(t.jobs, j.Pid())
 	}
 	t.order = slices.DeleteFunc(t.order, func(other *Job) bool { return other == j })
-	j.log.Evict()
+	if j.readers.Load() == 0 {
+		j.log.Evict()
+	}
 }
 
 // Get returns the newest job of a pid; ErrNotFound where there is none, or no longer.

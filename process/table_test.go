@@ -350,6 +350,28 @@ func TestNewestAreKept(t *testing.T) {
 	}
 }
 
+// Who reads a job that is forgotten reads on.
+func TestReaderOfForgotten(t *testing.T) {
+	tab := table(t, process.Options{Keep: 1, Memory: 64 << 10})
+	j := begin(t, tab, process.Spec{Cmd: "yes | head -c 1000000; echo; echo last"})
+	<-j.Done()
+	out := ""
+	for line, err := range j.Lines(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Seq == 1 {
+			all(t, begin(t, tab, process.Spec{Cmd: "true"}), 0)
+			await(t, "the first is kept", func() bool { return len(tab.List()) == 1 })
+		}
+		p, _ := process.Bytes(line)
+		out += string(p)
+	}
+	if len(out) != 1000000+len("\nlast\n") || !strings.HasSuffix(out, "\nlast\n") {
+		t.Errorf("%d bytes", len(out))
+	}
+}
+
 // Nobody has to read.
 func TestMuchOutput(t *testing.T) {
 	tab := table(t, process.Options{Memory: 256 << 10, Limit: 1 << 20})
