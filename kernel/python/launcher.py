@@ -281,7 +281,15 @@ class Kernel(IPythonKernel):
 
     async def k2_variables_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
         """Tell of the user's variables, in a reply with {"variables": […], "truncated": bool}."""
-        content = {"status": "ok", **companion("variables").make(self.shell)}
+        try:
+            content = {"status": "ok", **companion("variables").make(self.shell)}
+        except Exception as error:  # such as a file that the user has removed
+            content = {
+                "status": "error",
+                "ename": type(error).__name__,
+                "evalue": str(error),
+                "traceback": [],
+            }
         if self.session:
             self.session.send(stream, "k2_variables_reply", content, parent, ident)
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pathlib
+import shutil
 import textwrap
 from collections.abc import Iterator
 from typing import Any
 
+import launcher_test
 import pytest
 from launcher_test import Kernel, Message
 
@@ -233,6 +236,17 @@ def test_many_variables(kernel: Kernel) -> None:
     reply = ask(kernel)
     assert (len(reply["variables"]), reply["truncated"]) == (1000, True)
     assert len(reply["variables"][0]["name"]) == 200
+
+
+def test_there_is_always_an_answer(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(launcher_test.LAUNCHER, tmp_path)  # without variables.py
+    monkeypatch.setattr(launcher_test, "LAUNCHER", tmp_path / "launcher.py")
+    kernel = Kernel()
+    try:
+        reply = kernel.answer(kernel.send("k2_variables_request", {}))
+        assert (reply["status"], reply["ename"]) == ("error", "FileNotFoundError")
+    finally:
+        kernel.close()
 
 
 def test_an_interrupt_loses_no_answer(kernel: Kernel) -> None:
