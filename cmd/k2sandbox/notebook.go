@@ -211,20 +211,30 @@ func (f *notebookFlags) box(ctx context.Context, nb *notebook.Notebook, callOff 
 	return box, nil
 }
 
-// choose takes the kernel that the notebook names, where no flag does. Python is the
-// managed one, unless the notebook names an installed kernel that is not just python3.
+// choose takes the kernel that the notebook names, where no flag does, or one of its
+// language. Python is the managed one, unless the notebook names an installed kernel
+// that is not just python3.
 func (f *notebookFlags) choose(nb *notebook.Notebook) error {
-	name := nb.Kernel()
-	if f.kernel != "" || f.python != "" || name == "" || name == "python3" {
+	name, language := nb.Kernel(), cmp.Or(nb.Language(), "python")
+	if f.kernel != "" || f.python != "" || (name == "" || name == "python3") && language == "python" {
 		return nil
 	}
-	_, err := kernel.Find(name, f.searchPath())
+	spec, err := kernel.Find(name, f.searchPath())
 	if err == nil {
-		f.kernel = name
-	} else if cmp.Or(nb.Language(), "python") != "python" {
-		return fmt.Errorf("the notebook's kernel: %w; --kernel names another", err)
+		f.kernel = spec.Name
+		return nil
 	}
-	return nil
+	if language == "python" {
+		return nil
+	}
+	specs, _ := kernel.List(f.searchPath())
+	for _, spec := range specs {
+		if strings.EqualFold(spec.Language, language) {
+			f.kernel = spec.Name
+			return nil
+		}
+	}
+	return fmt.Errorf("cannot run a notebook in %s: %w; --kernel names another", language, err)
 }
 
 // heedNotebook calls the run off at the first signal and ends the kernel at the
