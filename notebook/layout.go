@@ -35,8 +35,12 @@ func styleOf(document string) style {
 	if !ok || strings.ContainsAny(indent, "\r\n") || len(indent) > maxIndent {
 		return normal
 	}
+	newline := "\n"
+	if strings.HasSuffix(head, "\r") {
+		newline = "\r\n"
+	}
 	body := strings.TrimRight(document, " \t\r\n")
-	return style{indent: indent, newline: head + "\n", end: document[len(body):], laidOut: true}
+	return style{indent: indent, newline: newline, end: document[len(body):], laidOut: true}
 }
 
 // printer writes JSON in a style. Its errors are in w.
@@ -47,7 +51,7 @@ type printer struct {
 
 func (p *printer) text(s string) { _, _ = p.w.WriteString(s) } // the error stays in w
 
-// open starts a new line at a depth.
+// line starts a new line at a depth.
 func (p *printer) line(depth int) {
 	p.text(p.newline)
 	for range depth {
