@@ -179,6 +179,9 @@ func (n *Notebook) follow(end *api.NotebookEnd) error {
 			return err
 		}
 		switch e.Type {
+		case notebook.Started:
+			n.log.Append(notebookStart{n, e.Cells})
+			continue
 		case notebook.Ended:
 			end.Status, end.Cell, end.CellID, end.Name, end.Value = e.Status, e.Cell, e.CellID, e.Name, e.Value
 			end.StateLost, end.Exit, end.Duration = e.StateLost, e.Exit, e.Duration
@@ -251,6 +254,21 @@ func faultOf(err error) (executor.Status, *api.Error) {
 	return executor.Failed, api.Errorf(api.Unprocessable, "%v", err)
 }
 
+// notebookStart is the first line of a run's log.
+type notebookStart struct {
+	run   *Notebook
+	cells int
+}
+
+// Piece is for a journal.
+func (notebookStart) Piece() (stream string, size int) { return "", 256 }
+
+// AppendLine is for a journal.
+func (s notebookStart) AppendLine(dst []byte, seq int64, at time.Time) []byte {
+	dst = journal.AppendHead(dst, seq, notebook.Started, at)
+	return fmt.Appendf(dst, `,"notebook_id":%q,"context":%q,"cells":%d}`, s.run.id, s.run.context, s.cells)
+}
+
 // notebookEnd is the last line of a run's log.
 type notebookEnd api.NotebookEnd
 
@@ -259,7 +277,7 @@ func (e *notebookEnd) Piece() (stream string, size int) { return "", len(e.Noteb
 
 // AppendLine is for a journal.
 func (e *notebookEnd) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	e.Seq, e.Time = seq, at.UTC()
+	e.Seq, e.Time = seq, at.UTC().Truncate(time.Microsecond)
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
 	encoder.SetEscapeHTML(false)

@@ -44,7 +44,7 @@ type NotebookOptions struct {
 	Envs    map[string]string
 
 	Parameters []notebook.Parameter
-	Run        notebook.Options // Save and KernelName are filled in
+	Run        notebook.Options // Save and the kernel's names are filled in
 }
 
 // notebooks are the runs of notebooks of a sandbox.
@@ -135,9 +135,12 @@ func (n *Notebook) open(ctx context.Context) error {
 	} else {
 		n.context = n.o.Context
 	}
-	info, err := s.ContextInfo(n.context)
-	n.o.Run.KernelName = info.Kernel
-	return err
+	r, err := s.room(n.context)
+	if err != nil {
+		return err
+	}
+	n.o.Run.KernelName, n.o.Run.KernelDisplay = r.spec.Name, r.spec.DisplayName
+	return nil
 }
 
 // contextFor returns what context the notebook wants: with the kernel that it names,

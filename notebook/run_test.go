@@ -488,7 +488,7 @@ func TestEventsAreLines(t *testing.T) {
 		}
 	}
 	want := "start saved cell_start0 stdout0 result0 cell_end0 saved cell_start1 error1 cell_end1 saved end"
-	if got := strings.Join(types, " "); got != want {
+	if got := strings.Join(slices.Compact(types), " "); got != want { // a stream may come in pieces
 		t.Errorf("lines\n %s\nwant\n %s", got, want)
 	}
 }

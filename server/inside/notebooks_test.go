@@ -32,6 +32,7 @@ func ipynb(t *testing.T, sources ...string) json.RawMessage {
 // notebookLine is a line of the stream of a notebook's run, of any type.
 type notebookLine struct {
 	api.NotebookEnd
+	Context     string `json:"context"`
 	Cells       int    `json:"cells"`
 	ExecutionID string `json:"execution_id"`
 	Text        string `json:"text"`
@@ -90,7 +91,7 @@ func TestNotebookRuns(t *testing.T) {
 	s := runNotebook(t, api.NotebookRequest{
 		Notebook: ipynb(t, "print(x)\nx * 2"), Parameters: json.RawMessage(`{"x": 1.50, "y": [true, null]}`),
 	})
-	if started := s.until(t, "start"); started.Cells != 2 {
+	if started := s.until(t, "start"); started.Cells != 2 || started.NotebookID != s.Header.Get("X-Notebook-Id") || started.Context != "default" {
 		t.Errorf("start %+v", started)
 	}
 	if first := s.until(t, "cell_start"); *first.Cell != 0 || first.ExecutionID == "" || first.CellID == "" {
