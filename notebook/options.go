@@ -19,7 +19,8 @@ type Kernel interface {
 
 // Options say how to run a notebook. The zero value of each field stands for its default.
 type Options struct {
-	KernelName string // of the kernelspec; goes into metadata that name none
+	KernelName    string // of the kernelspec; goes into metadata that name none
+	KernelDisplay string // its display name: KernelName
 
 	Timeout            time.Duration             // of each cell, from the kernel's turn; 0 is none
 	TimeoutOf          func(*Cell) time.Duration // of a cell, in place of Timeout; 0 is none

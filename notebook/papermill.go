@@ -29,7 +29,7 @@ type record struct {
 	OutputPath           string          `json:"output_path"`
 	Parameters           json.RawMessage `json:"parameters"`
 	StartTime            *string         `json:"start_time"`
-	Version              string          `json:"version"`
+	Version              string          `json:"version,omitempty"`
 
 	began time.Time
 }

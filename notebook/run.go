@@ -1,6 +1,7 @@
 package notebook
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -69,7 +70,7 @@ func (r *run) all(ctx context.Context) error {
 		end, fault = r.cells(ctx)
 		r.describe()
 	}
-	end.Duration = time.Since(r.began).Seconds()
+	end.Duration = time.Since(r.began).Round(time.Microsecond).Seconds()
 	r.record.ends(r.nb, end)
 	if fault == nil {
 		r.emit(end)
@@ -166,7 +167,7 @@ func (r *run) describe() {
 	}
 	if _, ok := r.nb.Metadata.Get("kernelspec"); !ok && r.o.KernelName != "" {
 		r.nb.Metadata.Set("kernelspec", map[string]string{
-			"name": r.o.KernelName, "display_name": r.o.KernelName, "language": info.Language,
+			"name": r.o.KernelName, "display_name": cmp.Or(r.o.KernelDisplay, r.o.KernelName), "language": info.Language,
 		})
 	}
 	if !r.o.NoWidgets {
