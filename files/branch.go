@@ -2,6 +2,7 @@ package files
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type branches struct {
 	moves  []move
 	round  int // counts batches
 	last   Event
+	stop   func() error // why not to go on with the first look
 }
 
 // branch is a directory that is watched.
@@ -60,7 +62,7 @@ type inotifyEvent struct {
 	name   string
 }
 
-func newBranches(w *Watch, fd int) (*branches, error) {
+func newBranches(ctx context.Context, w *Watch, fd int) (*branches, error) {
 	b := &branches{w: w, fd: fd, byWd: map[int32]*branch{}, parent: -1}
 	p, err := w.root.in(w.name)
 	if err != nil {
@@ -83,7 +85,12 @@ func newBranches(w *Watch, fd int) (*branches, error) {
 			b.parent = wd
 		}
 	}
-	return b, b.look(dir, b.top, false, 0)
+	if w.recursive {
+		b.stop = ctx.Err
+		err = b.look(dir, b.top, false, 0)
+		b.stop = nil
+	}
+	return b, err
 }
 
 // watch adds a directory to the instance: by its descriptor, so that it is this one.
@@ -162,14 +169,14 @@ func (b *branches) path(c *branch, name string) string {
 
 // look watches what is in a directory that came, and, if it is news, tells of it.
 func (b *branches) look(dir *os.File, c *branch, news bool, depth int) error {
-	if !news && !b.w.recursive {
-		return nil
-	}
 	if depth >= maxDown {
 		return ErrTooMany
 	}
 	return eachName(dir, func(name string) error {
 		st, err := statAt(int(dir.Fd()), name)
+		if err == nil && b.stop != nil {
+			err = b.stop()
+		}
 		if errors.Is(err, unix.ENOENT) || draftName.MatchString(name) {
 			return nil
 		}

@@ -159,10 +159,10 @@ func TestNothingIsOpenAfterwards(t *testing.T) {
 		if w, err := b.confined.Pack("/"); err == nil {
 			_, _ = w(t.Context(), io.Discard)
 		}
-		if w, err := b.confined.Watch("/", true); err == nil {
+		if w, err := b.confined.Watch(t.Context(), "/", true); err == nil {
 			w.Close()
 		}
-		_, _ = b.confined.Watch("/c/f", true)
+		_, _ = b.confined.Watch(t.Context(), "/c/f", true)
 		_ = b.confined.Remove("/c", true)
 	}
 	if after := descriptors(t); after > before {

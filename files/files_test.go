@@ -238,7 +238,7 @@ func TestNothingLeadsOut(t *testing.T) {
 	for _, path := range []string{"/abs", "/up", "/root"} {
 		_, err = b.confined.List(t.Context(), path, files.ListOptions{})
 		fails(t, err, files.ErrOutside)
-		_, err = b.confined.Watch(path, true)
+		_, err = b.confined.Watch(t.Context(), path, true)
 		fails(t, err, files.ErrOutside)
 		_, err = b.confined.Pack(path)
 		fails(t, err, files.ErrOutside)
@@ -328,7 +328,7 @@ func TestSpecialFilesAreNotOpened(t *testing.T) {
 			fails(t, err, files.ErrNotFile)
 			_, err = root.Pack(at(name))
 			fails(t, err, files.ErrNotFile)
-			_, err = root.Watch(at(name), true)
+			_, err = root.Watch(t.Context(), at(name), true)
 			fails(t, err, files.ErrNotDir)
 			e, err := root.Stat(at(name))
 			must(t, err)

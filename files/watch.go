@@ -47,8 +47,9 @@ type Watch struct {
 // below it or come there, without following links: what is in a directory that
 // comes is told of as created, and nothing is missed in between. The watch is in
 // force when it returns, and ends by Close, or by itself when the directory goes or
-// gets another path. Where the system has no more watches it returns ErrTooMany.
-func (r *Root) Watch(path string, recursive bool) (*Watch, error) {
+// gets another path; ctx bounds the beginning alone. Where the system has no more
+// watches it returns ErrTooMany.
+func (r *Root) Watch(ctx context.Context, path string, recursive bool) (*Watch, error) {
 	p, err := r.target(path, nil)
 	if err != nil {
 		return nil, failure("watch", path, err)
@@ -61,7 +62,7 @@ func (r *Root) Watch(path string, recursive bool) (*Watch, error) {
 	if err := r.register(w); err != nil {
 		return nil, failure("watch", path, err)
 	}
-	if err := w.set(); err != nil {
+	if err := w.set(ctx); err != nil {
 		r.forget(w)
 		close(w.done)
 		return nil, failure("watch", path, err)
@@ -133,13 +134,13 @@ func (w *Watch) stop() {
 }
 
 // set begins to watch, with a new inotify instance that takes the place of the old.
-func (w *Watch) set() error {
+func (w *Watch) set(ctx context.Context) error {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return tooMany(err)
 	}
 	notify := os.NewFile(uintptr(fd), "inotify")
-	b, err := newBranches(w, fd)
+	b, err := newBranches(ctx, w, fd)
 	if err != nil {
 		notify.Close()
 		return err
@@ -194,7 +195,7 @@ func (w *Watch) run() {
 
 // again begins anew after events were lost.
 func (w *Watch) again() error {
-	err := w.set()
+	err := w.set(context.Background())
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
 		return endReason(Gone)
 	}

@@ -43,7 +43,7 @@ type watcher struct {
 
 func watch(t *testing.T, root *files.Root, path string, recursive bool) *watcher {
 	t.Helper()
-	w, err := root.Watch(path, recursive)
+	w, err := root.Watch(t.Context(), path, recursive)
 	must(t, err)
 	r := &watcher{Watch: w, events: make(chan seen), done: make(chan struct{})}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -229,7 +229,7 @@ func TestWatchEndsWithItsRoot(t *testing.T) {
 		t.Errorf("ended with %v", last)
 	}
 	<-w.done
-	_, err = root.Watch("/", true)
+	_, err = root.Watch(t.Context(), "/", true)
 	fails(t, err, files.ErrClosed)
 	_, err = root.Open("/f")
 	fails(t, err, files.ErrClosed)
@@ -282,7 +282,7 @@ func TestWatchTellsOfAnOverflow(t *testing.T) {
 
 func TestASlowReaderSeesAnOverflow(t *testing.T) {
 	b := newBox(t)
-	w, err := b.confined.Watch("/", false)
+	w, err := b.confined.Watch(t.Context(), "/", false)
 	must(t, err)
 	defer w.Close()
 	put(t, filepath.Join(b.dir, "f"), "")
@@ -322,13 +322,13 @@ func TestASlowReaderSeesAnOverflow(t *testing.T) {
 func TestWatchesAreBounded(t *testing.T) {
 	b := newBox(t)
 	for range 64 {
-		w, err := b.confined.Watch("/", false)
+		w, err := b.confined.Watch(t.Context(), "/", false)
 		if errors.Is(err, files.ErrTooMany) {
 			break // of this user's inotify instances, others have taken some
 		}
 		must(t, err)
 		defer w.Close()
 	}
-	_, err := b.confined.Watch("/", false)
+	_, err := b.confined.Watch(t.Context(), "/", false)
 	fails(t, err, files.ErrTooMany)
 }

@@ -12,9 +12,12 @@ import (
 
 // Body returns the body of a request that is a stream. Each read may take as long as
 // a write of an answer may, so that a client that stalls holds nothing for ever. The
-// errors that it reads are for the client.
+// errors that it reads are for the client. The time of the first read begins now: what
+// is not read, the server reads itself before it answers.
 func Body(w http.ResponseWriter, r *http.Request, o Options) io.Reader {
-	return &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout}
+	b := &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout}
+	b.extend()
+	return b
 }
 
 type body struct {
@@ -24,13 +27,18 @@ type body struct {
 	extended time.Time // when the deadline was last moved
 }
 
-func (b *body) Read(p []byte) (int, error) {
+// extend gives the next read its time. Not every connection can.
+func (b *body) extend() {
 	if now := time.Now(); now.Sub(b.extended) > b.patience/64 {
 		b.extended = now
-		_ = b.control.SetReadDeadline(now.Add(b.patience)) // not every connection can
+		_ = b.control.SetReadDeadline(now.Add(b.patience))
 	}
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	b.extend()
 	n, err := b.r.Body.Read(p)
-	if err != nil {
+	if err == io.EOF {
 		_ = b.control.SetReadDeadline(time.Time{}) // the server still watches for the client's leaving
 	}
 	var timeout interface{ Timeout() bool }

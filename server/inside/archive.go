@@ -76,6 +76,7 @@ func send(w io.Writer, r *http.Request, write files.Packer, compressed bool) (fi
 
 // extract extracts a tar archive below a directory.
 func (h *fileHandlers) extract(w http.ResponseWriter, r *http.Request) error {
+	body := server.Body(w, r, h.o)
 	path, err := queryPath(r)
 	if err != nil {
 		return err
@@ -90,7 +91,7 @@ func (h *fileHandlers) extract(w http.ResponseWriter, r *http.Request) error {
 	if err := plainBody(r.Header); err != nil {
 		return err
 	}
-	done, err := h.box.Files().Extract(r.Context(), path, server.Body(w, r, h.o), files.ExtractOptions{Links: ok && links[0] == "any"})
+	done, err := h.box.Files().Extract(r.Context(), path, body, files.ExtractOptions{Links: ok && links[0] == "any"})
 	if err != nil {
 		told := *server.Describe(w, fault("path", err))
 		told.Details = map[string]any{"extracted": done}

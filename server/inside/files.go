@@ -93,6 +93,7 @@ func names(list, etag string) bool {
 
 // write puts the body into a file, in one step.
 func (h *fileHandlers) write(w http.ResponseWriter, r *http.Request) error {
+	body := server.Body(w, r, h.o)
 	path, err := queryPath(r)
 	if err != nil {
 		return err
@@ -104,7 +105,7 @@ func (h *fileHandlers) write(w http.ResponseWriter, r *http.Request) error {
 	if err := plainBody(r.Header); err != nil {
 		return err
 	}
-	written, err := h.box.Files().Write(r.Context(), path, server.Body(w, r, h.o), files.WriteOptions{
+	written, err := h.box.Files().Write(r.Context(), path, body, files.WriteOptions{
 		Mode: mode, Match: ifMatch(r.Header),
 	})
 	if err != nil {
@@ -244,7 +245,7 @@ func (h *fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	watch, err := h.box.Files().Watch(path, recursive)
+	watch, err := h.box.Files().Watch(r.Context(), path, recursive)
 	if err != nil {
 		return fault("path", err)
 	}
@@ -255,5 +256,6 @@ func (h *fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 
 // disposition says under which name a browser keeps what it does not show.
 func disposition(how, name string) string {
-	return how + "; filename*=UTF-8''" + url.PathEscape(strings.ToValidUTF8(name, "_"))
+	escaped := strings.ReplaceAll(url.QueryEscape(strings.ToValidUTF8(name, "_")), "+", "%20")
+	return how + "; filename*=UTF-8''" + escaped // RFC 6266 §4.3
 }

@@ -1,0 +1,118 @@
+package server_test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// upload starts a server whose PUT / reads a stream, and sends how that ends.
+func upload(t *testing.T, o server.Options) (*httptest.Server, <-chan error) {
+	t.Helper()
+	ends := make(chan error, 1)
+	srv := httptest.NewServer(server.New([]server.Route{{Method: "PUT", Path: "/", Body: server.Unbounded, Handle: func(w http.ResponseWriter, r *http.Request) error {
+		_, err := io.Copy(io.Discard, server.Body(w, r, o.WithDefaults()))
+		ends <- err
+		return err
+	}}}, o))
+	t.Cleanup(srv.Close)
+	return srv, ends
+}
+
+func TestABodyThatStallsIsGivenUp(t *testing.T) {
+	srv, ends := upload(t, server.Options{WriteTimeout: 50 * time.Millisecond})
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "PUT / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf"); err != nil {
+		t.Fatal(err)
+	}
+	var told *api.Error
+	if err := <-ends; !errors.As(err, &told) || told.Code != api.DeadlineExceeded {
+		t.Errorf("got %v", err)
+	}
+	answer, _ := io.ReadAll(conn)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 504") {
+		t.Errorf("got %q", answer)
+	}
+}
+
+func TestABodyThatIsCutIsToldApart(t *testing.T) {
+	for body, code := range map[string]api.Code{
+		"Content-Length: 100\r\n\r\nhalf":                    api.ClientClosed,
+		"Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n":    api.ClientClosed,
+		"Transfer-Encoding: chunked\r\n\r\nno chunk\r\n\r\n": api.InvalidRequest,
+	} {
+		srv, ends := upload(t, server.Options{})
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, "PUT / HTTP/1.1\r\nHost: localhost\r\n"+body); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		var told *api.Error
+		if err := <-ends; !errors.As(err, &told) || told.Code != code {
+			t.Errorf("%q: got %v", body, err)
+		}
+	}
+}
+
+// A file goes to the connection by itself, in pieces, also where only a part of it is asked for.
+func TestAnswersThatAreFiles(t *testing.T) {
+	text := strings.Repeat("0123456789", 200_000)
+	name := filepath.Join(t.TempDir(), "f")
+	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sources := map[string]func(f *os.File) io.Reader{
+		"all":         func(f *os.File) io.Reader { return f },
+		"a part":      func(f *os.File) io.Reader { return io.LimitReader(f, 1_000_003) },
+		"no file":     func(f *os.File) io.Reader { return io.MultiReader(f) },
+		"a short one": func(f *os.File) io.Reader { return io.LimitReader(f, 3) },
+		"nothing":     func(f *os.File) io.Reader { return io.LimitReader(f, 0) },
+	}
+	want := map[string]int{"all": len(text), "a part": 1_000_003, "no file": len(text), "a short one": 3}
+	for name2, source := range sources {
+		for _, sized := range []bool{true, false} {
+			copied := make(chan int64, 1)
+			srv := httptest.NewServer(server.New([]server.Route{{Method: "GET", Path: "/", Handle: func(w http.ResponseWriter, _ *http.Request) error {
+				f, err := os.Open(name)
+				if err != nil {
+					return err
+				}
+				defer f.Close()
+				if sized {
+					w.Header().Set("Content-Length", fmt.Sprint(want[name2]))
+				}
+				n, err := w.(io.ReaderFrom).ReadFrom(source(f))
+				copied <- n
+				return err
+			}}}, server.Options{}))
+			resp, err := srv.Client().Get(srv.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if n := <-copied; err != nil || string(got) != text[:want[name2]] || n != int64(len(got)) || resp.StatusCode != 200 {
+				t.Errorf("%s, sized %v: %d bytes, %d copied, want %d: %v", name2, sized, len(got), n, want[name2], err)
+			}
+			srv.Close()
+		}
+	}
+}
