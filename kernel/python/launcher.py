@@ -14,7 +14,7 @@ It is ipykernel (6.29 and later) with these differences:
 - An interrupt is never lost to a system call, an interrupted cell always gets its reply, and a
   forked child that returns from a cell ends there.
 - A DataFrame has application/vnd.k2.table+json beside what it shows itself as, and a figure of
-  matplotlib application/vnd.k2.chart+json: see RICH. App.rich_data=False, or K2_RICH_DATA=0 in the
+  matplotlib application/vnd.k2.chart+json: see formatters.py. App.rich_data=False, or K2_RICH_DATA=0 in the
   environment, turns that off.
 
 User code sees none of this: its __main__, sys.argv and sys.path are those of a stock ipykernel.
@@ -50,7 +50,6 @@ import zmq
 from ipykernel.iostream import OutStream
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
-from IPython.core.formatters import BaseFormatter
 from traitlets import Bool, Type, default
 from traitlets.config import Config
 
@@ -62,22 +61,6 @@ IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which s
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
 NUDGE = signal.SIGURG  # ends a system call, and has no other effect
 INSIST = (0.02, 0.1, 0.3)  # seconds to wait before each
-
-# The MIME types that we add, the file that makes each, and the types that it makes it of.
-RICH = {
-    "application/vnd.k2.table+json": (
-        "table",
-        [
-            ("pandas", "DataFrame"),
-            ("pandas", "Series"),
-            ("pandas.core.frame", "DataFrame"),  # before pandas 3
-            ("pandas.core.series", "Series"),
-            ("polars.dataframe.frame", "DataFrame"),
-            ("polars.series.series", "Series"),
-        ],
-    ),
-    "application/vnd.k2.chart+json": ("chart", [("matplotlib.figure", "Figure")]),
-}
 
 
 class Stream(OutStream):
@@ -325,41 +308,12 @@ class Kernel(IPythonKernel):
 
 @functools.cache
 def companion(name: str) -> types.ModuleType:
-    """Return the module in the file beside this one. It is loaded when it is first needed, for us alone."""
+    """Return the module in the file beside this one. It is loaded once, for us alone."""
     path = os.path.join(os.path.dirname(__file__), f"{name}.py")
     module = types.ModuleType(f"k2_{name}")
     with open(path, "rb") as file:
         exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)
     return module
-
-
-class RichFormatter(BaseFormatter):
-    """Adds one MIME type to what IPython makes of objects of some types; where it cannot, nothing."""
-
-    def __call__(self, obj: Any) -> Any:
-        try:
-            return self.lookup(obj)(obj) if self.enabled else None
-        except KeyboardInterrupt:
-            raise
-        except BaseException:
-            return None
-
-    def pop(self, typ: Any, default: Any = None) -> Any:
-        """Stay: the inline backend takes figures from every formatter before it sets what draws them."""
-        return default
-
-
-def add_rich_data(formatter: Any) -> None:
-    """Add the MIME types of RICH. No library is imported: IPython knows the types by their names."""
-    for mime, (name, kinds) in RICH.items():
-        rich = RichFormatter(parent=formatter, format_type=mime)
-        for module, kind in kinds:
-            rich.for_type_by_name(module, kind, functools.partial(make_rich, name))
-        formatter.formatters[mime] = rich
-
-
-def make_rich(name: str, obj: Any) -> Any:
-    return companion(name).make(obj)
 
 
 class App(IPKernelApp):
@@ -393,7 +347,7 @@ class App(IPKernelApp):
             without_debugpy()
         super().init_kernel()
         if self.rich_data:
-            add_rich_data(self.kernel.shell.display_formatter)
+            companion("formatters").add(self.kernel.shell.display_formatter, companion)
 
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.PUB, zmq.XPUB):

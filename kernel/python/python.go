@@ -21,7 +21,7 @@ import (
 // an execute_request (wire.RunOptions), tells of its variables (wire.Variables), and
 // describes tables and charts in JSON.
 //
-//go:embed launcher.py table.py chart.py variables.py
+//go:embed launcher.py formatters.py table.py chart.py variables.py
 var Launcher embed.FS
 
 // requirements pins every package of the managed environment by version and hash.

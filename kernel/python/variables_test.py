@@ -239,7 +239,8 @@ def test_many_variables(kernel: Kernel) -> None:
 
 
 def test_there_is_always_an_answer(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copy(launcher_test.LAUNCHER, tmp_path)  # without variables.py
+    shutil.copytree(launcher_test.LAUNCHER.parent, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "variables.py").unlink()
     monkeypatch.setattr(launcher_test, "LAUNCHER", tmp_path / "launcher.py")
     kernel = Kernel()
     try:
