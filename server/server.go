@@ -32,6 +32,10 @@ type Options struct {
 
 	Version string // of the program, which capabilities tell
 
+	// Epoch is what every stream has as X-Epoch: it names what its numbers belong to, so
+	// that a client that comes back sees a restart. "" is none.
+	Epoch string
+
 	MaxBody int64 // bytes of a request's body; 0 is 32 MiB
 	MaxCode int   // bytes of a cell's code; 0 is 10 MiB
 

@@ -108,6 +108,9 @@ func (s *stream) setHeaders() {
 	if s.sse {
 		h.Set("Content-Type", eventStream)
 	}
+	if s.o.Epoch != "" {
+		h.Set("X-Epoch", s.o.Epoch)
+	}
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold lines back
 }

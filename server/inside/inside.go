@@ -20,6 +20,7 @@ import (
 // the last of their lines to be sent.
 func New(box *agent.Sandbox, o server.Options) http.Handler {
 	o = o.WithDefaults()
+	o.Epoch = box.Epoch()
 	return server.New(routes(box, o), o)
 }
 

@@ -15,10 +15,6 @@ import (
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
-// epochHeader names the sandbox whose numbers a stream has, so that a client that
-// comes back sees a restart.
-const epochHeader = "X-Epoch"
-
 // stream answers with all that happens in the sandbox, over one connection.
 func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error {
 	options, err := streamOptions(r)
@@ -35,7 +31,6 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 		}
 		defer options.Watch.Close()
 	}
-	w.Header().Set(epochHeader, h.box.Epoch())
 	sse := server.WantsSSE(r)
 	_, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, _ int64) iter.Seq2[executor.Line, error] {
 		return func(yield func(executor.Line, error) bool) {

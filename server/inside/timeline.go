@@ -28,7 +28,6 @@ func (h *timelineHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	w.Header().Set(epochHeader, h.box.Epoch())
 	_, err = server.Follow(w, r, h.o, after, h.box.Timeline)
 	return err
 }
