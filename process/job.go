@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/journal"
 )
@@ -60,8 +61,8 @@ const (
 // Summary tells about a job.
 type Summary struct {
 	Pid         int        `json:"pid"`
-	Cmd         string     `json:"cmd,omitempty"` // where it was given as a line
-	Args        []string   `json:"args"`          // what is executed
+	Cmd         string     `json:"cmd,omitempty"` // where it was given as a line; cut with "…" where it is very long
+	Args        []string   `json:"args"`          // what is executed; cut likewise
 	Cwd         string     `json:"cwd"`
 	Stdin       bool       `json:"stdin"`         // it takes input, or did while it ran
 	Pty         *Size      `json:"pty,omitempty"` // the size of its terminal
@@ -118,7 +119,32 @@ func startJob(spec Spec, guard *Guard, log *journal.Log) (*Job, error) {
 		return nil, e
 	}
 	log.Append(started{j.Pid()})
+	j.spec.Cmd, j.spec.Args, j.spec.Env, j.spec.Input = abridge(spec.Cmd, maxShown), abridgeAll(spec.Args), nil, ""
 	return j, nil
+}
+
+// maxShown is about how many bytes of a command are kept to be shown.
+const maxShown = 8 << 10
+
+func abridgeAll(args []string) []string {
+	left := maxShown
+	for i, a := range args {
+		if left -= len(a) + 1; left < 0 {
+			return append(slices.Clone(args[:i]), abridge(a, left+len(a)+1))
+		}
+	}
+	return args
+}
+
+// abridge cuts a text that is longer than n bytes, between characters.
+func abridge(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n] + "…"
 }
 
 func (j *Job) launch(c Command) (err error) {
@@ -141,14 +167,14 @@ func (j *Job) launch(c Command) (err error) {
 	if f := j.process.Terminal(); f != nil {
 		j.in = newInput(f, true)
 	} else if j.spec.Input != "" {
-		go j.feed() // ends when all is read, or with the process
+		go feed(j.in, j.spec.Input, !j.spec.Stdin) // ends when all is read, or with the process
 	}
 	return nil
 }
 
-func (j *Job) feed() {
-	in, ctx := j.in, context.Background()
-	if _, err := in.write(ctx, []byte(j.spec.Input)); err == nil && !j.spec.Stdin {
+func feed(in *input, text string, end bool) {
+	ctx := context.Background()
+	if _, err := in.write(ctx, []byte(text)); err == nil && end {
 		_ = in.end(ctx) // fails only where it is closed
 	}
 }

@@ -144,6 +144,7 @@ func (p *Process) start() error {
 		}
 		return err
 	}
+	p.cmd.Args, p.cmd.Env, p.command.Args, p.command.Env = nil, nil, nil, nil // which may be large
 	if p.command.Guard != nil {
 		p.command.Guard.watch(p.Pid())
 	}

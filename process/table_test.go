@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/process"
@@ -446,6 +447,22 @@ func TestUsage(t *testing.T) {
 	}
 	if s := j.Summary(); s.MemoryBytes != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A list stays short, whatever was started.
+func TestLongCommands(t *testing.T) {
+	tab := table(t, process.Options{})
+	long := strings.Repeat("é", 40_000)
+	for _, spec := range []process.Spec{{Cmd: ": " + long + "\necho $#"}, {Args: []string{"sh", "-c", "echo $#", "", "a", long, long}}} {
+		j := begin(t, tab, spec)
+		if out := said(all(t, j, 0), process.Stdout); out != "0\n" && out != "3\n" {
+			t.Errorf("%q", out)
+		}
+		s := j.Summary()
+		if n := len(s.Cmd) + len(strings.Join(s.Args, "")); n > 20_000 || !strings.HasSuffix(j.Cmd(), "é…") || !utf8.ValidString(s.Cmd) {
+			t.Errorf("%d bytes, %.20q", n, j.Cmd())
+		}
 	}
 }
 
