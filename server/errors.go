@@ -56,6 +56,7 @@ var codes = []struct {
 	{agent.ErrTooManyInstalls, api.LimitReached},
 	{agent.ErrTooManyNotebooks, api.LimitReached},
 	{agent.ErrBadNotebook, api.Unprocessable},
+	{agent.ErrBadParameter, api.InvalidRequest},
 	{agent.ErrRunning, api.Conflict},
 	{executor.ErrQueueFull, api.LimitReached},
 	{executor.ErrClosed, api.Gone},

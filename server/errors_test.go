@@ -35,17 +35,23 @@ var sentinels = map[string]struct {
 	err    error
 	status int
 }{
-	"agent.ErrNotFound":        {agent.ErrNotFound, 404},
-	"agent.ErrClosed":          {agent.ErrClosed, 410},
-	"agent.ErrUnknownKernel":   {agent.ErrUnknownKernel, 422},
-	"agent.ErrTooManyContexts": {agent.ErrTooManyContexts, 429},
-	"agent.ErrDefaultContext":  {agent.ErrDefaultContext, 409},
-	"executor.ErrQueueFull":    {executor.ErrQueueFull, 429},
-	"executor.ErrClosed":       {executor.ErrClosed, 410},
-	"executor.ErrNotWaiting":   {executor.ErrNotWaiting, 409},
-	"executor.ErrFinished":     {executor.ErrFinished, 409},
-	"executor.ErrEvicted":      {executor.ErrEvicted, 410},
-	"executor.ErrUnsupported":  {executor.ErrUnsupported, 422},
+	"agent.ErrNotFound":         {agent.ErrNotFound, 404},
+	"agent.ErrClosed":           {agent.ErrClosed, 410},
+	"agent.ErrUnknownKernel":    {agent.ErrUnknownKernel, 422},
+	"agent.ErrTooManyContexts":  {agent.ErrTooManyContexts, 429},
+	"agent.ErrDefaultContext":   {agent.ErrDefaultContext, 409},
+	"agent.ErrNoPackages":       {agent.ErrNoPackages, 422},
+	"agent.ErrTooManyInstalls":  {agent.ErrTooManyInstalls, 429},
+	"agent.ErrTooManyNotebooks": {agent.ErrTooManyNotebooks, 429},
+	"agent.ErrBadNotebook":      {agent.ErrBadNotebook, 422},
+	"agent.ErrBadParameter":     {agent.ErrBadParameter, 400},
+	"agent.ErrRunning":          {agent.ErrRunning, 409},
+	"executor.ErrQueueFull":     {executor.ErrQueueFull, 429},
+	"executor.ErrClosed":        {executor.ErrClosed, 410},
+	"executor.ErrNotWaiting":    {executor.ErrNotWaiting, 409},
+	"executor.ErrFinished":      {executor.ErrFinished, 409},
+	"executor.ErrEvicted":       {executor.ErrEvicted, 410},
+	"executor.ErrUnsupported":   {executor.ErrUnsupported, 422},
 }
 
 func TestEverySentinelHasAStatus(t *testing.T) {
