@@ -245,10 +245,14 @@ func (n *Notebook) spill(raw []byte) error {
 
 // faultOf tells of what went wrong beside the notebook's code.
 func faultOf(err error) (executor.Status, *api.Error) {
-	if errors.Is(err, ErrClosed) || errors.Is(err, executor.ErrClosed) {
+	switch {
+	case errors.Is(err, ErrClosed):
 		return executor.SandboxKilled, nil
-	}
-	if errors.Is(err, files.ErrFull) {
+	case errors.Is(err, executor.ErrClosed), errors.Is(err, ErrNotFound): // its context was deleted
+		return executor.Aborted, nil
+	case errors.Is(err, executor.ErrQueueFull):
+		return executor.Failed, api.Errorf(api.LimitReached, "%v", err)
+	case errors.Is(err, files.ErrFull):
 		return executor.Failed, api.Errorf(api.DiskFull, "%v", err)
 	}
 	return executor.Failed, api.Errorf(api.Unprocessable, "%v", err)

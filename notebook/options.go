@@ -45,10 +45,11 @@ type Options struct {
 	ReportMode  bool       // mark the source of code cells as hidden
 
 	// Save is called before the first cell, after each that ran, every SaveEvery while
-	// a cell runs, and at the end, however the run ends. An error of the last call is
-	// the run's; others are Warned of.
+	// a cell runs, and at the end, however the run ends. Where it takes long it is called
+	// less often, but for the first and the last time. An error of the last call is the
+	// run's; others are Warned of.
 	Save      func(*Notebook) error
-	SaveEvery time.Duration // 30 s, and more where saving takes over a quarter of it
+	SaveEvery time.Duration // 30 s
 
 	Grace time.Duration // for an interrupted cell to end when the run is called off: 10 s
 }

@@ -53,7 +53,10 @@ type run struct {
 	budget   *budget
 	widgets  *widgets
 	record   *record
-	saveAt   time.Time // the next save while a cell runs
+
+	changed   bool      // since the last save
+	saveAt    time.Time // the next save while a cell runs
+	saveAfter time.Time // the next save between cells is not before
 }
 
 // all runs the notebook and returns what is no matter of its code.
@@ -106,7 +109,11 @@ func (r *run) cells(ctx context.Context) (Event, error) {
 		if err != nil || !more {
 			return end, err
 		}
-		r.save()
+		if r.changed = true; time.Now().After(r.saveAfter) {
+			r.save()
+		} else {
+			r.saveAt = r.saveAfter
+		}
 	}
 	return Event{Type: Ended, Status: executor.OK}, nil
 }
@@ -142,6 +149,10 @@ func (r *run) cell(ctx context.Context, i int, c *Cell) (Event, bool, error) {
 	return end, goOn, nil
 }
 
+// slowSave is how long a save may take before the next one has to wait, so that
+// saving takes no more than a quarter of the time.
+const slowSave = 50 * time.Millisecond
+
 // save saves the notebook between its cells, or in a long one.
 func (r *run) save() {
 	if r.o.Save == nil {
@@ -151,7 +162,10 @@ func (r *run) save() {
 	began := time.Now()
 	err := r.o.Save(r.nb)
 	took := time.Since(began)
-	r.saveAt = time.Now().Add(max(r.o.SaveEvery, 4*took))
+	r.changed, r.saveAt, r.saveAfter = false, time.Now().Add(max(r.o.SaveEvery, 4*took)), time.Time{}
+	if took > slowSave {
+		r.saveAfter = time.Now().Add(3 * took)
+	}
 	if err != nil {
 		r.emit(Event{Type: Warned, Text: fmt.Sprintf("cannot save notebook: %v", err)})
 		return

@@ -20,7 +20,6 @@ type turn struct {
 	failure   CellError      // the last that was told
 	end       executor.Event // once it is there
 	seen      int64          // the number of the last event
-	saved     int64          // what it was at the last save
 }
 
 var errNoEnd = errors.New("the events of a cell's run have no end")
@@ -82,6 +81,7 @@ func (t *turn) take(e executor.Event) {
 	case executor.Error:
 		t.failure = CellError{e.Name, e.Value, e.Traceback}
 	}
+	t.changed = true
 	if !t.widgets.take(e) {
 		t.collector.take(e)
 		t.cell.Outputs = t.collector.outputs
@@ -89,13 +89,12 @@ func (t *turn) take(e executor.Event) {
 	t.emit(Event{Type: e.Type, Cell: &t.index, Run: &e})
 }
 
-// saveLong saves the notebook while the cell runs, if it showed something since.
+// saveLong saves the notebook while the cell runs, if there is something new.
 func (t *turn) saveLong() {
-	if t.seen == t.saved {
+	if !t.changed {
 		t.saveAt = time.Now().Add(t.o.SaveEvery)
 		return
 	}
-	t.saved = t.seen
 	t.save()
 }
 
