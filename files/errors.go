@@ -21,7 +21,7 @@ var (
 	ErrIsDir    = errors.New("it is a directory")
 	ErrNotDir   = errors.New("it is no directory")
 	ErrNotEmpty = errors.New("the directory is not empty")
-	ErrNotFile  = errors.New("it is no regular file")
+	ErrNotFile  = errors.New("it is no regular file that can be read")
 	ErrLoop     = errors.New("too many links lead on from it")
 	ErrBusy     = errors.New("it is in use")
 	ErrChanged  = errors.New("it is not the version that was expected")

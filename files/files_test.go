@@ -339,7 +339,7 @@ func TestSpecialFilesAreNotOpened(t *testing.T) {
 		}
 	})
 	whole := openRoot(t, "", "/")
-	for _, path := range []string{"/dev/null", "/dev/zero", "/dev/tty"} {
+	for _, path := range []string{"/dev/null", "/dev/zero", "/dev/tty", "/proc/self/mem"} {
 		_, err := whole.Open(path)
 		fails(t, err, files.ErrNotFile)
 	}

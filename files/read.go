@@ -83,8 +83,10 @@ func (f *File) look(fd int, p place) error {
 		return nil
 	}
 	head, err := io.ReadAll(io.LimitReader(now(fd), small+1))
-	if errors.Is(err, unix.EAGAIN) {
-		return ErrNotFile // something like /proc/kmsg, which waits for more to come
+	for _, odd := range []error{unix.EAGAIN, unix.EIO, unix.EINVAL, unix.ENODATA, unix.EOPNOTSUPP, unix.ESRCH} {
+		if errors.Is(err, odd) {
+			return ErrNotFile // as /proc/kmsg, which waits for more to come, or /proc/self/mem
+		}
 	}
 	if err != nil {
 		return err
