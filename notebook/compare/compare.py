@@ -104,7 +104,9 @@ def with_k2sandbox(
         flag = {"parameters": "-y"}.get(name, "--" + name.replace("_", "-"))
         command += [f"{flag}={value}"] if not isinstance(value, bool) else [flag] * value
     subprocess.run(command, stderr=subprocess.PIPE, check=False)
-    return strip(out.read_text("utf-8"))
+    text = out.read_text("utf-8")
+    import_module("nbformat").validate(json.loads(text))
+    return strip(text)
 
 
 def strip(text: str) -> Notebook:
