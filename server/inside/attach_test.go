@@ -3,16 +3,22 @@ package inside_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/process"
+	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/inside"
 )
 
 // viewer is a WebSocket at a process.
@@ -213,3 +219,63 @@ func TestAttachAbruptly(t *testing.T) {
 type neverEnding struct{}
 
 func (neverEnding) Read(p []byte) (int, error) { return len(p), nil }
+
+// A client that counts messages comes back to where it was.
+func TestAttachGoesOn(t *testing.T) {
+	const size = 3_000_000
+	p := background(t, api.ProcessRequest{Cmd: fmt.Sprintf("yes 0123456789 | head -c %d", size)})
+	got, after := "", 1
+	for range 5 {
+		v := attach(t, p, fmt.Sprintf("?after=%d", after))
+		for range 7 {
+			if err := v.next(); err != nil {
+				t.Fatal(err)
+			}
+			after++
+		}
+		got += v.shown
+		v.CloseNow()
+	}
+	last := attach(t, p, fmt.Sprintf("?after=%d", after))
+	last.end()
+	if got += last.shown; got != strings.Repeat("0123456789\n", size/11+1)[:size] {
+		t.Errorf("%d bytes", len(got))
+	}
+}
+
+// A client that answers no pings is cut off, one that does is not.
+func TestAttachPings(t *testing.T) {
+	eager := httptest.NewServer(inside.New(box, server.Options{Ping: 10 * time.Millisecond, WriteTimeout: time.Second}))
+	defer eager.Close()
+	p := background(t, api.ProcessRequest{Args: []string{"cat"}, Pty: &api.Pty{}})
+	alive, _, err := websocket.Dial(t.Context(), eager.URL+where(p)+"/attach", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer alive.CloseNow()
+	v := &viewer{Conn: alive, t: t}
+	shown := make(chan struct{})
+	go func() {
+		defer close(shown)
+		for v.next() == nil && !strings.Contains(v.shown, "still\r\n") { // answers pings
+		}
+	}()
+
+	mute, err := net.Dial("tcp", eager.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mute.Close()
+	fmt.Fprintf(mute, "GET %s/attach HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n", where(p))
+	all, _ := io.ReadAll(mute) // ends when it is cut off
+	if !strings.HasPrefix(string(all), "HTTP/1.1 101 ") || !strings.Contains(string(all), "\r\n\r\n\x89") {
+		t.Errorf("%q", all)
+	}
+	v.send(websocket.MessageBinary, "still\n")
+	<-shown
+	if !strings.Contains(v.shown, "still\r\n") {
+		t.Errorf("%q", v.shown)
+	}
+	alive.CloseNow() // or Close of the server would wait
+}
