@@ -8,9 +8,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"regexp"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
@@ -54,8 +57,30 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	site.Close()
+	site.Close() // waits for every answer to end
+	if left := leftBehind(); left != "" {
+		fmt.Fprintf(os.Stderr, "left behind:\n%s\n", left)
+		code = 1
+	}
 	return code
+}
+
+// leftBehind returns the stacks of goroutines that should have ended by now, once
+// they had the time to.
+func leftBehind() string {
+	var left []string
+	for range 100 {
+		stacks := make([]byte, 1<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		left = slices.DeleteFunc(strings.Split(string(stacks), "\n\n"), func(stack string) bool {
+			return strings.Contains(stack, "leftBehind") || !strings.Contains(stack, "k2sandbox/k2sandbox/")
+		})
+		if len(left) == 0 {
+			break
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	return strings.Join(left, "\n\n")
 }
 
 // operations notes which operations of the document were called.
