@@ -200,8 +200,11 @@ func (n *Notebook) begun(cell *int) {
 	n.cell = cell
 }
 
-// save writes the notebook to the output path, in one step.
+// save writes the notebook to the output path, in one step, if it has one.
 func (n *Notebook) save(nb *notebook.Notebook) error {
+	if n.o.Output == "" {
+		return nil
+	}
 	var b bytes.Buffer
 	if err := nb.Write(&b); err != nil {
 		return err

@@ -115,25 +115,34 @@ func readNotebook(root *files.Root, o NotebookOptions) (*notebook.Notebook, erro
 	return nb, nil
 }
 
-// open finds the context for the notebook's cells, or makes it.
+// open finds the context for the notebook's cells, or makes it. Before that it saves
+// the notebook, which shows whether it can be saved.
 func (n *Notebook) open(ctx context.Context) error {
 	s := n.box
 	if n.o.Run.PrepareOnly {
 		n.o.Run.KernelName = n.o.Kernel
-		return nil
+		return n.save(n.document)
 	}
-	if n.o.Context == "" {
-		o, err := s.contextFor(n.document, n.o)
-		if err != nil {
-			return err
-		}
-		info, err := s.CreateContext(ctx, o)
-		if err != nil {
-			return err
-		}
-		n.context, n.own = info.ContextID, true
+	n.context, n.own = n.o.Context, n.o.Context == ""
+	var want ContextOptions
+	var err error
+	if n.own {
+		want, err = s.contextFor(n.document, n.o)
 	} else {
-		n.context = n.o.Context
+		_, err = s.room(n.context)
+	}
+	if err != nil {
+		return err
+	}
+	if err := n.save(n.document); err != nil {
+		return err
+	}
+	if n.own {
+		info, err := s.CreateContext(ctx, want)
+		if err != nil {
+			return err
+		}
+		n.context = info.ContextID
 	}
 	r, err := s.room(n.context)
 	if err != nil {

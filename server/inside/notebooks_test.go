@@ -252,6 +252,7 @@ func TestNotebookRequestsAreChecked(t *testing.T) {
 	refused(t, call(t, "POST", "/v1/notebooks/run", `{"path": "/nowhere.ipynb"}`), http.StatusNotFound, api.NotFound)
 	refused(t, call(t, "POST", "/v1/notebooks/run", api.NotebookRequest{Notebook: ipynb(t), Context: "none"}), http.StatusNotFound, api.NotFound)
 	refused(t, call(t, "POST", "/v1/notebooks/run", api.NotebookRequest{Notebook: ipynb(t), Kernel: "none"}), http.StatusUnprocessableEntity, api.Unprocessable)
+	refused(t, call(t, "POST", "/v1/notebooks/run", api.NotebookRequest{Notebook: ipynb(t), OutputPath: t.TempDir()}), http.StatusConflict, api.Conflict)
 	for _, path := range []string{"", "/notebook", "/events"} {
 		refused(t, call(t, "GET", "/v1/notebooks/none"+path, nil), http.StatusNotFound, api.NotFound)
 	}
