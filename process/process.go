@@ -65,6 +65,7 @@ type Process struct {
 	pipes    []*os.File // our ends of its output and input
 	outputs  []*output
 	terminal *os.File // our end; nil where it has none
+	theirs   *os.File // its other end: open while the process lives, it may close and open it as it likes
 	done     chan struct{}
 	exit     Exit // written before done is closed
 
@@ -130,7 +131,7 @@ func (p *Process) start() error {
 	var feed func()
 	var err error
 	if p.command.Terminal != nil {
-		theirs, err = p.connectTerminal()
+		err = p.connectTerminal()
 	} else {
 		theirs, feed, err = p.connectPipes()
 	}
@@ -157,15 +158,15 @@ func (p *Process) start() error {
 	return nil
 }
 
-func (p *Process) connectTerminal() (theirs []*os.File, err error) {
-	ours, child, err := openTerminal(*p.command.Terminal)
+func (p *Process) connectTerminal() error {
+	ours, theirs, err := openTerminal(*p.command.Terminal)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p.terminal, p.pipes = ours, append(p.pipes, ours)
+	p.terminal, p.theirs, p.pipes = ours, theirs, append(p.pipes, ours, theirs)
 	p.outputs = append(p.outputs, newOutput(ours, p.command.Stdout))
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = child, child, child
-	return []*os.File{child}, nil
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirs, theirs, theirs
+	return nil
 }
 
 // connectPipes returns their ends of the pipes, also where it fails, and what feeds stdin.
@@ -236,6 +237,9 @@ func (p *Process) wait() {
 	p.reaped = true
 	killed := p.killed
 	p.mu.Unlock()
+	if p.theirs != nil {
+		p.theirs.Close()
+	}
 	if p.command.Guard != nil {
 		p.command.Guard.unwatch(p.Pid())
 	}

@@ -62,6 +62,15 @@ func TestTerminalResize(t *testing.T) {
 	}
 }
 
+// A process may close its terminal and open it again.
+func TestTerminalIsOpenedAgain(t *testing.T) {
+	tab := table(t, process.Options{})
+	j := begin(t, tab, process.Spec{Cmd: "exec <&- >&- 2>&-; sleep 0.1; echo back >/dev/tty", Terminal: &process.Size{Rows: 24, Cols: 80}})
+	if out := said(all(t, j, 0), process.Stdout); out != "back\r\n" {
+		t.Errorf("%q", out)
+	}
+}
+
 // A terminal's output is data, whatever it is.
 func TestTerminalOutputIsData(t *testing.T) {
 	tab := table(t, process.Options{})
