@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -180,21 +179,28 @@ func (n *Notebook) follow(end *api.NotebookEnd) error {
 		}
 		switch e.Type {
 		case notebook.Started:
-			n.log.Append(notebookStart{n, e.Cells})
+			n.began(e.Cells)
 			continue
 		case notebook.Ended:
 			end.Status, end.Cell, end.CellID, end.Name, end.Value = e.Status, e.Cell, e.CellID, e.Name, e.Value
 			end.StateLost, end.Exit, end.Duration = e.StateLost, e.Exit, e.Duration
 			continue
 		case notebook.CellStarted:
-			n.begun(e.Cell)
+			n.reached(e.Cell)
 		}
 		n.log.Append(e)
 	}
 	return nil
 }
 
-func (n *Notebook) begun(cell *int) {
+func (n *Notebook) began(cells int) {
+	n.log.Append(notebookStart{n, cells})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.cells = cells
+}
+
+func (n *Notebook) reached(cell *int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.cell = cell
@@ -205,44 +211,30 @@ func (n *Notebook) save(nb *notebook.Notebook) error {
 	if n.o.Output == "" {
 		return nil
 	}
-	var b bytes.Buffer
-	if err := nb.Write(&b); err != nil {
-		return err
-	}
-	_, err := n.box.files.Write(context.Background(), n.o.Output, &b, files.WriteOptions{})
+	read, write := io.Pipe()
+	var work sync.WaitGroup
+	work.Go(func() { write.CloseWithError(nb.Write(write)) })
+	_, err := n.box.files.Write(context.Background(), n.o.Output, read, files.WriteOptions{})
+	read.Close() // ends the writer where not all was read
+	work.Wait()
 	return err
 }
 
 // keep keeps the executed notebook, and puts it into the end where it is small.
 func (n *Notebook) keep(end *api.NotebookEnd) error {
-	var b bytes.Buffer
-	if err := n.document.Write(&b); err != nil {
-		return err
-	}
+	w := &spill{open: n.box.o.Executor.Spill}
+	err := n.document.Write(w)
 	n.document = nil
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.size, end.Bytes = int64(b.Len()), int64(b.Len())
-	if n.size > smallNotebook {
-		return n.spill(b.Bytes())
-	}
-	n.small = b.Bytes()
-	if n.o.Output == "" {
+	n.size, n.small, n.large = w.size, w.small, w.store
+	end.Bytes = n.size
+	if n.large == nil && n.o.Output == "" {
 		end.Notebook = n.small
-	}
-	return nil
-}
-
-// spill keeps a large notebook outside memory. n.mu is held.
-func (n *Notebook) spill(raw []byte) error {
-	store, err := n.box.o.Executor.Spill()
-	if err == nil {
-		_, err = store.WriteAt(raw, 0)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot keep the executed notebook: %w", err)
 	}
-	n.large = store
 	return nil
 }
 
@@ -259,35 +251,4 @@ func faultOf(err error) (executor.Status, *api.Error) {
 		return executor.Failed, api.Errorf(api.DiskFull, "%v", err)
 	}
 	return executor.Failed, api.Errorf(api.Unprocessable, "%v", err)
-}
-
-// notebookStart is the first line of a run's log.
-type notebookStart struct {
-	run   *Notebook
-	cells int
-}
-
-// Piece is for a journal.
-func (notebookStart) Piece() (stream string, size int) { return "", 256 }
-
-// AppendLine is for a journal.
-func (s notebookStart) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	dst = journal.AppendHead(dst, seq, notebook.Started, at)
-	return fmt.Appendf(dst, `,"notebook_id":%q,"context":%q,"cells":%d}`, s.run.id, s.run.context, s.cells)
-}
-
-// notebookEnd is the last line of a run's log.
-type notebookEnd api.NotebookEnd
-
-// Piece is for a journal.
-func (e *notebookEnd) Piece() (stream string, size int) { return "", len(e.Notebook) + 512 }
-
-// AppendLine is for a journal.
-func (e *notebookEnd) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	e.Seq, e.Time = seq, at.UTC().Truncate(time.Microsecond)
-	var raw bytes.Buffer
-	encoder := json.NewEncoder(&raw)
-	encoder.SetEscapeHTML(false)
-	_ = encoder.Encode((*api.NotebookEnd)(e)) // strings, numbers and JSON
-	return append(dst, bytes.TrimSuffix(raw.Bytes(), []byte{'\n'})...)
 }

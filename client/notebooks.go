@@ -53,7 +53,7 @@ func (c *Client) NotebookEvents(ctx context.Context, id string, after int64) ite
 	return events[NotebookEvent](ctx, c, nil, notebookPath(id)+"/events", after)
 }
 
-// ExecutedNotebook returns a notebook as its run left it, also while it runs. The
+// ExecutedNotebook returns a notebook as its run left it, once that has ended. The
 // caller closes it.
 func (c *Client) ExecutedNotebook(ctx context.Context, id string) (io.ReadCloser, error) {
 	return c.download(ctx, notebookPath(id)+"/notebook", nil)

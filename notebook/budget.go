@@ -11,9 +11,9 @@ type budget struct{ left, all int64 }
 // outputSize is what an output costs beside its content, in bytes.
 const outputSize = 256
 
-// newBudget returns a budget of n bytes, where 0 stands for 256 MiB.
+// newBudget returns a budget of n bytes, where 0 stands for 64 MiB.
 func newBudget(n int64) *budget {
-	n = cmp.Or(n, 256<<20)
+	n = cmp.Or(n, 64<<20)
 	return &budget{left: n, all: n}
 }
 

@@ -38,7 +38,7 @@ type Options struct {
 	NoTiming    bool   // no times in the metadata of cells
 	NoWidgets   bool   // no state of widgets in the notebook's metadata
 	Coalesce    bool   // each stream of a cell is one output, with \b and \r applied
-	OutputLimit int64  // bytes of outputs that the notebook takes in: 256 MiB; the rest is left out, which an output tells
+	OutputLimit int64  // bytes of outputs that the notebook holds: 64 MiB; the rest is left out, which an output tells
 
 	Papermill   *Papermill // papermill's metadata and its banner after an error; nil: none
 	PrepareOnly bool       // run nothing
