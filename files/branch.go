@@ -188,15 +188,13 @@ func (b *branches) enter(dir *os.File, in *branch, name string, news bool, depth
 	if err != nil || c == nil {
 		return passing(err)
 	}
-	return b.look(dir, c, news, depth)
+	return passing(b.look(dir, c, news, depth))
 }
 
 // passing lets go what could not be watched because it is gone or not to be read.
 func passing(err error) error {
-	for _, one := range []error{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES} {
-		if errors.Is(err, one) {
-			return nil
-		}
+	if unreadable(err) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
+		return nil
 	}
 	return err
 }

@@ -143,6 +143,17 @@ func openChild(dir int, name string) (*os.File, error) {
 	return os.NewFile(uintptr(fd), name), nil
 }
 
+// unreadable reports whether a directory could not be read for a reason of its own,
+// which those around it do not share.
+func unreadable(err error) bool {
+	for _, one := range []error{unix.EACCES, unix.EPERM, unix.EIO, unix.ESRCH, unix.ENODEV, unix.EOPNOTSUPP} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
+}
+
 // eachName calls do for every name in a directory, in its own order, until do errs.
 func eachName(dir *os.File, do func(name string) error) error {
 	for {

@@ -123,7 +123,7 @@ func (l *lister) add(dir *os.File, path, name string, depth int) error {
 	}
 	at := len(l.page.Entries) - 1
 	err = l.enter(dir, path, name, depth, nil)
-	if errors.Is(err, unix.EACCES) {
+	if unreadable(err) {
 		l.page.Entries[at].Unreadable, err = true, nil
 	}
 	return err

@@ -80,6 +80,7 @@ func (f *File) look(fd int, p place) error {
 	f.Entry = new(names).entry(p.fd(), p.base, "/"+p.name, &st)
 	f.ETag, f.Modified = etag(&st), f.ModifiedAt
 	if st.Size > small {
+		_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // reads further ahead
 		return nil
 	}
 	head, err := io.ReadAll(io.LimitReader(now(fd), small+1))
