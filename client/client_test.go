@@ -10,8 +10,10 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/client"
@@ -50,6 +52,93 @@ func TestOverAUnixSocket(t *testing.T) {
 	defer c.Close()
 	if got := must[api.Health](t)(c.Health(t.Context())); got.Status != "ok" {
 		t.Errorf("got %+v", got)
+	}
+	p := must[api.Process](t)(c.StartProcess(t.Context(), api.ProcessRequest{Cmd: "cat", Stdin: api.OpenStdin}))
+	term := must[*client.Terminal](t)(c.Attach(t.Context(), p.Pid, 0))
+	defer term.Close()
+	if _, err := io.WriteString(term, "over a socket"); err != nil {
+		t.Fatal(err)
+	}
+	ok(t, term.CloseWrite())
+	if got := must[[]byte](t)(io.ReadAll(term)); string(got) != "over a socket" || term.End().ExitCode != 0 {
+		t.Errorf("got %q and %+v", got, term.End())
+	}
+}
+
+// scripted is a server that gives one answer after the other, and notes what it was asked.
+func scripted(t *testing.T, o client.Options, answers ...func(w http.ResponseWriter, r *http.Request)) (c *client.Client, asked func() []*http.Request) {
+	t.Helper()
+	var mu sync.Mutex
+	var requests []*http.Request
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		requests = append(requests, r)
+		n := len(requests)
+		mu.Unlock()
+		answers[min(n, len(answers))-1](w, r)
+	}))
+	t.Cleanup(srv.Close)
+	c = must[*client.Client](t)(client.New(srv.URL, o))
+	t.Cleanup(c.Close)
+	return c, func() []*http.Request {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(requests)
+	}
+}
+
+func says(lines string) func(http.ResponseWriter, *http.Request) {
+	return func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, lines) }
+}
+
+// A server that begins anew is seen: its hello has another epoch, and from then on its numbers count.
+func TestStreamSeesARestart(t *testing.T) {
+	c, asked := scripted(t, client.Options{Key: "secret"},
+		says(`{"source":"stream","seq":0,"type":"hello","epoch":"ep_a","cursor":"ep_a:0"}
+{"source":"timeline","seq":1,"type":"run_submitted","execution_id":"ex_1"}
+{"source":"execution","id":"ex_1","seq":1,"type":"start"}
+{"source":"execution","id":"ex_1","seq":2,"type":"stdo`),
+		says(`{"source":"stream","seq":0,"type":"hello","epoch":"ep_b","cursor":"ep_b:0"}
+{"source":"timeline","seq":1,"type":"created"}
+`),
+		says(`{"source":"stream","seq":0,"type":"hello","epoch":"ep_b","cursor":"ep_b:1"}
+{"source":"timeline","seq":2,"type":"end","reason":"closed"}
+`))
+	var epochs []string
+	for l, err := range c.Stream(t.Context(), &client.Stream{Include: []api.Source{api.FromExecution}}) {
+		ok(t, err)
+		if l.Type == api.Hello {
+			epochs = append(epochs, l.Epoch)
+		}
+	}
+	if want := []string{"ep_a", "ep_b", "ep_b"}; !slices.Equal(epochs, want) {
+		t.Errorf("epochs %v", epochs)
+	}
+	for i, want := range []string{"0", "ep_a:1,ex_1:1", "ep_b:1"} {
+		r := asked()[i]
+		if got := r.URL.Query().Get("after"); got != want {
+			t.Errorf("request %d: after %q, want %q", i, got, want)
+		}
+		if r.Header.Get("X-API-Key") != "secret" {
+			t.Errorf("request %d has no key", i)
+		}
+	}
+}
+
+// A stream that says nothing for too long is as good as cut.
+func TestSilenceIsACut(t *testing.T) {
+	c, asked := scripted(t, client.Options{Silence: 50 * time.Millisecond},
+		func(w http.ResponseWriter, r *http.Request) {
+			io.WriteString(w, `{"seq":1,"type":"start"}`+"\n")
+			http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		},
+		says(`{"seq":2,"type":"end","status":"ok"}`+"\n"))
+	if got := all(t, c.Events(t.Context(), "ex_1", 0)); len(got) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	if r := asked(); len(r) != 2 || r[1].URL.Query().Get("after") != "1" {
+		t.Errorf("asked %d times", len(r))
 	}
 }
 

@@ -12,6 +12,13 @@ get() { curl -fsS "$api/$1"; }
 post() { curl -fsS "$api/$1" -H 'Content-Type: application/json' -d "$2"; }
 delete() { curl -fsS -X DELETE "$api/$1"; }
 field() { sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p" | head -n 1; } # of JSON, by its name
+follow() { # a stream that has no end before the sandbox has, up to a line
+  curl -fsSN "$api/$1" >"$tmp/lines" &
+  until grep "$2" "$tmp/lines" >/dev/null 2>&1; do sleep 0.1; done
+  kill $!
+  wait $! || :
+  cat "$tmp/lines"
+}
 until_has() { until get "$1" | grep "$2" >/dev/null; do sleep 0.1; done; }
 
 say 'Run code; its output streams while it is printed'
@@ -85,7 +92,7 @@ post notebooks/run '{"parameters":{"n":21},"notebook":{"nbformat":4,"nbformat_mi
 
 say 'A new kernel; and all that happened'
 post reset '{}'
-curl -sN --max-time 2 "$api/timeline" || : # it has no end before the sandbox has
+follow timeline '"type":"context_restarted".*"context":"default"'
 
 say 'Everything over one connection, from now on'
-curl -sN --max-time 2 "$api/stream?after=now&include=executions,processes,metrics&interval=1" || :
+follow 'stream?after=now&include=executions,processes,metrics&interval=1' '"source":"metrics"'
