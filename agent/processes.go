@@ -35,7 +35,7 @@ func (s *Sandbox) StartProcess(o ProcessOptions) (*process.Job, error) {
 		return nil, ErrClosed
 	}
 	if err != nil {
-		return nil, err
+		return nil, s.noteLimit("", err)
 	}
 	s.noteProcess(j)
 	return j, nil
@@ -57,7 +57,7 @@ func (s *Sandbox) noteProcess(j *process.Job) {
 			delete(s.told, j.Pid())
 		}
 		s.mu.Unlock()
-		e := TimelineEvent{Type: ProcessEnded, Pid: j.Pid(), ExitCode: &end.ExitCode}
+		e := TimelineEvent{Type: ProcessEnded, Pid: j.Pid(), ExitCode: &end.ExitCode, OOM: end.OOM}
 		if end.Signal != nil {
 			e.Signal = *end.Signal
 		}

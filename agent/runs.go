@@ -28,7 +28,7 @@ func (s *Sandbox) Submit(contextID string, cell executor.Cell) (*executor.Execut
 	}
 	e, err := c.Submit(cell)
 	if err != nil {
-		return nil, err
+		return nil, s.noteLimit(c.ID(), err)
 	}
 	s.keep(e)
 	return e, nil

@@ -205,7 +205,7 @@ func (s *Sandbox) reserve() error {
 		return ErrClosed
 	}
 	if len(s.contexts)+s.starting >= s.o.MaxContexts {
-		return fmt.Errorf("%w: %d at most", ErrTooManyContexts, s.o.MaxContexts)
+		return s.noteLimit("", fmt.Errorf("%w: %d at most", ErrTooManyContexts, s.o.MaxContexts))
 	}
 	s.starting++
 	return nil

@@ -3,12 +3,14 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"iter"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // TimelineEvent is one thing that happened to a sandbox.
@@ -26,6 +28,7 @@ const (
 	ProcessStarted   = api.ProcessStarted
 	ProcessEnded     = api.ProcessEnded
 	PackagesChanged  = api.PackagesChanged
+	LimitHit         = api.LimitHit
 )
 
 // timelineMemory bounds the timeline, in bytes; the oldest events go first.
@@ -70,6 +73,14 @@ func (s *Sandbox) keep(e *executor.Execution) {
 		<-e.Done()
 		s.note(TimelineEvent{Type: RunEnded, Context: e.ContextID(), ExecutionID: e.ID(), Status: string(e.Summary().Status)})
 	})
+}
+
+// noteLimit tells of a limit, where err is about one, and returns err.
+func (s *Sandbox) noteLimit(contextID string, err error) error {
+	if errors.Is(err, executor.ErrQueueFull) || errors.Is(err, ErrTooManyContexts) || errors.Is(err, process.ErrTooMany) {
+		s.note(TimelineEvent{Type: LimitHit, Context: contextID, Reason: err.Error()})
+	}
+	return err
 }
 
 // noteKernel tells of each death of the room's kernel and of each that takes its

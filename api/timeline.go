@@ -20,8 +20,9 @@ const (
 	RunSubmitted     TimelineType = "run_submitted"     // Context, ExecutionID
 	RunEnded         TimelineType = "run_ended"         // Context, ExecutionID, Status
 	ProcessStarted   TimelineType = "process_started"   // Pid, Cmd
-	ProcessEnded     TimelineType = "process_ended"     // Pid, ExitCode, Signal
+	ProcessEnded     TimelineType = "process_ended"     // Pid, ExitCode, Signal, OOM
 	PackagesChanged  TimelineType = "packages_changed"  // Packages
+	LimitHit         TimelineType = "limit_reached"     // Reason: something was refused because of it
 )
 
 // TimelineEvent is one thing that happened to a sandbox: a line of its timeline.
@@ -40,8 +41,9 @@ type TimelineEvent struct {
 	Cmd         string         `json:"cmd,omitempty"`
 	ExitCode    *int           `json:"exit_code,omitempty"` // of a process
 	Signal      string         `json:"signal,omitempty"`    // that ended a process
+	OOM         bool           `json:"oom,omitempty"`       // a process was out of memory
 	Packages    []string       `json:"packages,omitempty"`
-	Reason      string         `json:"reason,omitempty"` // of the end
+	Reason      string         `json:"reason,omitempty"` // of the end; of a limit, what it is
 	Stream      string         `json:"stream,omitempty"` // timeline, where lines were dropped
 	Bytes       int64          `json:"bytes,omitempty"`  // that they had
 }

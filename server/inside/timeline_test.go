@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -42,6 +43,32 @@ func awaitEvent(t *testing.T, lines *bufio.Scanner, meant func(api.TimelineEvent
 	}
 	t.Fatalf("the timeline ended: %v", lines.Err())
 	return api.TimelineEvent{}
+}
+
+func TestTimelineTellsOfLimits(t *testing.T) {
+	lines := timeline(t, "?after="+strconv.FormatInt(box.Now().Timeline, 10))
+	holds := runs(t, api.RunRequest{Code: "input()", AllowStdin: true})
+	holds.until(t, executor.Input)
+	var queued []*stream
+	var full *http.Response
+	for full == nil {
+		resp := call(t, "POST", "/v1/code", api.RunRequest{Code: "1"})
+		if resp.StatusCode == http.StatusOK {
+			queued = append(queued, open(t, resp))
+			continue
+		}
+		full = resp
+	}
+	refused(t, full, 429, api.LimitReached)
+	e := awaitEvent(t, lines, func(e api.TimelineEvent) bool { return e.Type == api.LimitHit })
+	if e.Context != agent.DefaultContext || e.Reason == "" {
+		t.Errorf("got %+v", e)
+	}
+	call(t, "POST", "/v1/executions/"+holds.id+"/input", api.InputRequest{Value: ""})
+	holds.end(t, executor.OK)
+	for _, s := range queued {
+		s.end(t, executor.OK)
+	}
 }
 
 // The timeline tells of a context's life: made, runs, a kernel that died and what came after it, gone.
