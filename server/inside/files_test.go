@@ -9,12 +9,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -534,6 +537,25 @@ func TestWatchOverHTTP(t *testing.T) {
 			leave()
 		}
 	}
+}
+
+func TestDocumentHasTheWordsOfFiles(t *testing.T) {
+	doc := document(t)
+	var documented []string
+	for _, schema := range []string{"Entry", "FileEvent"} {
+		documented = append(documented, texts(doc.at(doc, "components", "schemas", schema, "properties", "type")["enum"])...)
+	}
+	same(t, "types of files and their events", documented, append(constants(t, "files", "Type"), "end", "ping"))
+
+	var fields []string
+	for _, line := range []any{files.Event{}, api.StreamEnd{}} {
+		for f := range reflect.TypeOf(line).Fields() {
+			if field, _, _ := strings.Cut(f.Tag.Get("json"), ","); field != "-" && !slices.Contains(fields, field) {
+				fields = append(fields, field)
+			}
+		}
+	}
+	same(t, "fields of FileEvent", slices.Collect(maps.Keys(doc.at(doc, "components", "schemas", "FileEvent", "properties"))), fields)
 }
 
 // pyString is a Python literal.
