@@ -82,7 +82,7 @@ type packer struct {
 
 func (k *packer) dir(at int, base, name string, depth int) error {
 	if depth >= maxDown {
-		return unix.ENAMETOOLONG
+		return ErrTooDeep
 	}
 	dir, err := openChild(at, base)
 	if err != nil {

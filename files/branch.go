@@ -147,7 +147,7 @@ func (b *branches) path(c *branch, name string) string {
 // look watches what is in a directory that came, and, if it is news, tells of it.
 func (b *branches) look(dir *os.File, c *branch, news bool, depth int) error {
 	if depth >= maxDown {
-		return ErrTooMany
+		return ErrTooDeep
 	}
 	return eachName(dir, func(name string) error {
 		st, err := statAt(int(dir.Fd()), name)

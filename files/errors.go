@@ -28,6 +28,7 @@ var (
 	ErrFull     = errors.New("the disk is full")
 	ErrTooLarge = errors.New("it is too large")
 	ErrTooMany  = errors.New("too many files or watches")
+	ErrTooDeep  = errors.New("it has directories within directories deeper than can be followed")
 	ErrArchive  = errors.New("bad archive")
 	ErrClosed   = errors.New("the files are closed")
 )

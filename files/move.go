@@ -162,7 +162,7 @@ func (c *copier) file(from int, name string, to int, as string) error {
 
 func (c *copier) dir(from int, name string, to int, as string, depth int) error {
 	if depth >= maxDown {
-		return unix.ENAMETOOLONG
+		return ErrTooDeep
 	}
 	src, err := openChild(from, name)
 	if err != nil {

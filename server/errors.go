@@ -80,6 +80,7 @@ var codes = []struct {
 	{files.ErrLoop, api.Conflict},
 	{files.ErrBusy, api.Conflict},
 	{files.ErrNotFile, api.Unprocessable},
+	{files.ErrTooDeep, api.Unprocessable},
 	{files.ErrArchive, api.Unprocessable},
 	{files.ErrChanged, api.PreconditionFailed},
 	{files.ErrFull, api.DiskFull},
