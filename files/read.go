@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	gopath "path"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +18,9 @@ const small = 64 << 10
 // File is a regular file that is open for reading. It stays the version that was
 // opened, whatever replaces it.
 type File struct {
-	Entry           // of the file that links lead to
+	Name     string // of the file that links lead to
+	Path     string
+	Size     int64  // bytes; -1 where that is not known
 	ETag     string // "" where the content is made up as it is read
 	Modified time.Time
 
@@ -49,8 +52,9 @@ func openFile(p place) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &File{f: os.NewFile(uintptr(fd), p.base)}
-	if err := f.look(fd, p); err != nil {
+	path := gopath.Join("/", p.name)
+	f := &File{f: os.NewFile(uintptr(fd), p.base), Name: gopath.Base(path), Path: path}
+	if err := f.look(fd); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -68,7 +72,7 @@ func regular(st *unix.Stat_t) error {
 }
 
 // look finds out what was opened, and reads it where it is small.
-func (f *File) look(fd int, p place) error {
+func (f *File) look(fd int) error {
 	var st unix.Stat_t
 	err := unix.Fstat(fd, &st)
 	if err == nil {
@@ -77,8 +81,7 @@ func (f *File) look(fd int, p place) error {
 	if err != nil {
 		return err
 	}
-	f.Entry = new(names).entry(p.fd(), p.base, "/"+p.name, &st)
-	f.ETag, f.Modified = etag(&st), f.ModifiedAt
+	f.Size, f.ETag, f.Modified = st.Size, etag(&st), time.Unix(st.Mtim.Unix()).UTC()
 	if st.Size > small {
 		_ = unix.Fadvise(fd, 0, 0, unix.FADV_SEQUENTIAL) // reads further ahead
 		return nil
@@ -103,8 +106,7 @@ func (f *File) look(fd int, p place) error {
 	return nil
 }
 
-// Sized returns the content where its size is known, which is Entry.Size; nil where
-// only Stream tells.
+// Sized returns the content where its size is known; nil where only Stream has it.
 func (f *File) Sized() io.ReadSeeker {
 	switch {
 	case f.whole != nil:
