@@ -1,4 +1,4 @@
-"""Compares our HTTP endpoint with a raw pyzmq client and with jupyter_client: see README.md here.
+"""Compares our HTTP endpoint with a raw pyzmq client, jupyter_client and others: see README.md here.
 
     python bench/bench.py --binary bin/k2sandbox [--quick] [--out doc/bench]
 
@@ -24,9 +24,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import processes
 from clients import HTTP, Blocking, Client, HTTPClient, Output, Raw, take_lines
 from engine import Engine, Twin
 from report import markdown
+
+import files
+import packages
 
 MB = 1_000_000
 DISPLAYS = 20_000
@@ -200,14 +204,26 @@ def main() -> None:
     cells = bulks(scale)
     runs, rounds = options.runs or 500 // scale, options.rounds or (2 if options.quick else 7)
 
-    results = {
+    results: dict[str, Any] = {
         "machine": machine(),
         "latency": latency(options.binary, options.python, runs),
         "bulk": bulk(options.binary, options.python, rounds, cells),
         "memory": memory(options.binary, options.python, cells),
         "displays to a reader that pauses": [pausing(options.binary, options.python, DISPLAYS), DISPLAYS],
+        "processes": processes.measure(options.binary, options.python, *processes.sizes(options.quick)),
+        "files": files.measure(options.binary, options.python, *files.sizes(options.quick)),
+        "packages": packages.measure(options.binary, options.python, 3 if options.quick else 20),
     }
-    page = markdown(results)
+    page = f"""{markdown(results)}
+## Processes and terminals
+
+{processes.page(results["processes"])}
+## Files of {files.sizes(options.quick)[0] // MB:,} MB
+
+{files.page(results["files"], files.sizes(options.quick)[0])}
+## Installing a package whose wheel is in the cache
+
+{packages.page(results["packages"])}"""
     print(page)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import filecmp
-import json
 import os
 import random
 import socket
@@ -94,23 +93,21 @@ def timed(do: Callable[[], None], before: Callable[[], None] = lambda: None) -> 
     return time.perf_counter() - start
 
 
-def measure(
-    address: tuple[str, int], home: Path, size: int, rounds: int
-) -> dict[str, dict[str, list[float]]]:
+def lanes(address: tuple[str, int], home: Path, size: int, rounds: int) -> dict[str, dict[str, list[float]]]:
     """Return the seconds of each turn, by what is done and lane."""
     source, target, other = home / "source", home / "http", home / "cat"
     with source.open("wb") as file:
         for _ in range(size // PIECE):
             file.write(os.urandom(PIECE))
-    lanes: dict[str, dict[str, Callable[[], float]]] = {
+    groups: dict[str, dict[str, Callable[[], float]]] = {
         "read, from memory": {
             "http": lambda: timed(lambda: http_read(address, source)),
-            "cat | reader": lambda: timed(lambda: cat_read(source)),
+            "cat to a reader": lambda: timed(lambda: cat_read(source)),
             "cat > /dev/null": lambda: timed(lambda: cat(source, Path("/dev/null"), sync=False)),
         },
         "read, from disk": {
             "http": lambda: timed(lambda: http_read(address, source), lambda: drop(source)),
-            "cat | reader": lambda: timed(lambda: cat_read(source), lambda: drop(source)),
+            "cat to a reader": lambda: timed(lambda: cat_read(source), lambda: drop(source)),
             "cat > /dev/null": lambda: timed(
                 lambda: cat(source, Path("/dev/null"), sync=False), lambda: drop(source)
             ),
@@ -122,7 +119,7 @@ def measure(
         },
     }
     times: dict[str, dict[str, list[float]]] = {}
-    for name, group in lanes.items():
+    for name, group in groups.items():
         times[name] = {lane: [] for lane in group}
         for _ in range(rounds):
             for lane in random.sample(list(group), len(group)):
@@ -135,10 +132,20 @@ def measure(
     return times
 
 
-def files(binary: str, python: str, home: Path, size: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Measure an engine of its own, on files in a directory."""
-    with closing(Engine(binary, python)) as engine:
-        return measure(engine.address, home, size, rounds)
+def sizes(quick: bool) -> tuple[int, int]:
+    """Return the size of the file in bytes, and how many rounds."""
+    return (GB // 10, 2) if quick else (GB, 5)
+
+
+def measure(
+    binary: str, python: str, size: int, rounds: int, place: Path | None = None
+) -> dict[str, dict[str, list[float]]]:
+    """Measure an engine of its own, on files in a directory of place."""
+    with (
+        tempfile.TemporaryDirectory(prefix="k2b-", dir=place) as home,
+        closing(Engine(binary, python)) as engine,
+    ):
+        return lanes(engine.address, Path(home), size, rounds)
 
 
 def page(times: dict[str, dict[str, list[float]]], size: int) -> str:
@@ -159,11 +166,8 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, help="directory on the disk that is measured")
     parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
     options = parser.parse_args()
-    size, rounds = (GB // 10, 2) if options.quick else (GB, 5)
-    with tempfile.TemporaryDirectory(prefix="k2b-", dir=options.dir) as home:
-        times = files(options.binary, options.python, Path(home), size, rounds)
-    print(page(times, size))
-    print(json.dumps(times))
+    size, rounds = sizes(options.quick)
+    print(page(measure(options.binary, options.python, size, rounds, options.dir), size))
 
 
 if __name__ == "__main__":

@@ -23,9 +23,11 @@ from contextlib import closing
 from pathlib import Path
 
 from engine import Engine
-from stats import percentile, ratio
+from report import against, table
+from stats import percentile
 
 FILES = 50  # of a package
+OURS = "POST /v1/packages"
 
 
 def make_wheel(folder: Path, name: str) -> None:
@@ -62,8 +64,10 @@ def timed(install: Callable[[], None]) -> float:
     return time.perf_counter() - start
 
 
-def measure(binary: str, python: str, rounds: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of each installation: ours, and uv's."""
+def measure(binary: str, python: str, rounds: int) -> dict[str, list[float]]:
+    """Return the seconds of each installation, by lane."""
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):  # both look at our wheels alone
+        os.environ.pop(name, None)
     with tempfile.TemporaryDirectory(prefix="k2b-") as place:
         folder = Path(place)
         names = [f"k2bench{i}" for i in range(rounds + 2)]
@@ -86,7 +90,17 @@ def measure(binary: str, python: str, rounds: int) -> tuple[list[float], list[fl
                     seconds = timed(install)
                     if n >= 2:  # the first ones only warm up
                         times.append(seconds)
-        return ours, theirs
+        return {OURS: ours, "uv pip install": theirs}
+
+
+def page(times: dict[str, list[float]]) -> str:
+    """Return the results as a table."""
+    rows = []
+    for lane, values in times.items():
+        numbers = [f"{percentile(values, p) * 1000:.0f}" for p in (50, 90)]
+        share = "" if lane == OURS else against(times[OURS], values)
+        rows.append([lane, *numbers, str(len(values)), share])
+    return table(["by", "p50 ms", "p90 ms", "rounds", f"{OURS} / this"], rows)
 
 
 def main() -> None:
@@ -95,14 +109,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="interpreter of the kernel, which has uv")
     parser.add_argument("--rounds", type=int, default=20)
     options = parser.parse_args()
-    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):  # both look at our wheels alone
-        os.environ.pop(name, None)
-    ours, theirs = measure(options.binary, options.python, options.rounds)
-    for lane, times in (("POST /v1/packages", ours), ("uv pip install", theirs)):
-        print(
-            f"{lane}: median {percentile(times, 50) * 1e3:.0f} ms, p95 {percentile(times, 95) * 1e3:.0f} ms"
-        )
-    print("ratio {:.2f} ({:.2f} to {:.2f})".format(*ratio(ours, theirs)))
+    print(page(measure(options.binary, options.python, options.rounds)))
 
 
 if __name__ == "__main__":

@@ -189,7 +189,12 @@ def workloads(address: Address, many: int, rounds: int, echoes: int) -> dict[str
     return times
 
 
-def processes(
+def sizes(quick: bool) -> tuple[int, int, int]:
+    """Return how many processes, rounds and echoes."""
+    return (20, 2, 100) if quick else (200, 10, 1000)
+
+
+def measure(
     binary: str, python: str, many: int, rounds: int, echoes: int
 ) -> dict[str, dict[str, list[float]]]:
     """Measure an engine of its own."""
@@ -214,10 +219,7 @@ def main() -> None:
     parser.add_argument("--python", default=sys.executable, help="interpreter of the kernel")
     parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
     options = parser.parse_args()
-    many, rounds, echoes = (20, 2, 100) if options.quick else (200, 10, 1000)
-    times = processes(options.binary, options.python, many, rounds, echoes)
-    print(page(times))
-    print(json.dumps(times))
+    print(page(measure(options.binary, options.python, *sizes(options.quick))))
 
 
 if __name__ == "__main__":
