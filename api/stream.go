@@ -109,6 +109,9 @@ func (c Cursor) String() string {
 // Advance moves the cursor behind a line of the stream. follows says which logs the
 // stream follows as they begin.
 func (c *Cursor) Advance(source Source, id string, line journal.Line, follows func(Source) bool) {
+	if c.Logs == nil {
+		c.Logs = map[string]int64{}
+	}
 	switch source {
 	case FromTimeline:
 		c.Timeline = line.Seq

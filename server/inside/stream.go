@@ -25,8 +25,8 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	if path := r.URL.Query().Get("watch"); path != "" {
-		if options.Watch, err = h.box.Files().Watch(r.Context(), path, true); err != nil {
+	if path, ok := r.URL.Query()["watch"]; ok {
+		if options.Watch, err = h.box.Files().Watch(r.Context(), path[0], true); err != nil {
 			return fault("watch", err)
 		}
 		defer options.Watch.Close()
@@ -61,16 +61,16 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 // cursor returns where the client stands. What it has from before a restart is worth
 // nothing: it begins anew, and the hello tells.
 func (h *timelineHandlers) cursor(r *http.Request) (api.Cursor, error) {
-	field, after := "after", r.URL.Query().Get("after")
+	field, after := "after", "0"
+	if given, ok := r.URL.Query()["after"]; ok {
+		after = given[0]
+	}
 	if id := r.Header.Get("Last-Event-ID"); id != "" {
 		field, after = "Last-Event-ID", id
 	}
 	now := h.box.Now()
-	switch after {
-	case "now":
+	if after == "now" {
 		return now, nil
-	case "":
-		after = "0"
 	}
 	c, err := api.ParseCursor(after)
 	if err != nil {

@@ -269,7 +269,7 @@ func TestStreamHasAWatch(t *testing.T) {
 func TestStreamRefuses(t *testing.T) {
 	done := quickID(t)
 	for query, field := range map[string]string{
-		"after=x": "after", "after=-1": "after", "after=1,2": "after", "after=1,a:1,a:2": "after",
+		"after=x": "after", "after=-1": "after", "after=": "after", "watch=": "watch", "after=1,2": "after", "after=1,a:1,a:2": "after",
 		"after=1,%22:2": "after", "after=99999999": "after", "after=0," + done + ":99": "after",
 		"include=": "include", "include=all": "include", "interval=0": "interval", "interval=x": "interval", "watch=%00": "watch", "wath=/": "wath",
 	} {
