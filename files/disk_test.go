@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -12,6 +13,29 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/files"
 )
+
+// TestMain runs the tests where they may mount: of who is not root, in a user
+// namespace, if the system has them.
+func TestMain(m *testing.M) {
+	const inside = "K2_TEST_IN_NAMESPACE"
+	if os.Getuid() == 0 || os.Getenv(inside) != "" {
+		os.Exit(m.Run())
+	}
+	again := exec.Command("/proc/self/exe", os.Args[1:]...)
+	again.Env = append(os.Environ(), inside+"=1")
+	again.Stdout, again.Stderr = os.Stdout, os.Stderr
+	again.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	}
+	if err := again.Start(); err != nil {
+		os.Exit(m.Run()) // those that mount will tell
+	}
+	if err := again.Wait(); err != nil {
+		os.Exit(1)
+	}
+}
 
 // mount mounts a file system of its own. The tests of a full disk and of a move
 // to another one need the right to do so: root, or a user namespace.
@@ -27,6 +51,20 @@ func mount(t *testing.T, size string) string {
 			_ = syscall.Unmount(dir, syscall.MNT_DETACH)
 		}
 	})
+	return dir
+}
+
+// quick returns a directory where files are made fast, if that can be had.
+func quick(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	if syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755,size=64m") == nil {
+		t.Cleanup(func() {
+			if err := syscall.Unmount(dir, 0); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 	return dir
 }
 

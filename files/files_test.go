@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k2sandbox/k2sandbox/files"
 )
 
@@ -161,13 +163,11 @@ func TestWriteKeepsModeAndOwner(t *testing.T) {
 	b := newBox(t)
 	name := filepath.Join(b.dir, "f")
 	put(t, name, "old")
-	must(t, os.Chmod(name, 0o4751|os.ModeSetuid))
 	owner, group := os.Getuid(), os.Getgid()
-	if owner == 0 {
+	if os.Chown(name, 1234, 4321) == nil {
 		owner, group = 1234, 4321
-		must(t, os.Chown(name, owner, group))
-		must(t, os.Chmod(name, 0o751|os.ModeSetuid))
 	}
+	must(t, os.Chmod(name, 0o751|os.ModeSetuid))
 	_, err := write(t, b.whole, name, "new", files.WriteOptions{})
 	must(t, err)
 	info, err := os.Stat(name)
@@ -559,7 +559,7 @@ func TestMove(t *testing.T) {
 func TestReadOnlyDirectory(t *testing.T) {
 	b := newBox(t)
 	put(t, filepath.Join(b.dir, "d", "f"), "x")
-	asNobody(t, b.dir, func() {
+	asReader(t, b.dir, func() {
 		_, err := write(t, b.whole, b.dir+"/d/new", "x", files.WriteOptions{})
 		fails(t, err, files.ErrDenied)
 		_, err = write(t, b.whole, b.dir+"/d/f", "x", files.WriteOptions{})
@@ -574,24 +574,28 @@ func TestReadOnlyDirectory(t *testing.T) {
 	only(t, filepath.Join(b.dir, "d"), "f")
 }
 
-// asNobody calls do as a user who owns nothing in the directory.
-func asNobody(t *testing.T, dir string, do func()) {
+// asReader calls do with nothing in the directory writable, and without the right of
+// root to do so all the same.
+func asReader(t *testing.T, dir string, do func()) {
 	t.Helper()
-	must(t, os.Chmod(filepath.Dir(dir), 0o755)) // of the tests alone
-	if os.Getuid() != 0 {
-		must(t, filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
+	chmod := func(mode os.FileMode) {
+		must(t, filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 			if path == dir {
 				return err
 			}
-			return errors.Join(err, os.Chmod(path, 0o555))
+			return errors.Join(err, os.Chmod(path, mode))
 		}))
-		defer filepath.WalkDir(dir, func(path string, _ os.DirEntry, _ error) error { return os.Chmod(path, 0o755) })
-		do()
-		return
 	}
-	runtime.LockOSThread() // the kernel has one of them for each thread
+	chmod(0o555)
+	defer chmod(0o755)
+	runtime.LockOSThread() // which has capabilities of its own
 	defer runtime.UnlockOSThread()
-	must(t, syscall.Setfsuid(65534))
-	defer func() { must(t, syscall.Setfsuid(0)) }()
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var all, some [2]unix.CapUserData
+	must(t, unix.Capget(&header, &all[0]))
+	some = all
+	some[0].Effective &^= 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	must(t, unix.Capset(&header, &some[0]))
+	defer func() { must(t, unix.Capset(&header, &all[0])) }()
 	do()
 }

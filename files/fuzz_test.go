@@ -25,7 +25,7 @@ func FuzzExtract(f *testing.F) {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		for _, e := range entries {
-			if err := w.WriteHeader(&tar.Header{Name: e.name, Size: int64(len(e.text)), Linkname: e.link, Typeflag: e.typ}); err != nil {
+			if err := w.WriteHeader(&tar.Header{Name: e.name, Size: int64(len(e.text)), Linkname: e.link, Typeflag: e.typ, Mode: 0o755}); err != nil {
 				f.Fatal(err)
 			}
 			if _, err := w.Write([]byte(e.text)); err != nil {

@@ -67,8 +67,8 @@ func TestListOfWhatCannotBeRead(t *testing.T) {
 	b := newBox(t)
 	put(t, filepath.Join(b.dir, "closed", "f"), "")
 	put(t, filepath.Join(b.dir, "open", "f"), "")
-	asNobody(t, b.dir, func() {
-		must(t, closeDir(filepath.Join(b.dir, "closed")))
+	asReader(t, b.dir, func() {
+		must(t, os.Chmod(filepath.Join(b.dir, "closed"), 0))
 		page, err := b.whole.List(t.Context(), b.dir, files.ListOptions{Depth: 2})
 		must(t, err)
 		if len(page.Entries) != 3 || !page.Entries[0].Unreadable || page.Entries[1].Unreadable {
@@ -77,15 +77,9 @@ func TestListOfWhatCannotBeRead(t *testing.T) {
 	})
 }
 
-func closeDir(dir string) error {
-	done := make(chan error)
-	go func() { done <- os.Chmod(dir, 0) }() // from a thread that may
-	return <-done
-}
-
 func TestListOfManyFilesTakesMemoryForAPage(t *testing.T) {
 	const many = 100_000
-	dir := mount(t, "64m") // where making them takes little time
+	dir := quick(t)
 	root := openRoot(t, dir, dir)
 	for i := range many {
 		f, err := os.OpenFile(fmt.Sprintf("%s/%06d-%s", dir, i, "a-name-of-some-length"), os.O_CREATE, 0o644)

@@ -242,7 +242,7 @@ func TestWatchTellsOfAnOverflow(t *testing.T) {
 	_, err = fmt.Sscan(string(raw), &queued)
 	must(t, err)
 
-	dir := mount(t, "64m")
+	dir := quick(t)
 	root := openRoot(t, dir, dir)
 	looked, goOn := make(chan struct{}), make(chan struct{})
 	root.SetCalm(func() {
