@@ -63,7 +63,7 @@ func newBranches(ctx context.Context, w *Watch, fd int) (*branches, error) {
 		}
 	}
 	if w.recursive {
-		b.stop = ctx.Err
+		b.stop = func() error { return errors.Join(ctx.Err(), w.closed()) }
 		err = b.look(dir, b.top, false, 0)
 		b.stop = nil
 	}

@@ -94,7 +94,7 @@ func Open(dir, cwd string) (*Root, error) {
 	return r, nil
 }
 
-// Close ends all watches. Nothing can be opened then.
+// Close ends all watches, of which nothing is left when it returns. Nothing can be opened then.
 func (r *Root) Close() error {
 	r.mu.Lock()
 	r.closed = true
@@ -103,6 +103,9 @@ func (r *Root) Close() error {
 	r.mu.Unlock()
 	for w := range watches {
 		w.end(Closed)
+	}
+	for w := range watches {
+		<-w.done
 	}
 	return r.tree.Close()
 }

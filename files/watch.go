@@ -121,16 +121,22 @@ func (w *Watch) end(reason string) {
 		w.log.Append(Event{Type: journal.End, Status: "ok", Reason: reason})
 		w.log.Close()
 	})
-	w.stop()
-}
-
-func (w *Watch) stop() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.stopped = true
 	if w.notify != nil {
-		w.notify.Close()
+		_ = w.notify.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// closed returns ErrClosed once the watch has ended.
+func (w *Watch) closed() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return ErrClosed
+	}
+	return nil
 }
 
 // set begins to watch, with a new inotify instance that takes the place of the old.
@@ -170,14 +176,9 @@ func tooMany(err error) error {
 func (w *Watch) run() {
 	defer close(w.done)
 	defer w.root.forget(w)
-	defer w.stop()
+	defer func() { w.notify.Close() }() // nobody else does: the number is in use here
 	buf := make([]byte, watchBuffer)
-	for {
-		var until time.Time
-		if len(w.b.moves) > 0 { // whose second half may come
-			until = time.Now().Add(2 * calm)
-		}
-		_ = w.notify.SetReadDeadline(until)
+	for w.mayWait() {
 		n, err := w.notify.Read(buf)
 		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			err = w.b.batch(buf[:n])
@@ -191,6 +192,20 @@ func (w *Watch) run() {
 		}
 		w.root.calm()
 	}
+}
+
+// mayWait says until when to wait for events, and whether to.
+func (w *Watch) mayWait() bool {
+	var until time.Time
+	if len(w.b.moves) > 0 { // whose second half may come
+		until = time.Now().Add(2 * calm)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopped {
+		_ = w.notify.SetReadDeadline(until)
+	}
+	return !w.stopped
 }
 
 // again begins anew after events were lost.
