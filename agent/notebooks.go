@@ -218,11 +218,3 @@ func (s *Sandbox) Notebooks() []*Notebook {
 	slices.Reverse(all)
 	return all
 }
-
-// closeNotebooks waits for the runs, whose contexts have ended, and gives up what is kept of them.
-func (s *Sandbox) closeNotebooks() {
-	s.notebooks.work.Wait()
-	for _, n := range s.Notebooks() {
-		n.Evict()
-	}
-}

@@ -323,7 +323,7 @@ func (s *Sandbox) close() {
 	for err := range errs {
 		s.left = errors.Join(s.left, err)
 	}
-	s.closeNotebooks()
+	s.notebooks.work.Wait() // their contexts have ended
 	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
 	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})

@@ -157,7 +157,7 @@ func TestNotebookTimeoutAndDeath(t *testing.T) {
 
 func TestNotebookInterrupt(t *testing.T) {
 	t.Parallel()
-	in := writeNotebook(t, "in.ipynb", "print('before')", "print('runs', flush=True)\nimport time; time.sleep(1000)", "print('never')")
+	in := writeNotebook(t, "in.ipynb", "print('before')", "import time\nwhile True:\n    print('runs', flush=True)\n    time.sleep(1000)", "print('never')")
 	out := filepath.Join(filepath.Dir(in), "out.ipynb")
 	c := notebookRun(in, out, "--log-output")
 	cmd := c.command(t)
