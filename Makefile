@@ -14,12 +14,13 @@ BIN    := $(CURDIR)/bin/k2sandbox
 VENV   := $(CURDIR)/.venv
 PY     := $(VENV)/bin/python
 SCHEMA := $(CURDIR)/bin/schemathesis
+COMPARE := $(CURDIR)/bin/compare
 STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo venv test check schema record fuzz bench chaos lock clean
+.PHONY: help build run demo venv test check schema compare record fuzz bench chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -73,6 +74,18 @@ $(SCHEMA)/.ready: .ci/schemathesis.txt | venv
 schema: build venv $(SCHEMA)/.ready ## schemathesis over api/openapi.yaml: it finds nothing (SEED=N)
 	.ci/schema $(BIN) $(PY) $(SCHEMA)/bin/schemathesis --seed $(SEED)
 
+# nbclient and papermill, which notebooks are compared with, and what those need.
+$(COMPARE)/.ready: .ci/compare.txt | venv
+	rm -rf $(COMPARE)
+	$(PY) -m venv --without-pip $(COMPARE)
+	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(COMPARE)/bin/python \
+	  -r kernel/python/requirements.txt -r .ci/compare.txt "$$@"; }; \
+	install --system-certs || install
+	touch $@
+
+compare: build venv $(COMPARE)/.ready ## run notebooks with nbclient, papermill and k2sandbox: outputs are equal, but for what is known
+	$(COMPARE)/bin/python notebook/compare/compare.py --k2sandbox $(BIN)
+
 record: venv ## record real kernels into fixtures/*.txtar anew
 	go run ./fixtures/record -python $(PY)
 
@@ -96,7 +109,8 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	  --no-annotate --no-header "$$@"; }; \
 	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
-	compile .ci/schemathesis.in -o .ci/schemathesis.txt
+	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
+	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt
 
 clean: ## remove what was built here
 	rm -rf bin $(VENV)
