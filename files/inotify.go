@@ -108,7 +108,7 @@ func (b *branches) event(e inotifyEvent) error {
 		if b.last.Type != Modified || b.last.Path != gopath.Clean("/"+path) {
 			b.tell(Modified, path, "", isDir)
 		}
-	case e.mask&unix.IN_ATTRIB != 0:
+	case e.mask&unix.IN_ATTRIB != 0 && !nameless.MatchString(e.name):
 		b.tell(Attributes, path, "", isDir)
 	}
 	return nil

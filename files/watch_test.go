@@ -155,6 +155,26 @@ func TestWatchIsRecursive(t *testing.T) {
 
 // Of what is made in a new directory before it is watched nothing is missed, and
 // nothing told twice.
+func TestWatchSaysNothingOfDrafts(t *testing.T) {
+	dir := t.TempDir()
+	root := openRoot(t, dir, "/")
+	w := watch(t, root, "/", true)
+	for _, name := range []string{"/new", "/new"} { // made, and replaced
+		_, err := root.Write(t.Context(), name, strings.NewReader("text"), files.WriteOptions{})
+		must(t, err)
+	}
+	must(t, os.Mkdir(filepath.Join(dir, "last"), 0o755))
+	for e := range w.events {
+		if e.Path == "/last" {
+			return
+		}
+		if e.Path != "/new" {
+			t.Errorf("seen %v", e)
+		}
+	}
+	t.Error("the watch ended", w.err)
+}
+
 func TestWatchHasNoGap(t *testing.T) {
 	b := newBox(t)
 	w := watch(t, b.confined, "/", true)
