@@ -105,7 +105,7 @@ func (c *collector) display(e executor.Event) {
 	if e.DisplayID != "" {
 		c.displays.update(e.DisplayID, e.Data, e.Metadata)
 	}
-	if !c.before(outputSize + size(e.Data, e.Metadata)) {
+	if !c.before(outputSize + 2*len(e.DisplayID) + size(e.Data, e.Metadata)) {
 		return
 	}
 	o := Output{Type: DisplayData, Data: orEmpty(e.Data), Metadata: orEmpty(e.Metadata)}

@@ -60,8 +60,12 @@ var dialects = []*dialect{
 		comment: "# %s", assign: "%s = %s", null: "nothing", truth: lower, str: escaped(`"\$`, `\u%04x`),
 		nan:  [3]string{"NaN", "Inf", "-Inf"},
 		list: "[%s]", dict: "Dict(%s)", item: "%s => %s", between: ", "},
-	{language: "MATLAB", names: []string{"matlab", "octave"}, name: asciiWord,
+	{language: "MATLAB", names: []string{"matlab"}, name: asciiWord,
 		comment: "%% %s", assign: "%s = %s;", null: "NaN", truth: lower, str: matlabString(`"`), quoteKey: matlabString(`'`),
+		nan:  [3]string{"NaN", "Inf", "-Inf"},
+		list: "{%s}", dict: "containers.Map({%s}, {%s})", between: ", "},
+	{language: "Octave", names: []string{"octave"}, name: asciiWord,
+		comment: "%% %s", assign: "%s = %s;", null: "NaN", truth: lower, str: octaveString,
 		nan:  [3]string{"NaN", "Inf", "-Inf"},
 		list: "{%s}", dict: "containers.Map({%s}, {%s})", between: ", "},
 	{language: "C#", names: []string{".net-csharp", "c#", "csharp"}, name: word,
@@ -328,6 +332,26 @@ func matlabString(mark string) func(string) (string, error) {
 	}
 }
 
+// octaveString escapes with backslashes, which Octave's double quotes know and MATLAB's
+// do not.
+func octaveString(text string) (string, error) { return `"` + octal(text, `"\`) + `"`, nil }
+
+// octal returns text with the bytes of control characters, and of some others, as
+// a backslash and three octal digits.
+func octal(text, special string) string {
+	var b strings.Builder
+	for _, r := range text {
+		if !isControl(r) && !strings.ContainsRune(special, r) {
+			b.WriteRune(r)
+			continue
+		}
+		for _, c := range []byte(string(r)) {
+			fmt.Fprintf(&b, `\%03o`, c)
+		}
+	}
+	return b.String()
+}
+
 func powershellString(text string) (string, error) {
 	// PowerShell takes the quotes of typography for quotes as well.
 	return `"` + strings.NewReplacer("`", "``", `"`, "`\"", "$", "`$", "\n", "`n", "\r", "`r", "\t", "`t", "\x00", "`0",
@@ -342,6 +366,10 @@ func bashString(text string) (string, error) {
 	}
 	if bashPlain.MatchString(text) {
 		return text, nil
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && isControl(r) }) {
+		// The kernel types the cell into a terminal, where these edit the line.
+		return "$'" + octal(text, `'\`) + "'", nil
 	}
 	return "'" + strings.ReplaceAll(text, "'", `'"'"'`) + "'", nil
 }

@@ -41,6 +41,9 @@ func TestDialects(t *testing.T) {
 		{"", "matlab", append(all, "it's \"5%\""), []string{
 			"NaN", "true", "7", "2.5", "1e+16", `sprintf("a""b\\c\n\té$")`, "{1, false}", `containers.Map({'b', 'a'}, {{1, "x"}, NaN})`, `"it's ""5%"""`,
 		}},
+		{"octave", "octave", append(all, `\"; system("id") %`), []string{
+			"NaN", "true", "7", "2.5", "1e+16", `"a\042b\134c\012\011é$"`, "{1, false}", `containers.Map({"b", "a"}, {{1, "x"}, NaN})`, `"\134\042; system(\042id\042) %"`,
+		}},
 		{".net-csharp", "C#", append([]any{noNull, 1 << 40, math.NaN()}, all[1:7]...), []string{
 			`new Dictionary<string,Object>{ { "b" , new [] { 1, "x" } } }`, "1099511627776L", "double.NaN",
 			"true", "7", "2.5", "1e+16", `"a\"b\\c\n\té$"`, "new [] { 1, false }",
@@ -51,12 +54,12 @@ func TestDialects(t *testing.T) {
 		{".net-powershell", "PowerShell", append(all, math.Inf(1)), []string{
 			"$Null", "$True", "7", "2.5", "1e+16", "\"a`\"b\\c`n`té`$\"", "@(1, $False)", "@{\"b\" = @(1, \"x\")\n \"a\" = $Null}", "[double]::PositiveInfinity",
 		}},
-		{"bash", "bash", append(all[:7:7], "plain-1.0", "it's", ""), []string{
-			"", "true", "7", "2.5", "1e+16", "'a\"b\\c\n\té$'", "(1 false)", "plain-1.0", `'it'"'"'s'`, "''",
+		{"bash", "bash", append(all[:7:7], "plain-1.0", "it's", "", "a\n$b", "\x15id'"), []string{
+			"", "true", "7", "2.5", "1e+16", `$'a"b\134c\012\011é$'`, "(1 false)", "plain-1.0", `'it'"'"'s'`, "''", "'a\n$b'", `$'\025id\047'`,
 		}},
 	} {
 		t.Run(tt.kernel+" "+tt.language, func(t *testing.T) {
-			assign := map[string]string{".net-csharp": "var x = %;", ".net-fsharp": "let x = %", ".net-powershell": "$x = %", "bash": "x=%", "": "x = %;", "sparkkernel": "val x = %"}[tt.kernel]
+			assign := map[string]string{".net-csharp": "var x = %;", ".net-fsharp": "let x = %", ".net-powershell": "$x = %", "bash": "x=%", "": "x = %;", "octave": "x = %;", "sparkkernel": "val x = %"}[tt.kernel]
 			if assign == "" {
 				assign = "x = %"
 			}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 
@@ -58,21 +59,23 @@ func (w *widgets) comm(runID string, c *executor.CommMessage) {
 	}
 	m := w.models[c.ID]
 	if m == nil {
-		if !w.budget.take(outputSize) {
+		if !w.budget.take(int64(outputSize + len(c.ID))) {
 			return
 		}
 		m = &model{state: map[string]json.RawMessage{}, buffers: map[string]widgetBuffer{}}
-		w.models[c.ID] = m
+		w.models[strings.Clone(c.ID)] = m
 	}
 	state.ForEach(func(key, value gjson.Result) bool {
-		if w.budget.take(int64(len(value.Raw) - len(m.state[key.String()]))) {
-			m.state[key.String()] = json.RawMessage(value.Raw)
+		name := strings.Clone(key.String())
+		if old, known := m.state[name]; w.room(name, known, len(value.Raw)-len(old)) {
+			m.state[name] = json.RawMessage(value.Raw)
 		}
 		return true
 	})
 	for i, path := range gjson.GetBytes(c.Data, "buffer_paths").Array() {
-		if i < len(c.Buffers) && w.budget.take(int64(len(c.Buffers[i])-len(m.buffers[path.Raw].Data))) {
-			m.buffers[path.Raw] = widgetBuffer{c.Buffers[i], "base64", json.RawMessage(path.Raw)}
+		name := strings.Clone(path.Raw)
+		if old, known := m.buffers[name]; i < len(c.Buffers) && w.room(name, known, len(c.Buffers[i])-len(old.Data)) {
+			m.buffers[name] = widgetBuffer{c.Buffers[i], "base64", json.RawMessage(name)}
 		}
 	}
 	if c.Type == "comm_open" && c.Target == widgetTarget {
@@ -81,6 +84,15 @@ func (w *widgets) comm(runID string, c *executor.CommMessage) {
 	if m.output {
 		w.told(m, runID, state)
 	}
+}
+
+// room reports whether there is room for n bytes more under a name, and for the name
+// where it is not known.
+func (w *widgets) room(name string, known bool, n int) bool {
+	if !known {
+		n += 2*len(name) + outputSize/4
+	}
+	return w.budget.take(int64(n))
 }
 
 // told takes what the kernel says of an Output widget: what it shows, and whether it
@@ -149,7 +161,11 @@ func (w *widgets) changes() map[string]json.RawMessage {
 		for _, o := range m.captured.outputs {
 			outputs = append(outputs, o.document())
 		}
-		m.state["outputs"] = json.RawMessage(encode(outputs))
+		shown := json.RawMessage(encode(outputs))
+		if !json.Valid(shown) { // nested deeper than JSON may be
+			shown = json.RawMessage("[]")
+		}
+		m.state["outputs"] = shown
 		m.changed = false
 		sent[id] = json.RawMessage(encode(map[string]any{
 			"method": "update", "buffer_paths": []string{},

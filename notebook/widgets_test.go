@@ -28,6 +28,38 @@ out.on_msg(lambda m: heard.append(m["content"]["data"]["state"]["outputs"]))
 inner = widget("inner", "OutputModel", "@jupyter-widgets/output", outputs=[], msg_id="")
 `
 
+// What has no bound of its own counts, too.
+func TestNamesTakeOfTheLimit(t *testing.T) {
+	nb := of(widgetCode, `
+c = widget("names", "M", "m")
+for i in range(50): update(c, **{"n" * 10_000 + str(i): 1})
+`, "for i in range(50): display(1, display_id='d' * 10_000 + str(i))")
+	ends(t, nb, notebook.Options{OutputLimit: 100_000}, executor.OK)
+	if n := len(member(t, nb.Metadata, "widgets")); n > 100_000 {
+		t.Errorf("%d bytes of widgets", n)
+	}
+	if n := len(nb.Cells[2].Outputs); n > 10 {
+		t.Errorf("%d displays", n)
+	}
+}
+
+// An Output widget cannot show what is nested as deep as a message may be: with the
+// list around it that is too deep for JSON.
+func TestOutputWidgetsAndDeepJSON(t *testing.T) {
+	nb := of(widgetCode, `
+import sys
+limit = sys.getrecursionlimit(); sys.setrecursionlimit(200_000)
+deep = []
+for _ in range(9_997): deep = [deep]
+capture(out)
+display({"application/json": deep}, raw=True)
+release(out)
+sys.setrecursionlimit(limit); del deep
+`, "1")
+	ends(t, nb, notebook.Options{}, executor.OK)
+	wants(t, nb.Cells[2], "execute_result 1")
+}
+
 func TestWidgetsAreKept(t *testing.T) {
 	nb := of(widgetCode, `
 slider = widget("slider", "IntSliderModel", "@jupyter-widgets/controls", value=1)
