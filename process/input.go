@@ -26,6 +26,25 @@ func (in *input) write(ctx context.Context, p []byte) (int, error) {
 		return 0, err
 	}
 	defer in.give()
+	return in.put(ctx, p)
+}
+
+// writeString is write without another copy of the text, which may be long.
+func (in *input) writeString(ctx context.Context, text string) (written int, err error) {
+	if err := in.take(ctx); err != nil {
+		return 0, err
+	}
+	defer in.give()
+	for written < len(text) && err == nil {
+		var n int
+		n, err = in.put(ctx, []byte(text[written:min(written+64<<10, len(text))]))
+		written += n
+	}
+	return written, err
+}
+
+// put is for who has the turn.
+func (in *input) put(ctx context.Context, p []byte) (int, error) {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		in.f.SetWriteDeadline(time.Unix(1, 0))

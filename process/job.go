@@ -118,7 +118,7 @@ func (j *Job) launch(c Command) (err error) {
 
 func feed(in *input, text string, end bool) {
 	ctx := context.Background()
-	if _, err := in.write(ctx, []byte(text)); err == nil && end {
+	if _, err := in.writeString(ctx, text); err == nil && end {
 		_ = in.end(ctx) // fails only where it is closed
 	}
 }

@@ -188,7 +188,7 @@ func (p *Process) wait() {
 	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	p.exit = Exit{Code: status.ExitStatus()}
 	if status.Signaled() {
-		p.exit.Signal = unix.SignalName(status.Signal())
+		p.exit.Signal = signalName(status.Signal())
 		p.exit.OOM = status.Signal() == unix.SIGKILL && !killed && p.oom.grew()
 	}
 	p.drain()

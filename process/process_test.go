@@ -62,6 +62,8 @@ func TestExit(t *testing.T) {
 		"exit 0":          {},
 		"kill -SEGV $$":   {Code: -1, Signal: "SIGSEGV"},
 		"kill -KILL $$":   {Code: -1, Signal: "SIGKILL"},
+		"kill -34 $$":     {Code: -1, Signal: "SIGRTMIN"},
+		"kill -64 $$":     {Code: -1, Signal: "SIGRTMIN+30"},
 		"kill -TERM -$$;": {Code: -1, Signal: "SIGTERM"}, // it leads its group
 	} {
 		if got := start(t, process.Command{Args: sh(script)}).Exit(); got != want {

@@ -25,8 +25,23 @@ func ParseSignal(s string) (syscall.Signal, error) {
 	if !strings.HasPrefix(name, "SIG") {
 		name = "SIG" + name
 	}
-	if sig := unix.SignalNum(name); sig != 0 {
-		return sig, nil
+	for sig := syscall.Signal(1); sig <= maxSignal; sig++ {
+		if signalName(sig) == name {
+			return sig, nil
+		}
 	}
 	return 0, fmt.Errorf("%w: %q", ErrSignal, s)
+}
+
+// signalName returns a signal's name, which a real-time signal has from where libc
+// counts them: "SIGRTMIN+6".
+func signalName(sig syscall.Signal) string {
+	const realTime = 34
+	if name := unix.SignalName(sig); name != "" {
+		return name
+	}
+	if sig == realTime {
+		return "SIGRTMIN"
+	}
+	return fmt.Sprintf("SIGRTMIN%+d", int(sig)-realTime)
 }

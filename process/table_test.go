@@ -467,12 +467,12 @@ func TestLongCommands(t *testing.T) {
 }
 
 func TestParseSignal(t *testing.T) {
-	for text, want := range map[string]syscall.Signal{"SIGINT": 2, "int": 2, "9": 9, "64": 64, "SIGWINCH": 28} {
+	for text, want := range map[string]syscall.Signal{"SIGINT": 2, "int": 2, "9": 9, "64": 64, "SIGWINCH": 28, "SIGRTMIN": 34, "rtmin+6": 40} {
 		if sig, err := process.ParseSignal(text); sig != want || err != nil {
 			t.Errorf("%s: %v, %v", text, sig, err)
 		}
 	}
-	for _, text := range []string{"", "0", "65", "-1", "SIG", "SIGNO", "KILL9", "9 "} {
+	for _, text := range []string{"", "0", "65", "-1", "SIG", "SIGNO", "KILL9", "9 ", "SIGRTMIN+31"} {
 		if _, err := process.ParseSignal(text); !errors.Is(err, process.ErrSignal) {
 			t.Errorf("%q: %v", text, err)
 		}

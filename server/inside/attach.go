@@ -178,6 +178,9 @@ func readControl(message io.Reader) (c api.Control, err error) {
 	if err := d.Decode(&c); err != nil {
 		return c, api.Errorf(api.InvalidRequest, "cannot read the message: %v", err)
 	}
+	if _, err := d.Token(); err != io.EOF {
+		return c, api.Errorf(api.InvalidRequest, "the message goes on after its JSON object")
+	}
 	return c, c.Validate()
 }
 

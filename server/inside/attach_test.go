@@ -153,6 +153,7 @@ func TestAttachControl(t *testing.T) {
 		`{}`:                                  "one of",
 		`{"color":1}`:                         "color",
 		`[`:                                   "cannot read",
+		`{"signal":"SIGINT"} {}`:              "goes on",
 		`"` + strings.Repeat("x", 5000) + `"`: "longer",
 	} {
 		v.send(websocket.MessageText, text)

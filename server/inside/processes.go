@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -54,8 +55,9 @@ func (h *processHandlers) start(w http.ResponseWriter, r *http.Request) error {
 		server.WriteJSON(w, http.StatusCreated, job.Summary())
 		return nil
 	}
+	onDisconnect := req.OnDisconnect // the rest, which may be large, is not needed any more
 	stayed, err := server.Follow(w, r, h.o, 0, job.Lines)
-	if !stayed && req.OnDisconnect == api.Kill {
+	if !stayed && onDisconnect == api.Kill {
 		h.killLeft(r, job)
 	}
 	return err
@@ -168,7 +170,7 @@ func (h *processHandlers) stdin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := h.feed(r, job); err != nil {
+	if err := h.feed(w, r, job); err != nil {
 		return err
 	}
 	if eof {
@@ -181,10 +183,11 @@ func (h *processHandlers) stdin(w http.ResponseWriter, r *http.Request) error {
 }
 
 // feed writes the body. Its errors say how much of it was taken.
-func (h *processHandlers) feed(r *http.Request, job *process.Job) error {
+func (h *processHandlers) feed(w http.ResponseWriter, r *http.Request, job *process.Job) error {
 	if err := job.Writable(); err != nil {
 		return err
 	}
+	defer readUntilEnd(w, job)()
 	buf := make([]byte, 32<<10)
 	for taken := int64(0); ; {
 		n, readErr := r.Body.Read(buf)
@@ -197,10 +200,30 @@ func (h *processHandlers) feed(r *http.Request, job *process.Job) error {
 		if readErr == io.EOF {
 			return nil
 		}
+		if readErr != nil && hasEnded(job) {
+			return fmt.Errorf("after %d bytes: %w", taken, process.ErrEnded)
+		}
 		if readErr != nil {
 			return api.Errorf(api.InvalidRequest, "cannot read the body after %d bytes: %v", taken, readErr)
 		}
 	}
+}
+
+// readUntilEnd has reads of the body fail once the process has ended: a client that
+// sends when it is asked to would wait for ever. stop returns when that is called off;
+// the connection is of no further use where it had happened.
+func readUntilEnd(w http.ResponseWriter, job *process.Job) (stop func()) {
+	stopped, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		select {
+		case <-job.Done():
+			w.Header().Set("Connection", "close")
+			_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) // not every connection can
+		case <-stopped:
+		}
+	}()
+	return func() { close(stopped); <-done }
 }
 
 // write writes a piece in a bounded time.

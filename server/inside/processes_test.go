@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
@@ -214,6 +215,36 @@ func TestProcessStdin(t *testing.T) {
 }
 
 // A request that the process does not read ends when its client leaves, and when the process does.
+// A request for more input ends with the process, though its client sends no more.
+func TestStdinEndsWithTheProcess(t *testing.T) {
+	p := background(t, api.ProcessRequest{Args: []string{"cat"}, Stdin: api.OpenStdin})
+	body, w := io.Pipe()
+	defer w.Close()
+	go io.WriteString(w, "some")
+	answered := make(chan *http.Response, 1)
+	go func() {
+		resp, err := http.Post(site.URL+where(p)+"/stdin", "application/octet-stream", body)
+		if err != nil {
+			t.Error(err)
+			resp = &http.Response{Body: http.NoBody}
+		}
+		answered <- resp
+	}()
+	watch(t, call(t, "GET", where(p)+"/events", nil)).until("some")
+	if resp := call(t, "DELETE", where(p), nil); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	select {
+	case resp := <-answered:
+		defer resp.Body.Close()
+		if e := refused(t, resp, 409, api.Conflict); !strings.Contains(e.Message, "after 4 bytes") {
+			t.Errorf("%+v", e)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("no answer")
+	}
+}
+
 func TestProcessDoesNotReadStdin(t *testing.T) {
 	p := background(t, api.ProcessRequest{Args: []string{"sleep", "1000"}, Stdin: api.OpenStdin})
 	ctx, cancel := context.WithCancel(t.Context())
