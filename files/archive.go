@@ -77,6 +77,7 @@ type packer struct {
 	tar    *tar.Writer
 	names  names
 	seen   map[inode]string // what a file with several names is called in the archive
+	held   int              // bytes of these names
 	packed Packed
 }
 
@@ -164,8 +165,9 @@ func (k *packer) file(at int, base string, h *tar.Header, st *unix.Stat_t) error
 	if err := k.head(h); err != nil {
 		return err
 	}
-	if st.Nlink > 1 && len(k.seen) < maxHardLinks {
+	if st.Nlink > 1 && len(k.seen) < maxHardLinks && k.held+len(h.Name) <= maxHeld {
 		k.seen[key] = h.Name
+		k.held += len(h.Name)
 	}
 	return k.content(f, h)
 }

@@ -4,9 +4,12 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -276,5 +279,47 @@ func TestAFileThatShrinksCutsTheArchive(t *testing.T) {
 	}
 	if err := <-failed; err == nil || !strings.Contains(err.Error(), "shrank") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestHeadersOfAnArchiveAreNotKept: a small archive can have large ones, many times.
+func TestHeadersOfAnArchiveAreNotKept(t *testing.T) {
+	b := newBox(t)
+	from, to := io.Pipe()
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	go func() {
+		w, comment := tar.NewWriter(to), strings.Repeat("x", 900_000)
+		for i := range 100 {
+			if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("d%d/", i), Typeflag: tar.TypeDir, Mode: 0o755, PAXRecords: map[string]string{"K2.comment": comment}}); err != nil {
+				to.CloseWithError(err)
+				return
+			}
+		}
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		to.CloseWithError(w.Close())
+	}()
+	_, err := b.confined.Extract(t.Context(), "/", from, files.ExtractOptions{})
+	must(t, err)
+	if grown := int64(after.HeapAlloc) - int64(before.HeapAlloc); grown > 32<<20 {
+		t.Errorf("it holds %d bytes", grown)
+	}
+}
+
+func TestAnArchiveThatFailsHalfWay(t *testing.T) {
+	b := newBox(t)
+	for _, bad := range []entry{{name: strings.Repeat("n", 300), text: "x"}, {name: "l", typ: tar.TypeSymlink, link: strings.Repeat("l", 5000)}} {
+		_, err := b.confined.Extract(t.Context(), "/", pack(t, entry{name: "d/", typ: tar.TypeDir, mode: 0o750}, bad), files.ExtractOptions{})
+		fails(t, err, files.ErrArchive)
+		if errors.Is(err, files.ErrPath) {
+			t.Error(err)
+		}
+		info, err := os.Stat(filepath.Join(b.dir, "d"))
+		must(t, err)
+		if info.Mode().Perm() != 0o750 {
+			t.Errorf("mode %v", info.Mode())
+		}
 	}
 }

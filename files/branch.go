@@ -24,6 +24,7 @@ type branches struct {
 	byWd   map[int32]*branch
 	parent int32     // the wd of the directory that top is in, which alone hears at once that top goes; -1: none
 	fresh  []*branch // that have told
+	told   int       // names, in all of them
 	moves  []move
 	round  int // counts batches
 	last   Event
@@ -166,8 +167,9 @@ func (b *branches) look(dir *os.File, c *branch, news bool, depth int) error {
 				c.told = map[string]bool{}
 				b.fresh = append(b.fresh, c)
 			}
-			if len(c.told) < maxWatched { // of more some may be told twice
+			if b.told < maxWatched { // of more some may be told twice
 				c.told[name] = true
+				b.told++
 			}
 			b.tell(Created, b.path(c, name), "", isDir)
 		}

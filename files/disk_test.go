@@ -1,6 +1,7 @@
 package files_test
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/files"
 )
@@ -221,4 +224,20 @@ func descriptors(t *testing.T) int {
 		}
 	}
 	return n
+}
+
+// TestTimesThatCannotBeTold: JSON has no years of five digits, and some disks do.
+func TestTimesThatCannotBeTold(t *testing.T) {
+	dir := mount(t, "1m")
+	root := openRoot(t, dir, dir)
+	for sec, year := range map[int64]int{1e12: 9999, -1e12: 0, 1e9: 2001} {
+		put(t, filepath.Join(dir, "f"), "x")
+		at := unix.Timespec{Sec: sec}
+		must(t, unix.UtimesNanoAt(unix.AT_FDCWD, filepath.Join(dir, "f"), []unix.Timespec{at, at}, 0))
+		e, err := root.Stat("/f")
+		must(t, err)
+		if _, err := json.Marshal(e); err != nil || e.ModifiedAt.Year() != year {
+			t.Errorf("%d s: %v, %v", sec, e.ModifiedAt, err)
+		}
+	}
 }

@@ -62,7 +62,7 @@ func (n *names) entry(dir int, base, path string, st *unix.Stat_t) Entry {
 		Mode:       fmt.Sprintf("%04o", st.Mode&0o7777),
 		Owner:      n.user(st.Uid),
 		Group:      n.group(st.Gid),
-		ModifiedAt: time.Unix(st.Mtim.Unix()).UTC(),
+		ModifiedAt: told(time.Unix(st.Mtim.Unix())),
 	}
 	e.PathBase64 = exact(path)
 	if e.Type == Symlink {
@@ -71,6 +71,18 @@ func (n *names) entry(dir int, base, path string, st *unix.Stat_t) Entry {
 		}
 	}
 	return e
+}
+
+// told returns a time that RFC 3339 can tell, the nearest one: files can have others.
+func told(t time.Time) time.Time {
+	first, last := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	switch t = t.UTC(); {
+	case t.Before(first):
+		return first
+	case t.After(last):
+		return last
+	}
+	return t
 }
 
 // exact returns the bytes of what JSON cannot have as text.

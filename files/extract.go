@@ -58,11 +58,23 @@ func (r *Root) Extract(ctx context.Context, path string, archive io.Reader, o Ex
 	}
 	defer dir.Close()
 	x := &extractor{ctx: ctx, tree: r, root: dir, o: o}
-	err = x.extract(archive)
+	if err = x.extract(archive); err != nil {
+		_ = x.finish() // what came before stays, as it should be
+	}
 	if x.done.Entries == 0 && err != nil {
 		r.unmake(made)
 	}
 	return x.done, failure("extract to", path, err)
+}
+
+// maxHeld is how many bytes of names are kept of an archive that is extracted or made.
+const maxHeld = 64 << 20
+
+// madeDir is a directory that was made, and what is to be set of it.
+type madeDir struct {
+	name string
+	mode int64
+	time time.Time
 }
 
 // extractor takes entries out of an archive.
@@ -71,7 +83,8 @@ type extractor struct {
 	tree *Root
 	root *os.File
 	o    ExtractOptions
-	dirs []*tar.Header // whose modes and times are set at the end: they may forbid writing
+	dirs []madeDir // whose modes and times are set at the end: they may forbid writing
+	held int       // bytes of their names
 	done Extracted
 }
 
@@ -93,6 +106,9 @@ func (x *extractor) extract(archive io.Reader) error {
 			return fmt.Errorf("%w: it has more than %d entries", ErrArchive, maxEntries)
 		}
 		if err := x.entry(h, in); err != nil {
+			if errors.Is(err, unix.ENAMETOOLONG) {
+				err = fmt.Errorf("%w: its name or target is too long", ErrArchive)
+			}
 			return failure("extract", h.Name, err)
 		}
 		x.done.Entries++
@@ -233,10 +249,14 @@ func (x *extractor) dir(dir *os.File, base string, h *tar.Header) error {
 		}
 		return nil // it stays as it is
 	}
-	if err == nil {
-		x.dirs = append(x.dirs, h)
+	if err != nil {
+		return err
 	}
-	return err
+	if x.held += len(h.Name); x.held > maxHeld {
+		return fmt.Errorf("%w: the names of its directories are longer than %d bytes in all", ErrArchive, maxHeld)
+	}
+	x.dirs = append(x.dirs, madeDir{strings.Clone(h.Name), h.Mode, h.ModTime}) // a name is a part of its header, which is large
+	return nil
 }
 
 func (x *extractor) file(dir *os.File, base string, h *tar.Header, content io.Reader) error {
@@ -351,19 +371,19 @@ func (x *extractor) replace(dir *os.File, base string, create func(name string) 
 
 // finish gives directories their modes and times, the deepest first.
 func (x *extractor) finish() error {
-	slices.SortStableFunc(x.dirs, func(a, b *tar.Header) int { return strings.Compare(b.Name, a.Name) })
-	for _, h := range x.dirs {
-		dir, err := x.parent(h.Name)
+	slices.SortStableFunc(x.dirs, func(a, b madeDir) int { return strings.Compare(b.name, a.name) })
+	for _, d := range x.dirs {
+		dir, err := x.parent(d.name)
 		if err != nil {
-			return failure("extract", h.Name, err)
+			return failure("extract", d.name, err)
 		}
-		fd, err := openAt(int(dir.Fd()), gopath.Base(h.Name), unix.O_RDONLY|unix.O_DIRECTORY, 0)
+		fd, err := openAt(int(dir.Fd()), gopath.Base(d.name), unix.O_RDONLY|unix.O_DIRECTORY, 0)
 		dir.Close()
 		if err != nil {
-			return failure("extract", h.Name, notThrough(err))
+			return failure("extract", d.name, notThrough(err))
 		}
-		_ = unix.Fchmod(fd, uint32(h.Mode&0o777))
-		_ = unix.UtimesNanoAt(fd, ".", []unix.Timespec{timespec(h.ModTime), timespec(h.ModTime)}, 0)
+		_ = unix.Fchmod(fd, uint32(d.mode&0o777))
+		_ = unix.UtimesNanoAt(fd, ".", []unix.Timespec{timespec(d.time), timespec(d.time)}, 0)
 		unix.Close(fd)
 	}
 	return nil

@@ -599,3 +599,51 @@ func asReader(t *testing.T, dir string, do func()) {
 	defer func() { must(t, unix.Capset(&header, &all[0])) }()
 	do()
 }
+
+// TestACopyChangesNothingThroughALink: somebody may put one where the copy was.
+func TestACopyChangesNothingThroughALink(t *testing.T) {
+	b, outside := newBox(t), filepath.Join(t.TempDir(), "f")
+	put(t, outside, "x")
+	must(t, os.Symlink(outside, filepath.Join(b.dir, "copy")))
+	dir, err := os.Open(b.dir)
+	must(t, err)
+	defer dir.Close()
+	if err := files.Resemble(int(dir.Fd()), "copy", &unix.Stat_t{Mode: unix.S_IFREG | 0o777}); err == nil {
+		t.Error("no error")
+	}
+	info, err := os.Stat(outside)
+	must(t, err)
+	if info.Mode() != 0o644 {
+		t.Errorf("mode %v", info.Mode())
+	}
+}
+
+// TestAFailedWriteTakesNoDirectoryFromAnother that is under way in it.
+func TestAFailedWriteTakesNoDirectoryFromAnother(t *testing.T) {
+	both(t, func(t *testing.T, root *files.Root, dir string, at func(string) string) {
+		begun, failed, good := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+		_, err := root.Write(t.Context(), at("new/dir/bad"), reading(func() error {
+			go func() {
+				_, err := root.Write(t.Context(), at("new/dir/good"), reading(func() error {
+					close(begun)
+					<-failed
+					return io.EOF
+				}), files.WriteOptions{})
+				good <- err
+			}()
+			<-begun
+			return io.ErrUnexpectedEOF
+		}), files.WriteOptions{})
+		if !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("got %v", err)
+		}
+		close(failed)
+		must(t, <-good)
+		only(t, filepath.Join(dir, "new", "dir"), "good")
+	})
+}
+
+// reading is a body that asks what to say when it is read.
+type reading func() error
+
+func (r reading) Read([]byte) (int, error) { return 0, r() }

@@ -52,7 +52,7 @@ func (b *branches) batch(raw []byte) error {
 		for _, c := range b.fresh {
 			c.told = nil
 		}
-		b.fresh = nil
+		b.fresh, b.told = nil, 0
 	}
 	return nil
 }

@@ -84,7 +84,7 @@ func (l *lister) list(dir *os.File, path string, depth int, after []string) erro
 	var last string
 	if len(after) > 0 {
 		last = after[0]
-		if err := l.enter(dir, path, last, depth, after[1:]); err != nil {
+		if err := l.enter(dir, path, last, depth, after[1:]); err != nil && !unreadable(err) { // its own entry told
 			return err
 		}
 	}

@@ -74,6 +74,9 @@ func TestListOfWhatCannotBeRead(t *testing.T) {
 		if len(page.Entries) != 3 || !page.Entries[0].Unreadable || page.Entries[1].Unreadable {
 			t.Errorf("got %+v", page.Entries)
 		}
+		if got := pages(t, b.whole, b.dir, files.ListOptions{Depth: 2, Limit: 1}); !slices.Equal(got, []string{"closed", "open", "open/f"}) {
+			t.Errorf("page by page: %q", got)
+		}
 	})
 }
 

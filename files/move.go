@@ -3,6 +3,7 @@ package files
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -203,10 +204,20 @@ func resemble(dir int, name string, st *unix.Stat_t) error {
 		}
 	}
 	if typeOf(st) != Symlink {
-		if err := unix.Fchmodat(dir, name, mode, 0); err != nil {
+		if err := chmodAt(dir, name, mode); err != nil {
 			return err
 		}
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	return unix.UtimesNanoAt(dir, name, times, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// chmodAt sets the mode of a file in a directory, never of what a link leads to.
+func chmodAt(dir int, name string, mode uint32) error {
+	fd, err := openAt(dir, name, unix.O_PATH, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Chmod(fmt.Sprintf("/proc/self/fd/%d", fd), mode) // of a link it fails
 }

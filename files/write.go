@@ -51,7 +51,7 @@ func (r *Root) Write(ctx context.Context, path string, content io.Reader, o Writ
 	if err == nil {
 		defer p.close()
 		var w Written
-		if w, err = r.write(ctx, p, content, o); err == nil {
+		if w, err = r.write(ctx, path, p, &made, content, o); err == nil {
 			return w, nil
 		}
 	}
@@ -59,7 +59,7 @@ func (r *Root) Write(ctx context.Context, path string, content io.Reader, o Writ
 	return Written{}, failure("write", path, err)
 }
 
-func (r *Root) write(ctx context.Context, p place, content io.Reader, o WriteOptions) (Written, error) {
+func (r *Root) write(ctx context.Context, path string, p place, made *[]string, content io.Reader, o WriteOptions) (Written, error) {
 	old, err := p.replaceable(o.Match)
 	if err != nil {
 		return Written{}, err
@@ -79,6 +79,26 @@ func (r *Root) write(ctx context.Context, p place, content io.Reader, o WriteOpt
 		return Written{}, err
 	}
 	w, err := r.publish(d, p, o.Match)
+	if errors.Is(err, unix.ENOENT) {
+		return r.publishAnew(d, path, made, o.Match)
+	}
+	if err == nil {
+		r.syncDir(p.fd())
+	}
+	return w, err
+}
+
+// publishAnew publishes a draft whose directory was removed, as by another writer
+// that had made it and failed.
+func (r *Root) publishAnew(d *draft, path string, made *[]string, match func(string) bool) (Written, error) {
+	p, err := r.target(path, made)
+	if err != nil {
+		return Written{}, err
+	}
+	defer p.close()
+	defer d.discard()
+	d.dir = p.dir
+	w, err := r.publish(d, p, match)
 	if err == nil {
 		r.syncDir(p.fd())
 	}

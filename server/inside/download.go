@@ -1,10 +1,12 @@
 package inside
 
 import (
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -27,7 +29,11 @@ func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	setContentHeaders(w.Header(), f, contentType(f.Name, content))
 	if content != nil {
 		guarded := &refusals{ResponseWriter: w}
+		setRange(r, f.Size)
 		http.ServeContent(guarded, r, "", f.Modified, content)
+		if guarded.status == http.StatusRequestedRangeNotSatisfiable {
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", f.Size))
+		}
 		return guarded.err()
 	}
 	if r.Method != http.MethodHead {
@@ -38,6 +44,24 @@ func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	}
 	return nil
 }
+
+// setRange takes away a Range that is to be ignored (RFC 9110 §14.2): of another method
+// than GET, of a unit that is not known, or of nothing.
+func setRange(r *http.Request, size int64) {
+	unit, ranges, _ := strings.Cut(r.Header.Get("Range"), "=")
+	if r.Method != http.MethodGet || !strings.EqualFold(unit, "bytes") || size == 0 {
+		r.Header.Del("Range")
+		return
+	}
+	some := slices.DeleteFunc(strings.Split(ranges, ","), func(one string) bool { return noBytes.MatchString(one) })
+	if len(some) == 0 {
+		some = []string{fmt.Sprintf("%d-", size)}
+	}
+	r.Header.Set("Range", "bytes="+strings.Join(some, ","))
+}
+
+// noBytes is a range of the last 0 bytes, which is not in any file.
+var noBytes = regexp.MustCompile(`^\s*-0+\s*$`)
 
 // contentType guesses what a file is, by its name or else by how it begins; content
 // may be nil.

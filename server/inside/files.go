@@ -1,16 +1,21 @@
 package inside
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
+	"iter"
+	"mime"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -135,6 +140,9 @@ func plainBody(h http.Header) error {
 	if encoding := h.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
 		return api.Errorf(api.UnsupportedMedia, "Content-Encoding %q is not supported", encoding)
 	}
+	if typ, _, _ := mime.ParseMediaType(h.Get("Content-Type")); typ == "multipart/form-data" {
+		return api.Errorf(api.UnsupportedMedia, "Content-Type multipart/form-data is not supported: send the file itself as the body (curl: -T FILE)")
+	}
 	return nil
 }
 
@@ -250,8 +258,26 @@ func (h *fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 		return fault("path", err)
 	}
 	defer watch.Close()
-	_, err = server.Follow(w, r, h.o, 0, watch.Lines)
+	lines := watch.Lines
+	if r.Header.Get("Last-Event-ID") != "" {
+		lines = missed(lines)
+	}
+	_, err = server.Follow(w, r, h.o, 0, lines)
 	return err
+}
+
+// missed has an overflow come first: a browser that comes back does not know what
+// happened since it lost its watch.
+func missed(lines func(context.Context, int64) iter.Seq2[journal.Line, error]) func(context.Context, int64) iter.Seq2[journal.Line, error] {
+	return func(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
+		return func(yield func(journal.Line, error) bool) {
+			raw := files.Event{Type: files.Overflow}.AppendLine(nil, after, time.Now())
+			if !yield(journal.Line{Seq: after, Type: files.Overflow, JSON: raw}, nil) {
+				return
+			}
+			lines(ctx, after)(yield)
+		}
+	}
 }
 
 // disposition says under which name a browser keeps what it does not show.

@@ -109,6 +109,56 @@ func TestRangesOfAFile(t *testing.T) {
 	}
 }
 
+func TestRangesThatAreNone(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "f")
+	call(t, "PUT", fileURL("", name), "0123456789")
+	for _, given := range []string{"items=0-3", "nonsense"} {
+		if resp := call(t, "GET", fileURL("", name), nil, "Range", given); read(t, resp) != "0123456789" || resp.StatusCode != 200 {
+			t.Errorf("%s: status %d", given, resp.StatusCode)
+		}
+	}
+	if resp := call(t, "HEAD", fileURL("", name), nil, "Range", "bytes=0-3"); resp.StatusCode != 200 || resp.ContentLength != 10 {
+		t.Errorf("HEAD: status %d, length %d", resp.StatusCode, resp.ContentLength)
+	}
+	if text := read(t, call(t, "GET", fileURL("", name), nil, "Range", "Bytes=0-3")); text != "0123" {
+		t.Errorf("got %q", text)
+	}
+	for _, given := range []string{"bytes=5-2", "bytes=x", "bytes=-0"} {
+		resp := call(t, "GET", fileURL("", name), nil, "Range", given)
+		refused(t, resp, 416, api.RangeInvalid)
+		if got := resp.Header.Get("Content-Range"); got != "bytes */10" {
+			t.Errorf("%s: Content-Range %q", given, got)
+		}
+	}
+	call(t, "PUT", fileURL("", name), "")
+	if resp := call(t, "GET", fileURL("", name), nil, "Range", "bytes=-5"); resp.StatusCode != 200 || resp.Header.Get("Content-Range") != "" {
+		t.Errorf("of an empty file: status %d, Content-Range %q", resp.StatusCode, resp.Header.Get("Content-Range"))
+	}
+}
+
+// TestFormsAreNoFiles: what they hold would not be what the user has.
+func TestFormsAreNoFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, operation := range []string{"", "/archive"} {
+		refused(t, call(t, "PUT", fileURL(operation, dir+"/f"), "--x--", "Content-Type", "multipart/form-data; boundary=x"), 415, api.UnsupportedMedia)
+	}
+	for _, typ := range []string{"application/x-www-form-urlencoded", "multipart/related; boundary=x", "no type;;"} {
+		get[files.Entry](t, call(t, "PUT", fileURL("", dir+"/f"+typ[:3]), "--x--", "Content-Type", typ), http.StatusCreated)
+	}
+}
+
+// TestAWatchThatComesBack tells that it has missed something.
+func TestAWatchThatComesBack(t *testing.T) {
+	dir := t.TempDir()
+	resp := call(t, "GET", fileURL("/watch", dir), nil, "Accept", "text/event-stream", "Last-Event-ID", "7")
+	lines := bufio.NewScanner(resp.Body)
+	for _, want := range []string{"id: 0", `data: {"seq":0,"type":"overflow",`} {
+		if lines.Scan(); !strings.HasPrefix(lines.Text(), want) {
+			t.Errorf("got %q, want %s", lines.Text(), want)
+		}
+	}
+}
+
 func TestVersionsOfAFile(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "f")
 	put := func(text string, headers ...string) *http.Response {
