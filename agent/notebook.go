@@ -3,6 +3,7 @@ package agent
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -229,7 +230,7 @@ func (n *Notebook) keep(end *api.NotebookEnd) error {
 	defer n.mu.Unlock()
 	n.size, n.small, n.large = w.size, w.small, w.store
 	end.Bytes = n.size
-	if n.large == nil && n.o.Output == "" {
+	if n.large == nil && n.o.Output == "" && json.Valid(n.small) { // with all around, it may nest too deep
 		end.Notebook = n.small
 	}
 	if err != nil {

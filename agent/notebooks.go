@@ -15,6 +15,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/notebook"
 )
@@ -64,7 +65,11 @@ func (s *Sandbox) RunNotebook(ctx context.Context, o NotebookOptions) (*Notebook
 	if err != nil {
 		return nil, err
 	}
-	warnings, err := nb.Parameterize(o.Parameters, "", o.Kernel)
+	spec, err := s.kernelFor(nb, o)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err := nb.Parameterize(o.Parameters, spec.Language, cmp.Or(spec.Name, o.Kernel))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrBadParameter, err)
 	}
@@ -123,7 +128,8 @@ func (n *Notebook) open(ctx context.Context) error {
 		n.o.Run.KernelName = n.o.Kernel
 		return n.save(n.document)
 	}
-	n.context, n.own = n.o.Context, n.o.Context == ""
+	n.own = n.o.Context == ""
+	n.in(n.o.Context)
 	var want ContextOptions
 	var err error
 	if n.own {
@@ -142,7 +148,7 @@ func (n *Notebook) open(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		n.context = info.ContextID
+		n.in(info.ContextID)
 	}
 	r, err := s.room(n.context)
 	if err != nil {
@@ -150,6 +156,32 @@ func (n *Notebook) open(ctx context.Context) error {
 	}
 	n.o.Run.KernelName, n.o.Run.KernelDisplay = r.spec.Name, r.spec.DisplayName
 	return nil
+}
+
+func (n *Notebook) in(context string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.context = context
+}
+
+// kernelFor returns the kernel that the cells will run in, which says in what language
+// parameters are set; the zero Spec where none will.
+func (s *Sandbox) kernelFor(nb *notebook.Notebook, o NotebookOptions) (kernel.Spec, error) {
+	if o.Run.PrepareOnly {
+		return kernel.Spec{}, nil
+	}
+	if o.Context != "" {
+		r, err := s.room(o.Context)
+		if err != nil {
+			return kernel.Spec{}, err
+		}
+		return r.spec, nil
+	}
+	want, err := s.contextFor(nb, o)
+	if err != nil {
+		return kernel.Spec{}, err
+	}
+	return s.spec(want)
 }
 
 // contextFor returns what context the notebook wants: with the kernel that it names,
@@ -162,6 +194,9 @@ func (s *Sandbox) contextFor(nb *notebook.Notebook, o NotebookOptions) (ContextO
 			base = cmp.Or(s.o.Root, "/")
 		}
 		want.Cwd = filepath.Join(base, filepath.Dir(o.Path))
+	}
+	if want.Kernel == "" && !slices.Contains([]string{"python", "ipython"}, nb.Language()) {
+		want.Language = nb.Language()
 	}
 	_, err := s.spec(want)
 	if err == nil || o.Kernel != "" || nb.Language() == "" {

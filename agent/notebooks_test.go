@@ -93,13 +93,14 @@ func TestNotebookFindsItsKernel(t *testing.T) {
 		kernel string
 		err    error
 	}{
-		"none named":        {nil, "", nil},
-		"by name":           {spec(map[string]string{"name": "python3"}), "", nil},
-		"by language":       {spec(map[string]string{"name": "conda-env-x", "language": "python"}), "", nil},
-		"unknown":           {spec(map[string]string{"name": "ir", "language": "R"}), "", agent.ErrUnknownKernel},
-		"unknown, no other": {spec(map[string]string{"name": "ir"}), "", agent.ErrUnknownKernel},
-		"another asked for": {spec(map[string]string{"name": "ir"}), "python3", nil},
-		"unknown asked for": {nil, "ir", agent.ErrUnknownKernel},
+		"none named":           {nil, "", nil},
+		"by name":              {spec(map[string]string{"name": "python3"}), "", nil},
+		"by language":          {spec(map[string]string{"name": "conda-env-x", "language": "python"}), "", nil},
+		"unknown":              {spec(map[string]string{"name": "ir", "language": "R"}), "", agent.ErrUnknownKernel},
+		"unknown, no other":    {spec(map[string]string{"name": "ir"}), "", agent.ErrUnknownKernel},
+		"another asked for":    {spec(map[string]string{"name": "ir"}), "python3", nil},
+		"none named, language": {func(nb *notebook.Notebook) { nb.Metadata.Set("language_info", map[string]string{"name": "R"}) }, "", agent.ErrUnknownKernel},
+		"unknown asked for":    {nil, "ir", agent.ErrUnknownKernel},
 	} {
 		n, err := box.RunNotebook(t.Context(), agent.NotebookOptions{
 			Notebook: bytes.NewReader(written(t, c.edit)), Kernel: c.kernel,
@@ -113,6 +114,42 @@ func TestNotebookFindsItsKernel(t *testing.T) {
 	}
 	if len(box.Contexts()) != 1 {
 		t.Errorf("contexts %+v", box.Contexts())
+	}
+}
+
+// Parameters are set in the language of the kernel that runs, not in that of the notebook.
+func TestParametersAreInTheKernelsLanguage(t *testing.T) {
+	box := start(t, t.TempDir(), agent.Keep{})
+	edit := func(nb *notebook.Notebook) {
+		nb.Metadata.Set("kernelspec", map[string]string{"name": "bash", "language": "bash"})
+	}
+	for _, o := range []agent.NotebookOptions{{Kernel: "python3"}, {Context: agent.DefaultContext}} {
+		o.Notebook, o.Parameters = bytes.NewReader(written(t, edit, "print(a)")), []notebook.Parameter{{Name: "a", Value: nil}}
+		n, err := box.RunNotebook(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := lastLine(t, n, func(string) {}); gjson.Get(last, "status").Str != string(executor.OK) {
+			t.Errorf("%+v: ended with %s", o, last)
+		}
+	}
+}
+
+// A value that nests as deep as JSON may is too deep with the notebook around it.
+func TestDeepOutputsLeaveTheEnd(t *testing.T) {
+	box := start(t, t.TempDir(), agent.Keep{})
+	n, err := box.RunNotebook(t.Context(), agent.NotebookOptions{Context: agent.DefaultContext, Notebook: bytes.NewReader(written(t, nil, `
+import sys
+sys.setrecursionlimit(200_000)
+deep = []
+for _ in range(9_997): deep = [deep]
+display({"application/json": deep}, raw=True)
+`))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := lastLine(t, n, func(string) {}); gjson.Get(last, "bytes").Int() < 10_000 {
+		t.Errorf("ended with %.200s", last)
 	}
 }
 
