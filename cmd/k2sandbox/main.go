@@ -13,6 +13,7 @@ import (
 )
 
 func main() {
+	disinherit()
 	root := command()
 	root.SetArgs(joinPairs(os.Args[1:]))
 	err := root.ExecuteContext(context.Background())

@@ -103,6 +103,23 @@ func python(args ...string) call {
 	return call{args: append([]string{"run", "--python", interpreter}, args...)}
 }
 
+// What this program was handed is not handed on.
+func TestNothingIsInherited(t *testing.T) {
+	t.Parallel()
+	c := python("-c", `
+import os
+names = {os.path.realpath("/proc/self/fd/" + fd) for fd in os.listdir("/proc/self/fd")}
+signals = next(int(line.split()[1], 16) for line in open("/proc/self/status") if line.startswith("SigIgn"))
+print("/etc/passwd" in names, signals & 0b101)`)
+	cmd := c.command(t)
+	cmd.Path, cmd.Args = "/bin/sh", append([]string{"sh", "-c", `trap '' INT QUIT HUP; exec 9</etc/passwd; exec "$0" "$@"`, binary}, c.args...)
+	out, err := cmd.Output()
+	if string(out) != "False 0\n" || err != nil {
+		t.Errorf("%v: %s", err, out)
+	}
+	nothingLeft(t, c.temp)
+}
+
 func (r result) expect(t *testing.T, status int, stdout string) {
 	t.Helper()
 	if r.status != status || r.stdout != stdout {

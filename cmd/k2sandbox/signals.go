@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 )
 
@@ -12,7 +13,7 @@ import (
 func endings() []os.Signal {
 	signals := []os.Signal{syscall.SIGTERM}
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
+		if !slices.Contains(ignored, sig) {
 			signals = append(signals, sig)
 		}
 	}
