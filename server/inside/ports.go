@@ -41,6 +41,14 @@ var transport = &http.Transport{
 	DisableCompression: true,
 }
 
+// finalOnly passes on what is final: an informational answer (RFC 9110 section 15.2) would
+// bring headers that nobody has looked at, and take away those that are this server's own.
+type finalOnly struct{ ctx context.Context } // without the proxy's trace
+
+func (f finalOnly) RoundTrip(r *http.Request) (*http.Response, error) {
+	return transport.RoundTrip(r.WithContext(f.ctx))
+}
+
 // dialInside connects to a port of the loopback address, of IPv6 where nothing is on the other.
 func dialInside(ctx context.Context, _, addr string) (net.Conn, error) {
 	var d net.Dialer
@@ -86,7 +94,7 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
-		Transport: transport, FlushInterval: -1, Rewrite: f.rewrite, ModifyResponse: f.answer, ErrorLog: slog.NewLogLogger(h.o.Log.Handler(), slog.LevelDebug),
+		Transport: finalOnly{r.Context()}, FlushInterval: -1, Rewrite: f.rewrite, ModifyResponse: f.answer, ErrorLog: slog.NewLogLogger(h.o.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { failed = err },
 	}
 	proxy.ServeHTTP(w, r)

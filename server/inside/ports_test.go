@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httptrace"
+	"net/textproto"
 	"net/url"
 	"strings"
 	"testing"
@@ -245,6 +247,32 @@ func TestPortsKeepPagesApart(t *testing.T) {
 	refused(t, call(t, "POST", "/v1/code", api.RunRequest{Code: "1"}, page...), 403, api.Forbidden)
 	page[len(page)-1] = "http://example.org/"
 	refused(t, call(t, "GET", path+"/style.css", nil, page...), 403, api.Forbidden)
+}
+
+// An informational answer brings no header past those that are looked at, and takes none away.
+func TestPortsPassOnNoInformationalAnswers(t *testing.T) {
+	path := inner(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Set-Cookie", "a=b")
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header().Del("Set-Cookie")
+		fmt.Fprint(w, "hello")
+	})
+	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
+		t.Errorf("got %d with %v", code, h)
+		return nil
+	}}
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(t.Context(), trace), "GET", site.URL+path+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if got := read(t, resp); got != "hello" || resp.Header.Get("X-Request-Id") == "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("got %q, %v", got, resp.Header)
+	}
 }
 
 func TestPortsThatAreTrusted(t *testing.T) {
