@@ -237,13 +237,17 @@ func TestFailedInstallationsLeaveNothing(t *testing.T) {
 	for _, installer := range []string{packages.UV, packages.Pip} {
 		e := environment(t, interpreter(t), packages.Options{Installer: installer, FindLinks: []string{wheels(t)}, NoIndex: true})
 		before := list(e)
+		stages := func() []string {
+			found, _ := filepath.Glob(filepath.Join(filepath.Dir(filepath.Dir(e.Python())), "stage"))
+			return found
+		}
 		var failed *packages.Failed
 		_, said, err := install(t, e, false, "k2-beta", "k2-needs-more")
 		if !errors.As(err, &failed) || !strings.Contains(err.Error(), "k2-nowhere") || !strings.Contains(said, "k2-nowhere") {
 			t.Errorf("%s: %v\n%s", installer, err, said)
 		}
-		if list(e) != before {
-			t.Errorf("%s: it left %s", installer, list(e))
+		if list(e) != before || len(stages()) > 0 {
+			t.Errorf("%s: it left %s, %v", installer, list(e), stages())
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

@@ -159,6 +159,11 @@ func (e *Environment) withUV(ctx context.Context, argv []string, r Request, befo
 			argv = append(argv, "--upgrade-package", one.Name)
 		}
 	}
+	defer func() {
+		if e.stage == nil {
+			_ = s.remove() // what is left now is removed before the next
+		}
+	}()
 	if err := e.run(ctx, UV, append(argv, r.args()...), r.Stdout, r.Stderr); err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ var (
 	clause     = regexp.MustCompile(`^(===|~=|==|!=|<=|>=|<|>) *(\S+)$`)
 	arbitrary  = regexp.MustCompile(`^[A-Za-z0-9.+!_-]+$`)
 	version    = regexp.MustCompile(`^(?i)v?(?:\d+!)?(\d+(?:\.\d+)*)(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?$`)
+	archive    = regexp.MustCompile(`(?i)\.(?:whl|zip|egg|tar|tgz|tbz2?|txz|tlz|tzst|tar\.[a-z0-9]+)$`) // a path, for uv and pip
 	separators = regexp.MustCompile(`[-_.]+`)
 )
 
@@ -67,6 +68,9 @@ func Parse(s string) (Requirement, error) {
 	}
 	r := Requirement{Name: m[1], text: s}
 	rest := s[len(m[0]):]
+	if archive.MatchString(m[1]) {
+		return Requirement{}, fmt.Errorf("%.100q is the name of a file", m[1])
+	}
 	if url, ok := strings.CutPrefix(rest, "@"); ok {
 		return r.withURL(strings.TrimLeft(url, " "))
 	}

@@ -49,6 +49,7 @@ func TestParseRefusesAllElse(t *testing.T) {
 		"a===", "a===$(id)", "a==${X}", "a==1 # comment", "a[", "a[]]", "a[b", "a[-b]", "a[b c]", "a[b;c]",
 		"a;", "a; ", "a;x", "a;python_version", "a;python_version<", "a;python_version<3", "a;(python_version<'3'", "a;python_version<'3')", "a;python_version<'3' and", "a;home=='x'",
 		"a;python_version<'3' python_version<'4'", "a;not in 'x'", "a;'x' not 'y'", "a @", "a @ x", "a @ ./x", "a @ https://x y", "a @ -r",
+		"a.whl", "a-1.0-py3-none-any.WHL", "a-1.tar.gz", "a.zip", "a.tgz", "a.zip[b]",
 		strings.Repeat("a", packages.MaxRequirement+1), "a;" + strings.Repeat("(", 900),
 	} {
 		marked, _, _ := strings.Cut(text, ";")
