@@ -100,14 +100,10 @@ LENGTHS: dict[type, Any] = {
 def size(value: Any) -> int:
     """Return the bytes of the object itself, without what it refers to, as sys.getsizeof does."""
     fields = instance_dict(value)
-    bases = (sizeof for base, sizeof in SIZES.items() if issubclass(type(value), base))
-    own: int = next(bases, object.__sizeof__)(value)
+    slots = ((base, vars_of(base).get("__sizeof__")) for base in mro_of(type(value)))
+    native = (s for b, s in slots if type(s) is types.MethodDescriptorType and s.__objclass__ is b)
+    own: int = next(native)(value)
     return own + (0 if fields is None else dict.__sizeof__(fields))
-
-
-SIZES: dict[type, Any] = {
-    base: base.__sizeof__ for base in (int, str, bytes, bytearray, list, tuple, dict, set, frozenset, type)
-}
 
 
 def instance_dict(value: Any) -> Any:

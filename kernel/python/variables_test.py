@@ -94,6 +94,12 @@ def test_values(kernel: Kernel, expression: str, expected: dict[str, Any]) -> No
     assert told["size"] > 0
 
 
+def test_sizes_are_those_of_the_interpreter(kernel: Kernel) -> None:
+    for value in ("(n for n in ())", "{1}", "memoryview(b'abc')", "len", "7", "slice(1)"):
+        told = after(kernel, f"x = {value}")
+        assert str(told["x"]["size"]) == kernel.run("x.__sizeof__()").result
+
+
 def test_objects_are_shown_by_their_fields(kernel: Kernel) -> None:
     told = after(
         kernel,
