@@ -440,3 +440,27 @@ func TestObject(t *testing.T) {
 		t.Error("a list was taken for an object")
 	}
 }
+
+// What a kernel sends where only text may stand is written as text.
+func TestDataThatIsNoText(t *testing.T) {
+	n := notebook.New()
+	cell := n.NewCell(notebook.Code, "")
+	data := `{"text/plain":5,"text/html":["a",1],"image/png":{"a":null},"text/x":["a","b"],"application/json":5,"application/x+json":5}`
+	cell.Outputs = []notebook.Output{{Type: notebook.DisplayData, Data: mime.New([]byte(data)), Metadata: mime.New([]byte("{}"))}}
+	n.Cells = append(n.Cells, cell)
+	var got struct {
+		Cells []struct {
+			Outputs []struct{ Data map[string]any }
+		}
+	}
+	if err := json.Unmarshal([]byte(write(t, n)), &got); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{
+		"text/plain": []any{"5"}, "text/html": []any{`["a",1]`}, "image/png": []any{`{"a":null}`}, "text/x": []any{"a", "b"},
+		"application/json": 5.0, "application/x+json": 5.0,
+	}
+	if !reflect.DeepEqual(got.Cells[0].Outputs[0].Data, want) {
+		t.Errorf("got %v, want %v", got.Cells[0].Outputs[0].Data, want)
+	}
+}

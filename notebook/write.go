@@ -147,13 +147,24 @@ func (o *Output) printData(p *printer, depth int) {
 	raw, _ := o.Data.MarshalJSON() // never fails
 	f := fields{}
 	for _, m := range membersOf(gjson.ParseBytes(raw), true) {
-		if v := m.result(); v.Type == gjson.String && isSplit(m.key) {
+		switch v := m.result(); {
+		case v.Type == gjson.String && isSplit(m.key):
 			f.lines(m.key, unquote(v.Raw), false)
-		} else {
+		case m.key != "application/json" && !strings.HasSuffix(m.key, "+json") && !isText(v):
+			f.lines(m.key, v.Raw, false) // nbformat has only text there
+		default:
 			f.add(m.key, func(p *printer, depth int) { p.fresh(v, depth) })
 		}
 	}
 	p.fields(f, depth)
+}
+
+// isText reports whether a value is a string, or an array of them.
+func isText(v gjson.Result) bool {
+	if !v.IsArray() {
+		return v.Type == gjson.String
+	}
+	return !slices.ContainsFunc(v.Array(), func(one gjson.Result) bool { return one.Type != gjson.String })
 }
 
 // isSplit reports whether nbformat splits strings of a MIME type into lines.
