@@ -26,14 +26,14 @@ func (l installLine) Piece() (stream string, size int) {
 
 // AppendLine is for a journal.
 func (l installLine) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	at = at.UTC()
+	told := journal.Time{Time: at}
 	switch v := l.v.(type) {
 	case *api.InstallStart:
-		v.Seq, v.Time = seq, at
+		v.Seq, v.Time = seq, told
 	case *api.InstallOutput:
-		v.Seq, v.Time = seq, at
+		v.Seq, v.Time = seq, told
 	case *api.InstallEnd:
-		v.Seq, v.Time = seq, at
+		v.Seq, v.Time = seq, told
 	}
 	var line bytes.Buffer
 	e := json.NewEncoder(&line)

@@ -14,7 +14,7 @@ import (
 func (s *Sandbox) Metrics() api.Metrics {
 	u := process.UsageOf(s.sessions())
 	return api.Metrics{
-		Type: api.MetricsType, Time: time.Now().UTC(),
+		Type: api.MetricsType, Time: journal.Time{Time: time.Now()},
 		CPUSeconds: u.CPU.Seconds(), MemoryBytes: u.Memory, Processes: u.Processes, OpenFiles: u.Files,
 	}
 }

@@ -34,7 +34,7 @@ func (e *notebookEnd) Piece() (stream string, size int) { return "", len(e.Noteb
 
 // AppendLine is for a journal.
 func (e *notebookEnd) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	e.Seq, e.Time = seq, at.UTC().Truncate(time.Microsecond)
+	e.Seq, e.Time = seq, journal.Time{Time: at}
 	var raw bytes.Buffer
 	encoder := json.NewEncoder(&raw)
 	encoder.SetEscapeHTML(false)

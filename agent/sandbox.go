@@ -63,7 +63,8 @@ type Sandbox struct {
 	table    *process.Table // of commands and terminals
 	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
-	left     error // what Close could not end
+	ended    chan struct{} // closed when the timeline is
+	left     error         // what Close could not end
 
 	environ    []string              // of kernels, from which installers and processes start too
 	env        *packages.Environment // of the sandbox's own packages; nil: noPackages says why
@@ -113,7 +114,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		}
 		o.Cwd = here
 	}
-	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8]}
+	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), ended: make(chan struct{}), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8]}
 	s.note(TimelineEvent{Type: Created})
 	if err := o.Packages.Validate(); err != nil {
 		return nil, fmt.Errorf("option Packages: %w", err)
@@ -328,4 +329,5 @@ func (s *Sandbox) close() {
 	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()
+	close(s.ended)
 }

@@ -151,7 +151,7 @@ func (m *merger) follow() {
 		at := m.pending[0]
 		m.pending = m.pending[1:]
 		l, err := m.box.log(at.id)
-		if l.ended {
+		if l.ended || err != nil {
 			m.replays[at.id] = true
 		}
 		m.open++

@@ -46,7 +46,7 @@ func (e entry) Piece() (stream string, size int) { return "", 128 }
 
 // AppendLine is for a journal.
 func (e entry) AppendLine(dst []byte, seq int64, at time.Time) []byte {
-	e.Seq, e.Time = seq, at.UTC()
+	e.Seq, e.Time = seq, journal.Time{Time: at}
 	line, _ := json.Marshal(e.TimelineEvent) // strings, numbers and a time
 	return append(dst, line...)
 }
@@ -55,8 +55,12 @@ func (e entry) AppendLine(dst []byte, seq int64, at time.Time) []byte {
 func (s *Sandbox) note(e TimelineEvent) { s.timeline.Append(entry{e}) }
 
 // Timeline yields what happened to the sandbox after number after, and follows it
-// until the sandbox is closed.
+// until the sandbox is closed: the last line is always there.
 func (s *Sandbox) Timeline(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
+	if closed(s.ended) {
+		_, _, lines := s.timeline.Size()
+		after = min(after, lines-1)
+	}
 	return s.timeline.Lines(ctx, after)
 }
 

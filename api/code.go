@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 )
 
 // OnDisconnect says what becomes of a run whose client is gone before its end.
@@ -108,7 +109,7 @@ const Cut executor.Status = "cut"
 type StreamEnd struct {
 	Seq    int64           `json:"seq" api:"required"` // of the last event
 	Type   executor.Type   `json:"type" api:"required"`
-	Time   time.Time       `json:"time" api:"required"`
+	Time   journal.Time    `json:"time" api:"required"`
 	Status executor.Status `json:"status" api:"required"`
 	Error  *Error          `json:"error,omitempty"`
 }

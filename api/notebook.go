@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/notebook"
 )
 
@@ -104,7 +105,6 @@ func (r *NotebookRequest) Values() ([]notebook.Parameter, error) {
 	}
 	var all []notebook.Parameter
 	d := json.NewDecoder(bytes.NewReader(r.Parameters))
-	d.UseNumber()
 	_, _ = d.Token() // what comes after is valid, as the body was
 	for d.More() {
 		name, err := d.Token()
@@ -112,9 +112,11 @@ func (r *NotebookRequest) Values() ([]notebook.Parameter, error) {
 			return nil, Invalid("parameters", "not valid JSON: %v", err)
 		}
 		p := notebook.Parameter{Name: name.(string)} // Token allows nothing else here
-		if err := d.Decode(&p.Value); err != nil {
+		var raw json.RawMessage                      // keeps the order of members
+		if err := d.Decode(&raw); err != nil {
 			return nil, Invalid("parameters."+p.Name, "not valid JSON: %v", err)
 		}
+		p.Value = raw
 		all = append(all, p)
 	}
 	return all, nil
@@ -167,7 +169,7 @@ type Notebooks struct {
 type NotebookEnd struct {
 	Seq        int64           `json:"seq"`
 	Type       executor.Type   `json:"type"`
-	Time       time.Time       `json:"time"`
+	Time       journal.Time    `json:"time"`
 	NotebookID string          `json:"notebook_id"`
 	Status     executor.Status `json:"status"`
 	Cell       *int            `json:"cell,omitempty"`

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/packages"
 )
 
@@ -85,7 +86,7 @@ type Install struct {
 type InstallStart struct {
 	Seq       int64         `json:"seq"`
 	Type      executor.Type `json:"type"`
-	Time      time.Time     `json:"time"`
+	Time      journal.Time  `json:"time"`
 	InstallID string        `json:"install_id"`
 	Packages  []string      `json:"packages"`
 	Installer string        `json:"installer"` // uv or pip
@@ -95,7 +96,7 @@ type InstallStart struct {
 type InstallOutput struct {
 	Seq  int64         `json:"seq"`
 	Type executor.Type `json:"type"` // stdout or stderr
-	Time time.Time     `json:"time"`
+	Time journal.Time  `json:"time"`
 	Text string        `json:"text"`
 }
 
@@ -104,7 +105,7 @@ type InstallOutput struct {
 type InstallEnd struct {
 	Seq        int64                   `json:"seq"`
 	Type       executor.Type           `json:"type"`
-	Time       time.Time               `json:"time"`
+	Time       journal.Time            `json:"time"`
 	Status     executor.Status         `json:"status"` // ok, error, timeout, interrupted or sandbox_killed
 	Installed  []packages.Distribution `json:"installed"`
 	Changed    []packages.Changed      `json:"changed"`

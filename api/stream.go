@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
@@ -41,7 +40,7 @@ type StreamHello struct {
 	Source Source       `json:"source"`
 	Seq    int64        `json:"seq"` // 0
 	Type   journal.Type `json:"type"`
-	Time   time.Time    `json:"time"`
+	Time   journal.Time `json:"time"`
 	Epoch  string       `json:"epoch"` // of the sandbox: another after a restart, when all numbers begin anew
 	Cursor string       `json:"cursor"`
 }
@@ -51,7 +50,7 @@ type StreamHello struct {
 type Metrics struct {
 	Seq         int64        `json:"seq"`
 	Type        journal.Type `json:"type"`
-	Time        time.Time    `json:"time"`
+	Time        journal.Time `json:"time"`
 	CPUSeconds  float64      `json:"cpu_seconds"`  // of those that live, and of the children that they waited for
 	MemoryBytes int64        `json:"memory_bytes"` // resident; what several share is counted for each
 	Processes   int          `json:"processes"`
@@ -74,18 +73,18 @@ func ParseCursor(text string) (Cursor, error) {
 		if !named && i == 0 {
 			number = name
 		}
-		n, err := strconv.ParseInt(number, 10, 64)
+		n, err := strconv.ParseUint(number, 10, 63) // no sign
 		_, twice := c.Logs[name]
-		if err != nil || n < 0 || named && !validID.MatchString(name) || !named && i > 0 || twice {
+		if err != nil || named && !validID.MatchString(name) || !named && i > 0 || twice {
 			return Cursor{}, fmt.Errorf("expected a number, or a cursor that a stream gave, got %.200q", text)
 		}
 		switch {
 		case i > 0:
-			c.Logs[name] = n
+			c.Logs[name] = int64(n)
 		case named:
-			c.Epoch, c.Timeline = name, n
+			c.Epoch, c.Timeline = name, int64(n)
 		default:
-			c.Timeline = n
+			c.Timeline = int64(n)
 		}
 	}
 	return c, nil

@@ -24,7 +24,7 @@ func TestCursorAsText(t *testing.T) {
 			t.Errorf("%s becomes %s", text, got)
 		}
 	}
-	for _, text := range []string{"", ",", ":", "1,", "1,2", "x", "-1", ":1", "a:b:1", "1,a:-1", "1,a:1,a:2", `1,"a":1`, "99999999999999999999"} {
+	for _, text := range []string{"", ",", ":", "1,", "1,2", "x", "-1", ":1", "a:b:1", "1,a:-1", "+1", "-0", "1,a:+1", "1,a:1,a:2", `1,"a":1`, "99999999999999999999"} {
 		if got, err := api.ParseCursor(text); err == nil {
 			t.Errorf("%q is taken for %+v", text, got)
 		}

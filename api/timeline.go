@@ -1,8 +1,6 @@
 package api
 
 import (
-	"time"
-
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 )
@@ -32,7 +30,7 @@ const (
 type TimelineEvent struct {
 	Seq         int64          `json:"seq"`
 	Type        TimelineType   `json:"type"`
-	Time        time.Time      `json:"time"`
+	Time        journal.Time   `json:"time"`
 	Context     string         `json:"context,omitempty"`
 	ExecutionID string         `json:"execution_id,omitempty"`
 	Status      string         `json:"status,omitempty"` // of a run that ended

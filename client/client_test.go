@@ -125,6 +125,18 @@ func TestStreamSeesARestart(t *testing.T) {
 	}
 }
 
+// What each connection begins with is nothing new: retries count.
+func TestAHelloIsNoProgress(t *testing.T) {
+	c, asked := scripted(t, client.Options{Retries: 2}, says(`{"source":"stream","seq":0,"type":"hello","epoch":"ep_a","cursor":"ep_a:0"}`+"\n"))
+	var last error
+	for _, err := range c.Stream(t.Context(), &client.Stream{}) {
+		last = err
+	}
+	if n := len(asked()); !errors.Is(last, client.ErrCut) || n != 3 {
+		t.Errorf("asked %d times, then %v", n, last)
+	}
+}
+
 // A stream that says nothing for too long is as good as cut.
 func TestSilenceIsACut(t *testing.T) {
 	c, asked := scripted(t, client.Options{Silence: 50 * time.Millisecond},

@@ -58,7 +58,12 @@ func (c *Client) follow(ctx context.Context, resp *http.Response, again open) it
 			}
 			if err == nil {
 				var more bool
-				more, err = c.read(resp, func(l line, err error) bool { tries = 0; return yield(l, err) })
+				more, err = c.read(resp, func(l line, err error) bool {
+					if l.Seq > 0 { // what each connection begins with is nothing new
+						tries = 0
+					}
+					return yield(l, err)
+				})
 				if !more {
 					return
 				}
@@ -103,14 +108,15 @@ func (c *Client) read(resp *http.Response, yield func(line, error) bool) (more b
 	defer silence.Stop()
 	lines := bufio.NewReaderSize(resp.Body, 64<<10)
 	for {
+		silence.Reset(c.o.Silence)
 		raw, err := lines.ReadBytes('\n')
+		silence.Stop() // who reads may take long
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 		if err != nil {
 			return true, err
 		}
-		silence.Reset(c.o.Silence)
 		l := line{raw: raw}
 		if err := json.Unmarshal(raw, &l); err != nil {
 			return true, fmt.Errorf("cannot decode a line: %w", err)

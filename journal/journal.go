@@ -32,6 +32,14 @@ const (
 // TimeLayout is how lines tell time, which is UTC.
 const TimeLayout = "2006-01-02T15:04:05.000000Z"
 
+// Time is a time that is in JSON as lines have it.
+type Time struct{ time.Time }
+
+// MarshalJSON is for package json.
+func (t Time) MarshalJSON() ([]byte, error) {
+	return t.UTC().AppendFormat(nil, `"`+TimeLayout+`"`), nil
+}
+
 // Entry is an event on its way into a log.
 type Entry interface {
 	// AppendLine appends the event to dst as one line of JSON without the line end.
@@ -268,6 +276,7 @@ func (l *Log) drop(n int) {
 			l.memory -= int64(c.size)
 		}
 	}
+	clear(l.chunks[:n]) // what the list has room for it keeps
 	l.chunks = l.chunks[n:]
 }
 
@@ -363,7 +372,7 @@ func (l *Log) Size() (size, memory, lines int64) {
 // has dropped lines that were asked for, a truncated line comes first.
 func (l *Log) Lines(ctx context.Context, after int64) iter.Seq2[Line, error] {
 	return func(yield func(Line, error) bool) {
-		r := reader{log: l, next: after + 1}
+		r := reader{log: l, next: max(after, 0) + 1}
 		for {
 			lines, err := r.batch(ctx)
 			if err != nil {

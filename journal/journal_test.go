@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -95,6 +96,77 @@ func checkRing(t *testing.T, l *journal.Log, n, after int64) {
 	}
 	if last != n {
 		t.Errorf("ended at %d", last)
+	}
+}
+
+// full is a store on a disk that is full after some writes.
+type full struct {
+	journal.Store
+	left int
+}
+
+func (f *full) WriteAt(p []byte, off int64) (int, error) {
+	if f.left--; f.left < 0 {
+		n, _ := f.Store.WriteAt(p[:len(p)/2], off)
+		return n, syscall.ENOSPC
+	}
+	return f.Store.WriteAt(p, off)
+}
+
+// A store that fails costs a ring its older lines, another log pieces of streams, and
+// nothing else; what it took before can be read.
+func TestAStoreThatFails(t *testing.T) {
+	for _, left := range []int{0, 1, 3, 9} {
+		spill := func() (journal.Store, error) {
+			store, err := journal.TempStore()
+			if left == 0 {
+				err = syscall.ENOSPC
+			}
+			return &full{store, left}, err
+		}
+		ring := journal.New(journal.Options{Memory: 100 << 10, Limit: 500 << 10, Spill: spill, Ring: "output"})
+		other := journal.New(journal.Options{Memory: 100 << 10, Limit: 500 << 10, Spill: spill})
+		const n = 5_000
+		var readers sync.WaitGroup
+		readers.Go(func() { checkRing(t, ring, n, 0) })
+		for i := range n {
+			ring.Append(word{i + 1, "output"})
+			other.Append(word{i + 1, "stdout"})
+		}
+		other.Append(word{-1, ""})
+		ring.Close()
+		other.Close()
+		readers.Wait()
+		checkRing(t, ring, n, 0)
+		var lines []line
+		for got, err := range other.Lines(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines = append(lines, decode(t, got))
+		}
+		cut, last := lines[len(lines)-2], lines[len(lines)-1]
+		if want := int64(n-len(lines)+2) * 100; cut.Type != journal.Truncated || cut.Bytes != want || last.N != -1 {
+			t.Errorf("%d lines, then %+v, want %d bytes, and %+v", len(lines), cut, want, last)
+		}
+		for _, l := range []*journal.Log{ring, other} {
+			if _, memory, _ := l.Size(); memory > 200<<10 {
+				t.Errorf("%d bytes in memory", memory)
+			}
+			l.Evict()
+		}
+	}
+}
+
+// Before the first line there is nothing that could be missing.
+func TestAfterNothing(t *testing.T) {
+	l := journal.New(journal.Options{Memory: 1 << 10, Ring: "output"})
+	l.Append(word{1, ""})
+	l.Close()
+	for got, err := range l.Lines(t.Context(), -5) {
+		if v := decode(t, got); err != nil || v.Seq != 1 || v.Type != "word" {
+			t.Errorf("got %+v, %v", v, err)
+		}
 	}
 }
 

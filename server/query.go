@@ -40,7 +40,7 @@ func QueryInt(r *http.Request, name string, otherwise, least, most int64) (int64
 
 func parseInt(name, given string, least, most int64) (int64, error) {
 	n, err := strconv.ParseInt(given, 10, 64)
-	if err != nil || n < least || n > most {
+	if err != nil || n < least || n > most || given[0] == '+' {
 		return 0, api.Invalid(name, "expected an integer from %d to %d, got %q", least, most, given)
 	}
 	return n, nil

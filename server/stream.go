@@ -13,6 +13,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 )
 
 const (
@@ -208,7 +209,11 @@ func (s *stream) fail(err error, requestID string) (bool, error) {
 		s.closed = true
 		return false, err
 	}
-	s.put(EndLine(s.last, api.Cut, describe(err, requestID)).JSON, "")
+	told := describe(err, requestID)
+	if told.Code == api.Internal {
+		s.o.Log.Error("stream failed", "request", requestID, "error", err)
+	}
+	s.put(EndLine(s.last, api.Cut, told).JSON, "")
 	s.send(true)
 	return true, nil
 }
@@ -224,7 +229,7 @@ func (s *stream) finish() bool {
 // EndLine returns the end line that is the server's own word: last is the number
 // of the last line before it.
 func EndLine(last int64, status executor.Status, err *api.Error) executor.Line {
-	raw, _ := json.Marshal(api.StreamEnd{Seq: last, Type: executor.End, Time: time.Now().UTC(), Status: status, Error: err})
+	raw, _ := json.Marshal(api.StreamEnd{Seq: last, Type: executor.End, Time: journal.Time{Time: time.Now()}, Status: status, Error: err})
 	return executor.Line{Seq: last, Type: executor.End, JSON: raw}
 }
 

@@ -2,12 +2,14 @@ package server_test
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -206,7 +208,8 @@ func TestFollowFailsBeforeTheFirstLine(t *testing.T) {
 
 func TestFollowFailsAfterTheFirstLine(t *testing.T) {
 	f := newFeed()
-	srv, stayed := serve(t, server.Options{}, f)
+	var log bytes.Buffer
+	srv, stayed := serve(t, server.Options{Log: slog.New(slog.NewTextHandler(&log, nil))}, f)
 	resp := request(t, srv, "")
 	f.lines <- line(1, executor.Start, true) // of the line that it promises, the error comes
 	f.err <- errors.New("a secret")
@@ -227,6 +230,9 @@ func TestFollowFailsAfterTheFirstLine(t *testing.T) {
 	}
 	if !<-stayed {
 		t.Error("the client stayed, but Follow says that it left")
+	}
+	if id := resp.Header.Get("X-Request-Id"); !strings.Contains(end.Error.Message, id) || !strings.Contains(log.String(), id) || !strings.Contains(log.String(), "a secret") {
+		t.Errorf("%s is told, and the log has\n%s", end.Error.Message, log.String())
 	}
 }
 

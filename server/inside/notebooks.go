@@ -114,12 +114,13 @@ func (h *notebookHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	ended := over(n.Done()) // before its newest line is asked for, which is its last then
 	newest := n.Summary().Events
 	after, err := server.After(r, newest)
 	if err != nil {
 		return err
 	}
-	if over(n.Done()) && after == newest {
+	if ended && after == newest {
 		if server.WantsSSE(r) {
 			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
 			return nil

@@ -185,7 +185,7 @@ func jsonType(t reflect.Type) string {
 		}
 		return "array"
 	}
-	if t.String() == "time.Time" {
+	if name := t.String(); name == "time.Time" || name == "journal.Time" {
 		return "string"
 	}
 	return "object"

@@ -76,12 +76,13 @@ func (h *packageHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	ended := over(i.Done()) // before its newest line is asked for, which is its last then
 	newest := i.Summary().Events
 	after, err := server.After(r, newest)
 	if err != nil {
 		return err
 	}
-	if i.Summary().Status != "" && after == newest {
+	if ended && after == newest {
 		if server.WantsSSE(r) {
 			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
 			return nil

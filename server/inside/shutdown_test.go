@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -58,6 +59,11 @@ func TestShutdown(t *testing.T) {
 	}
 	if last := lines[strings.LastIndex(lines[:len(lines)-1], "\n")+1:]; !strings.HasPrefix(last, `{"source":"timeline"`) || !strings.Contains(last, `"type":"end"`) {
 		t.Errorf("the last line is %s", last)
+	}
+	for _, path := range []string{"/v1/stream?after=now", "/v1/timeline?after=" + strconv.FormatInt(box.Now().Timeline, 10)} {
+		if again := read(t, do("GET", path, "")); strings.Count(again, `"type":"end"`) != 1 || !strings.Contains(again, `"reason":"closed"`) {
+			t.Errorf("%s: %s", path, again)
+		}
 	}
 	refused(t, do("GET", "/readyz", ""), 503, api.Unavailable)
 	refused(t, do("POST", "/v1/contexts", ""), 410, api.Gone)

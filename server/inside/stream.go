@@ -12,6 +12,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -37,7 +38,7 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 			if !yield(helloLine(cursor), nil) {
 				return
 			}
-			if options.Watch != nil && !yield(missedLine(), nil) {
+			if options.Watch != nil && !yield(missedLine(cursor), nil) {
 				return
 			}
 			for line, err := range h.box.Stream(ctx, cursor, options) {
@@ -138,14 +139,14 @@ func tagged(line agent.StreamLine) executor.Line {
 
 // missedLine tells that the client has to look at the directory that is watched: the
 // watch has begun now.
-func missedLine() executor.Line {
+func missedLine(c api.Cursor) executor.Line {
 	raw := files.Event{Type: files.Overflow}.AppendLine(nil, 0, time.Now())
-	return tagged(agent.StreamLine{Line: executor.Line{Type: files.Overflow, JSON: raw}, Source: api.FromWatch})
+	return tagged(agent.StreamLine{Line: executor.Line{Type: files.Overflow, JSON: raw, ID: c.String()}, Source: api.FromWatch})
 }
 
 func helloLine(c api.Cursor) executor.Line {
 	raw, _ := json.Marshal(api.StreamHello{
-		Source: api.FromStream, Type: api.Hello, Time: time.Now().UTC(), Epoch: c.Epoch, Cursor: c.String(),
+		Source: api.FromStream, Type: api.Hello, Time: journal.Time{Time: time.Now()}, Epoch: c.Epoch, Cursor: c.String(),
 	})
 	return executor.Line{Type: api.Hello, JSON: raw, ID: c.String()}
 }

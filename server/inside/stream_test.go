@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -32,6 +33,8 @@ type streamLine struct {
 	raw     string
 	sseID   string
 }
+
+var timeOfLine = regexp.MustCompile(`"time":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"`)
 
 // connect opens /v1/stream; lines come as NDJSON, or as server-sent events with their ids.
 func connect(t *testing.T, query url.Values, sse bool, headers ...string) (next func() streamLine, hangUp func()) {
@@ -60,6 +63,9 @@ func connect(t *testing.T, query url.Values, sse bool, headers ...string) (next 
 			raw := bytes.TrimPrefix(lines.Bytes(), []byte("data: "))
 			if len(raw) == 0 {
 				continue
+			}
+			if !timeOfLine.Match(raw) {
+				t.Errorf("the time of %s", raw)
 			}
 			if err := check(doc, schema, string(raw)); err != nil {
 				t.Errorf("%v: %s", err, raw)
@@ -243,8 +249,8 @@ func TestStreamHasMetrics(t *testing.T) {
 func TestStreamHasAWatch(t *testing.T) {
 	dir := t.TempDir()
 	next, _ := connect(t, url.Values{"after": {"now"}, "watch": {dir}}, true)
-	if l := next(); l.Source != api.FromWatch || l.Type != files.Overflow {
-		t.Errorf("got %s", l.raw)
+	if l := next(); l.Source != api.FromWatch || l.Type != files.Overflow || !strings.HasPrefix(l.sseID, box.Epoch()) {
+		t.Errorf("got %s with id %s", l.raw, l.sseID)
 	}
 	call(t, "PUT", "/v1/files?path="+dir+"/a/b", "text")
 	for _, want := range []string{"/a", "/a/b"} {

@@ -1,7 +1,6 @@
 package inside
 
 import (
-	"math"
 	"net/http"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -24,7 +23,7 @@ func (h *timelineHandlers) routes() []server.Route {
 // follow replays the timeline from a number on, and follows it until the client
 // leaves or the sandbox ends.
 func (h *timelineHandlers) follow(w http.ResponseWriter, r *http.Request) error {
-	after, err := server.After(r, math.MaxInt32)
+	after, err := server.After(r, h.box.Now().Timeline)
 	if err != nil {
 		return err
 	}

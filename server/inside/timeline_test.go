@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
@@ -74,6 +75,11 @@ func TestTimelineTellsOfLimits(t *testing.T) {
 // The timeline tells of a context's life: made, runs, a kernel that died and what came after it, gone.
 func TestTimeline(t *testing.T) {
 	lines := timeline(t, "")
+	newest := box.Now().Timeline
+	e := refused(t, call(t, "GET", fmt.Sprintf("/v1/timeline?after=%d", newest+1000), nil), 400, api.InvalidRequest)
+	if e.Details["field"] != "after" {
+		t.Errorf("got %+v", e)
+	}
 	first := awaitEvent(t, lines, func(api.TimelineEvent) bool { return true })
 	if first.Seq != 1 || first.Type != api.Created || first.Time.IsZero() {
 		t.Errorf("begins with %+v", first)
