@@ -22,13 +22,20 @@ type branches struct {
 	fd     int
 	top    *branch
 	byWd   map[int32]*branch
-	parent int32     // the wd of the directory that top is in, which alone hears at once that top goes; -1: none
-	fresh  []*branch // that have told
-	told   int       // names, in all of them
+	parent int32         // the wd of the directory that top is in, which alone hears at once that top goes; -1: none
+	late   map[spot]bool // directories that came, and have another path by now than the events tell so far
+	fresh  []*branch     // that have told
+	told   int           // names, in all of them
 	moves  []move
 	round  int // counts batches
 	last   Event
 	stop   func() error // why not to go on with the first look
+}
+
+// spot is a name in a directory.
+type spot struct {
+	in   *branch
+	name string
 }
 
 // branch is a directory that is watched.
@@ -41,7 +48,7 @@ type branch struct {
 }
 
 func newBranches(ctx context.Context, w *Watch, fd int) (*branches, error) {
-	b := &branches{w: w, fd: fd, byWd: map[int32]*branch{}, parent: -1}
+	b := &branches{w: w, fd: fd, byWd: map[int32]*branch{}, late: map[spot]bool{}, parent: -1}
 	p, err := w.root.in(w.name)
 	if err != nil {
 		return nil, err
@@ -201,20 +208,62 @@ func passing(err error) error {
 	return err
 }
 
-// comes watches a directory that came into another one.
+// comes watches a directory that came into another one. Where that is not where the
+// events so far say, because it was renamed, it tries again when more are known.
 func (b *branches) comes(in *branch, name string) error {
 	if !b.w.recursive {
 		return nil
 	}
 	p, err := b.w.root.in(b.path(in, name))
-	if err != nil {
-		return passing(err)
+	if err == nil {
+		defer p.close()
+		if !b.is(p.dir, in) {
+			err = unix.ENOENT
+		}
 	}
-	defer p.close()
+	if err != nil {
+		return b.later(in, name, err)
+	}
 	dir, err := openChild(p.fd(), p.base)
 	if err != nil {
-		return passing(err)
+		return passing(err) // what it is now, events tell
 	}
 	defer dir.Close()
 	return b.enter(dir, in, name, true, 0)
+}
+
+// is reports whether a directory is the one that is watched.
+func (b *branches) is(dir *os.File, c *branch) bool {
+	wd, err := b.watch(dir, ownMask)
+	if err == nil && b.byWd[wd] == nil && wd != b.parent {
+		_, _ = unix.InotifyRmWatch(b.fd, uint32(wd))
+	}
+	return err == nil && wd == c.wd
+}
+
+// later notes what could not be watched because it is elsewhere.
+func (b *branches) later(in *branch, name string, err error) error {
+	if passing(err) != nil {
+		return err
+	}
+	if len(b.late) >= maxWatched {
+		return errOverflow
+	}
+	b.late[spot{in, name}] = true
+	return nil
+}
+
+// catchUp watches what came late, once the events that are known were handled.
+func (b *branches) catchUp() error {
+	late := b.late
+	b.late = map[spot]bool{}
+	for s := range late {
+		if b.byWd[s.in.wd] != s.in || s.in.children[s.name] != nil {
+			continue
+		}
+		if err := b.comes(s.in, s.name); err != nil {
+			return err
+		}
+	}
+	return nil
 }

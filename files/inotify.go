@@ -53,6 +53,7 @@ func (b *branches) batch(raw []byte) error {
 			c.told = nil
 		}
 		b.fresh, b.told = nil, 0
+		return b.catchUp()
 	}
 	return nil
 }
@@ -86,6 +87,7 @@ func (b *branches) event(e inotifyEvent) error {
 	switch {
 	case e.mask&unix.IN_MOVED_FROM != 0:
 		delete(c.told, e.name)
+		delete(b.late, spot{c, e.name})
 		b.moves = append(b.moves, move{e.cookie, c, e.name, path, isDir, b.round})
 	case e.mask&unix.IN_MOVED_TO != 0:
 		delete(c.told, e.name)
@@ -102,6 +104,7 @@ func (b *branches) event(e inotifyEvent) error {
 		}
 	case e.mask&unix.IN_DELETE != 0:
 		delete(c.told, e.name)
+		delete(b.late, spot{c, e.name})
 		b.leave(c, e.name)
 		b.tell(Removed, path, "", isDir)
 	case e.mask&unix.IN_MODIFY != 0:

@@ -352,3 +352,30 @@ func TestWatchesAreBounded(t *testing.T) {
 	_, err := b.confined.Watch(t.Context(), "/", false)
 	fails(t, err, files.ErrTooMany)
 }
+
+// TestWatchFollowsWhatWasRenamedAtOnce: the events lag behind the paths.
+func TestWatchFollowsWhatWasRenamedAtOnce(t *testing.T) {
+	b := newBox(t)
+	again := make(chan struct{})
+	b.confined.SetCalm(func() { <-again })
+	w := watch(t, b.confined, "/", true)
+	must(t, os.Mkdir(filepath.Join(b.dir, "a"), 0o755))
+	w.sees(t, "created /a/")
+	must(t, os.MkdirAll(filepath.Join(b.dir, "a", "b", "c"), 0o755))
+	must(t, os.Rename(filepath.Join(b.dir, "a"), filepath.Join(b.dir, "r")))
+	put(t, filepath.Join(b.dir, "a", "b", "other"), "")
+	close(again)
+	seen := map[string]bool{}
+	for !seen["created /r/b/c/"] || !seen["created /a/b/other"] {
+		s, ok := <-w.events
+		if !ok {
+			t.Fatalf("the end: %v", w.err)
+		}
+		seen[s.String()] = true
+		if s.Path == "/r/b/other" {
+			t.Errorf("saw %s", s.String())
+		}
+	}
+	put(t, filepath.Join(b.dir, "r", "b", "c", "f"), "")
+	w.sees(t, "created /r/b/c/f")
+}
