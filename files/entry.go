@@ -73,9 +73,9 @@ func (n *names) entry(dir int, base, path string, st *unix.Stat_t) Entry {
 	return e
 }
 
-// told returns a time that RFC 3339 can tell, the nearest one: files can have others.
+// told returns the nearest time that RFC 3339, and the clients' calendars, can tell: files can have others.
 func told(t time.Time) time.Time {
-	first, last := time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
+	first, last := time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC)
 	switch t = t.UTC(); {
 	case t.Before(first):
 		return first
