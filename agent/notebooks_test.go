@@ -115,6 +115,9 @@ func TestNotebookFindsItsKernel(t *testing.T) {
 	if len(box.Contexts()) != 1 {
 		t.Errorf("contexts %+v", box.Contexts())
 	}
+	if _, err := box.CreateContext(t.Context(), agent.ContextOptions{Language: "PYTHON"}); err != nil {
+		t.Errorf("a language in capitals: %v", err) // kernelspecs say R, notebooks r
+	}
 }
 
 // Parameters are set in the language of the kernel that runs, not in that of the notebook.

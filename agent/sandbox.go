@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -158,12 +159,12 @@ func (s *Sandbox) spec(o ContextOptions) (kernel.Spec, error) {
 		}
 		return kernel.Spec{}, fmt.Errorf("%w %q", ErrUnknownKernel, o.Kernel)
 	}
-	if o.Language == "" || o.Language == s.o.Spec.Language {
+	if o.Language == "" || strings.EqualFold(o.Language, s.o.Spec.Language) {
 		return s.o.Spec, nil
 	}
 	if s.o.List != nil {
 		for _, spec := range s.o.List() {
-			if spec.Language == o.Language {
+			if strings.EqualFold(spec.Language, o.Language) {
 				return spec, nil
 			}
 		}

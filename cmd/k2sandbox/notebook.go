@@ -215,6 +215,12 @@ func (f *notebookFlags) box(ctx context.Context, nb *notebook.Notebook, callOff 
 // language. Python is the managed one, unless the notebook names an installed kernel
 // that is not just python3.
 func (f *notebookFlags) choose(nb *notebook.Notebook) error {
+	if f.kernel == "python3" {
+		if _, err := kernel.Find(f.kernel, f.searchPath()); err != nil {
+			f.kernel = "" // --python or the managed one, where no other is installed
+			return nil
+		}
+	}
 	name, language := nb.Kernel(), cmp.Or(nb.Language(), "python")
 	if f.kernel != "" || f.python != "" || (name == "" || name == "python3") && language == "python" {
 		return nil

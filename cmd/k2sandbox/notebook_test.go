@@ -72,6 +72,24 @@ func notebookRun(args ...string) call {
 	return call{args: append([]string{"notebook", "run", "--python", interpreter}, args...)}
 }
 
+// -k python3 is what papermill's users say, also where no Jupyter is installed.
+func TestNotebookKernelPython3(t *testing.T) {
+	t.Parallel()
+	in := writeNotebook(t, "in.ipynb", "print(6*7)")
+	alone := filepath.Join(t.TempDir(), "bin", "python")
+	if err := os.Mkdir(filepath.Dir(alone), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(alone, []byte("#!/bin/sh\nexec '"+interpreter+"' \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := call{args: []string{"notebook", "run", in, "-", "-k", "python3", "--python", alone}}
+	c.env = []string{"HOME=" + t.TempDir(), "JUPYTER_PATH=", "JUPYTER_DATA_DIR=", "XDG_DATA_HOME="}
+	if got := run(t, c); got.status != 0 || !strings.Contains(got.stdout, "42") {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestNotebookRun(t *testing.T) {
 	t.Parallel()
 	in := writeNotebook(t, "in.ipynb", "parameters: a, b, c, d, e, f, g, p = [None] * 8", "print(a, b, c, d, e, f, g, p)", "6*7")
