@@ -146,7 +146,7 @@ func openChild(dir int, name string) (*os.File, error) {
 // unreadable reports whether a directory could not be read for a reason of its own,
 // which those around it do not share.
 func unreadable(err error) bool {
-	for _, one := range []error{unix.EACCES, unix.EPERM, unix.EIO, unix.ESRCH, unix.ENODEV, unix.EOPNOTSUPP} {
+	for _, one := range []error{unix.EACCES, unix.EPERM, unix.EIO, unix.ESRCH, unix.ENODEV, unix.EOPNOTSUPP, unix.EINVAL} {
 		if errors.Is(err, one) {
 			return true
 		}

@@ -3,11 +3,14 @@ package files_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/files"
 )
@@ -115,4 +118,23 @@ func TestListOfManyFilesTakesMemoryForAPage(t *testing.T) {
 	if seen != many {
 		t.Errorf("saw %d", seen)
 	}
+}
+
+// TestDirectoriesOfTheDead: what /proc has of a process that nobody has waited for
+// cannot be read, for reasons of its own.
+func TestDirectoriesOfTheDead(t *testing.T) {
+	b := newBox(t)
+	dead := exec.Command("true")
+	must(t, dead.Start())
+	must(t, unix.Waitid(unix.P_PID, dead.Process.Pid, nil, unix.WEXITED|unix.WNOWAIT, nil))
+	defer dead.Wait()
+	proc := fmt.Sprintf("/proc/%d", dead.Process.Pid)
+	page, err := b.whole.List(t.Context(), proc, files.ListOptions{Depth: 2})
+	must(t, err)
+	if !slices.ContainsFunc(page.Entries, func(e files.Entry) bool { return e.Name == "net" && e.Unreadable }) {
+		t.Error("net can be read")
+	}
+	w, err := b.whole.Watch(t.Context(), proc, true)
+	must(t, err)
+	w.Close()
 }
