@@ -50,6 +50,57 @@ func TestABodyThatStallsIsGivenUp(t *testing.T) {
 	}
 }
 
+// A payload that stalls holds no more than a stream does.
+func TestAPayloadThatStallsIsGivenUp(t *testing.T) {
+	srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
+		return server.Decode(r, &struct{}{})
+	}}}, server.Options{WriteTimeout: 50 * time.Millisecond}))
+	defer srv.Close()
+	for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\n"+length+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, _ := io.ReadAll(conn)
+		if !strings.HasPrefix(string(answer), "HTTP/1.1 504") || !strings.Contains(string(answer), string(api.DeadlineExceeded)) {
+			t.Errorf("%s: got %q", length, answer)
+		}
+	}
+}
+
+// The time that a payload has is over with it, and one that nobody reads has none.
+func TestAnAnswerOutlivesTheTimeOfItsPayload(t *testing.T) {
+	for _, reads := range []bool{true, false} {
+		f := newFeed()
+		o := server.Options{WriteTimeout: 30 * time.Millisecond}
+		srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
+			if reads {
+				if err := server.Decode(r, &struct{}{}); err != nil {
+					return err
+				}
+			}
+			_, err := server.Follow(w, r, o.WithDefaults(), 0, f.follow)
+			return err
+		}}}, o))
+		resp, err := srv.Client().Post(srv.URL, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(50 * time.Millisecond) // longer than a read may take
+		f.lines <- line(1, "end", false)
+		close(f.lines)
+		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != `{"seq":1,"type":"end"}`+"\n" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		resp.Body.Close()
+		srv.Close()
+	}
+}
+
 func TestABodyThatIsCutIsToldApart(t *testing.T) {
 	for body, code := range map[string]api.Code{
 		"Content-Length: 100\r\n\r\nhalf":                    api.ClientClosed,

@@ -62,7 +62,10 @@ func readBody(r *http.Request) ([]byte, error) {
 	}
 	_, err := body.ReadFrom(r.Body)
 	var large *http.MaxBytesError
+	var told *api.Error
 	switch {
+	case errors.As(err, &told):
+		return nil, told
 	case errors.As(err, &large):
 		return nil, api.Errorf(api.TooLarge, "the body is longer than %d bytes", large.Limit)
 	case err != nil:

@@ -5,6 +5,7 @@ package server
 
 import (
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -116,18 +117,18 @@ type methods map[string]Route
 // without any the path does not exist.
 func (s *server) handler(m methods) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := m.serve(w, r, s.MaxBody); err != nil {
+		if err := m.serve(w, r, s.Options); err != nil {
 			s.fail(w, r, err)
 		}
 	})
 }
 
-func (m methods) serve(w http.ResponseWriter, r *http.Request, maxBody int64) error {
+func (m methods) serve(w http.ResponseWriter, r *http.Request, o Options) error {
 	if m == nil {
 		return api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
 	if route, ok := m[AnyMethod]; ok {
-		return route.serve(w, r, maxBody)
+		return route.serve(w, r, o)
 	}
 	method := r.Method
 	if method == http.MethodHead {
@@ -140,12 +141,15 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request, maxBody int64) er
 	if err := checkQuery(r, route.Query); err != nil {
 		return err
 	}
-	return route.serve(w, r, maxBody)
+	return route.serve(w, r, o)
 }
 
-func (route *Route) serve(w http.ResponseWriter, r *http.Request, maxBody int64) error {
-	if limit := or(route.Body, maxBody); limit != Unbounded {
-		r.Body = http.MaxBytesReader(w, r.Body, limit)
+func (route *Route) serve(w http.ResponseWriter, r *http.Request, o Options) error {
+	if limit := or(route.Body, o.MaxBody); limit != Unbounded && r.ContentLength != 0 {
+		// Its time begins with our first read, and ends with the last: what nobody reads has none.
+		whole := *r
+		patient := &body{r: &whole, control: http.NewResponseController(w), patience: o.WriteTimeout}
+		r.Body = http.MaxBytesReader(w, io.NopCloser(patient), limit) // the server closes its own
 	}
 	return route.Handle(w, r)
 }
