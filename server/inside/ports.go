@@ -163,7 +163,10 @@ func (f *forwarding) rewrite(p *httputil.ProxyRequest) {
 // answer changes what an answer from inside says to a browser about this origin.
 func (f *forwarding) answer(resp *http.Response) error {
 	h := resp.Header
-	for _, name := range []string{"Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc"} {
+	for _, name := range []string{
+		"Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc",
+		"X-Request-Id", "X-Content-Type-Options", // this server has said its own
+	} {
 		h.Del(name)
 	}
 	if f.guarded {

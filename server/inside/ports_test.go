@@ -13,6 +13,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -255,6 +256,8 @@ func TestPortsPassOnNoInformationalAnswers(t *testing.T) {
 		w.Header().Set("Set-Cookie", "a=b")
 		w.WriteHeader(http.StatusEarlyHints)
 		w.Header().Del("Set-Cookie")
+		w.Header().Set("X-Request-Id", "theirs")
+		w.Header().Set("X-Content-Type-Options", "none")
 		fmt.Fprint(w, "hello")
 	})
 	trace := &httptrace.ClientTrace{Got1xxResponse: func(code int, h textproto.MIMEHeader) error {
@@ -270,7 +273,8 @@ func TestPortsPassOnNoInformationalAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := read(t, resp); got != "hello" || resp.Header.Get("X-Request-Id") == "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+	if got := read(t, resp); got != "hello" || len(resp.Header.Values("X-Request-Id")) != 1 ||
+		resp.Header.Get("X-Request-Id") == "theirs" || !slices.Equal(resp.Header.Values("X-Content-Type-Options"), []string{"nosniff"}) {
 		t.Errorf("got %q, %v", got, resp.Header)
 	}
 }
