@@ -60,6 +60,8 @@ type Job struct {
 	done    chan struct{}
 	readers atomic.Int64 // loops over Lines
 
+	released atomic.Bool // it holds nothing of the system's any more
+
 	writing sync.Mutex // of the log
 	streams []*stream
 	over    bool // its end is in the log
@@ -125,14 +127,14 @@ func feed(in *input, text string, end bool) {
 
 // run waits for the end and tells it, and gives back what the process held once nobody
 // has its output open or closing is done: who writes to a pipe that is closed dies of it.
-func (j *Job) run(closing context.Context, grace time.Duration, ended func()) {
+func (j *Job) run(closing context.Context, grace time.Duration) {
 	j.await(closing, grace)
 	j.finish()
-	ended()
 	if j.spec.Terminal == nil { // which ends with its leader
 		j.awaitOutput(closing)
 	}
 	j.process.Close()
+	j.released.Store(true)
 }
 
 // await waits for the end, and brings it about when the time is up or closing is done.

@@ -88,7 +88,8 @@ func (t *Table) Start(spec Spec) (*Job, error) {
 	t.add(j)
 	go func() {
 		defer t.leave()
-		j.run(t.closing, t.o.Grace, t.prune)
+		j.run(t.closing, t.o.Grace)
+		t.prune()
 	}()
 	return j, nil
 }
@@ -184,16 +185,14 @@ func (t *Table) Delete(j *Job) error {
 	return nil
 }
 
-// prune forgets jobs that have ended and are over the bounds, the oldest first.
+// prune forgets jobs that hold nothing any more and are over the bounds, the oldest first.
 func (t *Table) prune() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	n, memory, disk := t.o.Keep, t.o.KeepMemory, t.o.KeepDisk
 	for _, j := range slices.Backward(slices.Clone(t.order)) {
-		select {
-		case <-j.Done():
-		default:
-			continue
+		if !j.released.Load() {
+			continue // it runs, or what it left behind, which only Delete ends
 		}
 		size, inMemory, _ := j.log.Size()
 		n, memory, disk = n-1, memory-inMemory, disk-(size-inMemory)

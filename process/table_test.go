@@ -338,17 +338,24 @@ func TestLimitAndErrors(t *testing.T) {
 func TestNewestAreKept(t *testing.T) {
 	tab := table(t, process.Options{Keep: 2})
 	live := begin(t, tab, process.Spec{Cmd: "sleep 1000"})
+	daemon := begin(t, tab, process.Spec{Cmd: "sleep 1000 & echo $!"})
+	left := words(t, daemon, 1)[0]
+	<-daemon.Done()
 	var jobs []*process.Job
 	for i := range 5 {
 		j := begin(t, tab, process.Spec{Cmd: "echo " + strconv.Itoa(i)})
 		all(t, j, 0)
 		jobs = append(jobs, j)
 	}
-	await(t, "too many are kept", func() bool { return len(tab.List()) == 3 })
+	await(t, "too many are kept", func() bool { return len(tab.List()) == 4 })
 	list := tab.List()
-	if list[0].Pid != jobs[4].Pid() || list[1].Pid != jobs[3].Pid() || list[2].Pid != live.Pid() || list[2].State != process.Running {
+	if list[0].Pid != jobs[4].Pid() || list[1].Pid != jobs[3].Pid() || list[2].Pid != daemon.Pid() || list[3].Pid != live.Pid() || list[3].State != process.Running {
 		t.Errorf("%+v", list)
 	}
+	if err := tab.Delete(daemon); err != nil { // what it left behind can be ended as long as it lives
+		t.Error(err)
+	}
+	awaitGone(t, left)
 }
 
 // Who reads a job that is forgotten reads on.
