@@ -15,6 +15,9 @@ import (
 // MaxDepth is the deepest that List goes.
 const MaxDepth = 64
 
+// maxPage is how many bytes of paths end a page before its limit.
+const maxPage = 8 << 20
+
 // ListOptions say what to list. Zero is 1 for Depth and 1000 for Limit.
 type ListOptions struct {
 	Depth  int    // directories down from the path, whose own entries are at depth 1
@@ -59,9 +62,9 @@ func (r *Root) List(ctx context.Context, path string, o ListOptions) (Page, erro
 	if err := l.list(dir, "/"+name, o.Depth, after); err != nil {
 		return Page{}, failure("list", path, err)
 	}
-	if len(l.page.Entries) > o.Limit {
-		l.page.Entries = l.page.Entries[:o.Limit]
-		l.page.Next = newCursor(l.rels[o.Limit-1])
+	if most := l.limit - 1; len(l.page.Entries) > most {
+		l.page.Entries = l.page.Entries[:most]
+		l.page.Next = newCursor(l.rels[most-1])
 	}
 	return l.page, nil
 }
@@ -70,7 +73,8 @@ func (r *Root) List(ctx context.Context, path string, o ListOptions) (Page, erro
 type lister struct {
 	ctx   context.Context
 	names names
-	limit int
+	limit int // entries, with one that belongs to the next page
+	size  int // bytes of paths
 	page  Page
 	below []string // names of the directories down to where it is
 	rels  []string // paths of the entries from where the list began
@@ -118,6 +122,9 @@ func (l *lister) add(dir *os.File, path, name string, depth int) error {
 	}
 	l.page.Entries = append(l.page.Entries, l.names.entry(int(dir.Fd()), name, path+"/"+name, &st))
 	l.rels = append(l.rels, strings.Join(append(l.below, name), "/"))
+	if l.size += len(path) + len(name); l.size > maxPage {
+		l.limit = min(l.limit, len(l.page.Entries)+1)
+	}
 	if typeOf(&st) != Dir {
 		return nil
 	}

@@ -138,3 +138,32 @@ func TestDirectoriesOfTheDead(t *testing.T) {
 	must(t, err)
 	w.Close()
 }
+
+// TestListOfLongPaths: a page is bounded in bytes, too.
+func TestListOfLongPaths(t *testing.T) {
+	b := newBox(t)
+	at, err := unix.Open(b.dir, unix.O_DIRECTORY, 0)
+	must(t, err)
+	for range files.MaxDepth - 1 {
+		must(t, unix.Mkdirat(at, strings.Repeat("d", 250), 0o755))
+		next, err := unix.Openat(at, strings.Repeat("d", 250), unix.O_DIRECTORY, 0)
+		must(t, err)
+		unix.Close(at)
+		at = next
+	}
+	const many = 1200
+	for i := range many {
+		must(t, unix.Mkdirat(at, fmt.Sprint(i), 0o755))
+	}
+	unix.Close(at)
+	o := files.ListOptions{Depth: files.MaxDepth, Limit: 10_000}
+	page, err := b.confined.List(t.Context(), "/", o)
+	must(t, err)
+	if len(page.Entries) > many/2 || page.Next == "" {
+		t.Errorf("%d entries in a page", len(page.Entries))
+	}
+	all := pages(t, b.confined, "/", o)
+	if len(all) != files.MaxDepth-1+many || len(slices.Compact(slices.Sorted(slices.Values(all)))) != len(all) {
+		t.Errorf("%d entries", len(all))
+	}
+}
