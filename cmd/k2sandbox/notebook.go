@@ -41,7 +41,8 @@ type notebookFlags struct {
 	saveOnCell, logOutput                   bool
 	progress, noProgress, noSave, papermill bool
 	timeout, startTimeout, autosave         seconds
-	kernelAlias                             string
+	kernelAlias, language                   string
+	stdoutFile, stderrFile                  string
 }
 
 func notebookRunCommand() *cobra.Command {
@@ -91,6 +92,9 @@ func (f *notebookFlags) add(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.noProgress, "no-progress-bar", false, "show no progress")
 	flags.BoolVar(&f.logOutput, "log-output", false, "show on standard error what cells show")
 	flags.BoolVar(&f.papermill, "papermill-metadata", true, "note in the notebook how each cell went, as papermill does")
+	flags.StringVarP(&f.language, "language", "l", "", "set parameters in this language, in place of the notebook's")
+	flags.StringVar(&f.stdoutFile, "stdout-file", "", "write what cells write to standard output to this file as well")
+	flags.StringVar(&f.stderrFile, "stderr-file", "", "write what cells write to standard error to this file as well")
 	flags.StringVarP(&f.kernelAlias, "kernel-name", "k", "", "")
 	_ = flags.MarkHidden("kernel-name")
 	_ = flags.MarkHidden("request-save-on-cell-execute")
@@ -131,7 +135,7 @@ func (f *notebookFlags) do(cmd *cobra.Command, args []string) error {
 	if f.helpNotebook {
 		return helpNotebook(cmd, f.file.in, nb)
 	}
-	warnings, err := nb.Parameterize(values, "", f.kernel)
+	warnings, err := nb.Parameterize(values, f.language, f.kernel)
 	if err != nil {
 		return err
 	}
@@ -164,6 +168,11 @@ func (f *notebookFlags) options() notebook.Options {
 func (f *notebookFlags) run(parent context.Context, nb *notebook.Notebook, o notebook.Options) (err error) {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
+	copies, err := f.copies()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeAll(copies)) }()
 	var kernel notebook.Kernel
 	if !f.prepareOnly {
 		box, err := f.box(ctx, nb, cancel)
@@ -176,6 +185,7 @@ func (f *notebookFlags) run(parent context.Context, nb *notebook.Notebook, o not
 		}
 	}
 	show := f.show(nb)
+	show.copies = copies
 	defer show.finish()
 	for event, err := range notebook.Run(ctx, kernel, nb, o) {
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -18,7 +19,8 @@ import (
 // notebookShow tells on standard error how a notebook goes, and keeps how it went.
 type notebookShow struct {
 	printer printer
-	log     bool                     // what cells show
+	log     bool // what cells show
+	copies  map[executor.Type]*os.File
 	bar     *progressbar.ProgressBar // nil: none
 	failure *executor.Event          // the last error of a cell
 	status  error
@@ -56,6 +58,13 @@ func (s *notebookShow) ofCell(e executor.Event) {
 	if e.Type == executor.Error {
 		s.failure = &e
 	}
+	if file := s.copies[e.Type]; file != nil {
+		if _, err := file.WriteString(e.Text); err != nil {
+			s.note("%v", err)
+			delete(s.copies, e.Type)
+			_ = file.Close() // has failed already
+		}
+	}
 	if !s.log {
 		return
 	}
@@ -87,6 +96,29 @@ func (s *notebookShow) ended(e notebook.Event) {
 		s.note("the run ended in cell %d of the notebook", *e.Cell+1)
 	}
 	_ = s.printer.end(executor.Event{Status: e.Status, Duration: e.Duration, Exit: e.Exit, StateLost: e.StateLost})
+}
+
+// copies opens the files to which cells' streams go as well, by type of event.
+func (f *notebookFlags) copies() (map[executor.Type]*os.File, error) {
+	files := map[executor.Type]*os.File{}
+	for typ, name := range map[executor.Type]string{executor.Stdout: f.stdoutFile, executor.Stderr: f.stderrFile} {
+		if name == "" {
+			continue
+		}
+		file, err := os.Create(name)
+		if err != nil {
+			return nil, errors.Join(err, closeAll(files))
+		}
+		files[typ] = file
+	}
+	return files, nil
+}
+
+func closeAll(files map[executor.Type]*os.File) (err error) {
+	for _, file := range files {
+		err = errors.Join(err, file.Close())
+	}
+	return err
 }
 
 func (s *notebookShow) note(format string, args ...any) {

@@ -72,6 +72,20 @@ func notebookRun(args ...string) call {
 	return call{args: append([]string{"notebook", "run", "--python", interpreter}, args...)}
 }
 
+func TestNotebookStreamFiles(t *testing.T) {
+	t.Parallel()
+	in := writeNotebook(t, "in.ipynb", "print('a')", "import sys; print('b', file=sys.stderr); 1", "print('c')")
+	out, errs := filepath.Join(filepath.Dir(in), "o"), filepath.Join(filepath.Dir(in), "e")
+	if got := run(t, notebookRun(in, in, "--stdout-file", out, "--stderr-file", errs, "-l", "python", "-p", "x", "1")); got.status != 0 {
+		t.Errorf("%+v", got)
+	}
+	for name, want := range map[string]string{out: "a\nc\n", errs: "b\n"} {
+		if raw, err := os.ReadFile(name); err != nil || string(raw) != want {
+			t.Errorf("%s: %q, %v", name, raw, err)
+		}
+	}
+}
+
 // -k python3 is what papermill's users say, also where no Jupyter is installed.
 func TestNotebookKernelPython3(t *testing.T) {
 	t.Parallel()
