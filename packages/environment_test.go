@@ -388,3 +388,17 @@ func TestPipOfTheEnvironment(t *testing.T) {
 		t.Error("List does not have it")
 	}
 }
+
+// A folder that pip is set up to look at, and that is not there, fails nothing.
+func TestFoldersThatAreNotThere(t *testing.T) {
+	dir := wheels(t)
+	given := append(environ(), "PIP_NO_INDEX=1", "PIP_FIND_LINKS="+filepath.Join(dir, "nowhere")+" "+dir)
+	e, err := packages.New(t.Context(), interpreter(t), t.TempDir(), given, packages.Options{Installer: packages.UV})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Close()
+	if change, said, err := install(t, e, false, "k2-beta"); err != nil || len(change.Installed) != 1 {
+		t.Errorf("%v: %+v\n%s", err, change, said)
+	}
+}

@@ -1,7 +1,9 @@
 package packages
 
 import (
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -26,7 +28,14 @@ func mirror(environ []string) []string {
 		if value == "" {
 			value = given[s.pip]
 		}
-		if words := strings.Fields(value); len(words) > 0 && lookup(environ, s.uv) == "" {
+		words := strings.Fields(value)
+		if s.pip == "find-links" { // pip passes over a folder that is not there, and uv fails
+			words = slices.DeleteFunc(words, func(place string) bool {
+				_, err := os.Stat(place)
+				return err != nil && !strings.Contains(place, ":")
+			})
+		}
+		if len(words) > 0 && lookup(environ, s.uv) == "" {
 			env = append(env, s.uv+"="+strings.Join(words, s.separator))
 		}
 	}
