@@ -239,9 +239,9 @@ func TestOutputWhileRunning(t *testing.T) {
 
 // A reader that pauses holds up neither the run nor anybody else, and misses nothing.
 func TestPausedReader(t *testing.T) {
-	const n = 20000
+	const n = 5000 // of 2 KB each: more than what the sockets on the way hold
 	resp := call(t, "POST", "/v1/code", api.RunRequest{Code: fmt.Sprintf(
-		"from IPython.display import display\nfor i in range(%d): display({'text/plain': 'x' * 200}, raw=True)", n)})
+		"from IPython.display import display\nfor i in range(%d): display({'text/plain': 'x' * 2000}, raw=True)", n)})
 	watch := call(t, "GET", "/v1/executions/"+resp.Header.Get("X-Execution-Id")+"/events", nil)
 	results := func(resp *http.Response) int {
 		all := read(t, resp)
