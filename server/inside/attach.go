@@ -33,11 +33,11 @@ func (h *processHandlers) attach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	after, err := h.after(r, job)
+	after, err := server.After(r, job.Events())
 	if err != nil {
 		return err
 	}
-	if hasEnded(job) && after == job.Events() {
+	if over(job.Done()) && after == job.Events() {
 		after-- // its end is always told
 	}
 	if !strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {

@@ -50,29 +50,7 @@ func (h *handlers) followExecution(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	after, err := server.After(r, e.Summary().Events)
-	if err != nil {
-		return err
-	}
-	if ended(e) && after == e.Summary().Events {
-		if server.WantsSSE(r) {
-			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
-			return nil
-		}
-		after-- // a stream has an end
-	}
-	_, err = server.Follow(w, r, h.o, after, e.Lines)
-	return err
-}
-
-// ended reports whether the run's end can be read.
-func ended(e *executor.Execution) bool {
-	select {
-	case <-e.Done():
-		return true
-	default:
-		return false
-	}
+	return follow(w, r, h.o, e, func() int64 { return e.Summary().Events })
 }
 
 // listExecutions lists runs, the newest first.

@@ -114,31 +114,7 @@ func (h *notebookHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
-	ended := over(n.Done()) // before its newest line is asked for, which is its last then
-	newest := n.Summary().Events
-	after, err := server.After(r, newest)
-	if err != nil {
-		return err
-	}
-	if ended && after == newest {
-		if server.WantsSSE(r) {
-			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
-			return nil
-		}
-		after-- // a stream has an end
-	}
-	_, err = server.Follow(w, r, h.o, after, n.Lines)
-	return err
-}
-
-// over reports whether what the channel stands for has ended.
-func over(done <-chan struct{}) bool {
-	select {
-	case <-done:
-		return true
-	default:
-		return false
-	}
+	return follow(w, r, h.o, n, func() int64 { return n.Summary().Events })
 }
 
 func (h *notebookHandlers) interrupt(w http.ResponseWriter, r *http.Request) error {

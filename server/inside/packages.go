@@ -76,21 +76,7 @@ func (h *packageHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	ended := over(i.Done()) // before its newest line is asked for, which is its last then
-	newest := i.Summary().Events
-	after, err := server.After(r, newest)
-	if err != nil {
-		return err
-	}
-	if ended && after == newest {
-		if server.WantsSSE(r) {
-			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
-			return nil
-		}
-		after-- // a stream has an end
-	}
-	_, err = server.Follow(w, r, h.o, after, i.Lines)
-	return err
+	return follow(w, r, h.o, i, func() int64 { return i.Summary().Events })
 }
 
 func (h *packageHandlers) interrupt(w http.ResponseWriter, r *http.Request) error {

@@ -129,34 +129,7 @@ func (h *processHandlers) follow(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	after, err := h.after(r, job)
-	if err != nil {
-		return err
-	}
-	if hasEnded(job) && after == job.Events() {
-		if server.WantsSSE(r) {
-			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
-			return nil
-		}
-		after-- // a stream has an end
-	}
-	_, err = server.Follow(w, r, h.o, after, job.Lines)
-	return err
-}
-
-// after returns the number of the last event that the client has.
-func (h *processHandlers) after(r *http.Request, job *process.Job) (int64, error) {
-	return server.After(r, job.Events())
-}
-
-// hasEnded reports whether the process's end can be read.
-func hasEnded(job *process.Job) bool {
-	select {
-	case <-job.Done():
-		return true
-	default:
-		return false
-	}
+	return follow(w, r, h.o, job, job.Events)
 }
 
 // stdin passes the body on to a process as it comes. It is the process that sets the
@@ -200,7 +173,7 @@ func (h *processHandlers) feed(w http.ResponseWriter, r *http.Request, job *proc
 		if readErr == io.EOF {
 			return nil
 		}
-		if readErr != nil && hasEnded(job) {
+		if readErr != nil && over(job.Done()) {
 			return fmt.Errorf("after %d bytes: %w", taken, process.ErrEnded)
 		}
 		if readErr != nil {

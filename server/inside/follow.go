@@ -1,0 +1,44 @@
+package inside
+
+import (
+	"context"
+	"iter"
+	"net/http"
+
+	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// kept is what has a log that ends: a run, a process, an installation, a notebook.
+type kept interface {
+	Done() <-chan struct{} // closed once the end is in the log
+	Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error]
+}
+
+// follow replays a log from the number that the request names, and follows it to its
+// end. newest tells the number of its newest line.
+func follow(w http.ResponseWriter, r *http.Request, o server.Options, log kept, newest func() int64) error {
+	after, err := server.After(r, newest())
+	if err != nil {
+		return err
+	}
+	if over(log.Done()) && after == newest() {
+		if server.WantsSSE(r) {
+			w.WriteHeader(http.StatusNoContent) // an EventSource comes back for ever otherwise
+			return nil
+		}
+		after-- // a stream has an end
+	}
+	_, err = server.Follow(w, r, o, after, log.Lines)
+	return err
+}
+
+// over reports whether what the channel stands for has ended.
+func over(done <-chan struct{}) bool {
+	select {
+	case <-done:
+		return true
+	default:
+		return false
+	}
+}
