@@ -6,7 +6,6 @@ import (
 	"iter"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
@@ -94,7 +93,7 @@ func (k *fake) die(d *wire.Death) {
 
 func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message, error] {
 	return func(yield func(wire.Message, error) bool) {
-		inbox := make(chan turnOf, 100_000)
+		inbox := make(chan turnOf, 10_000)
 		k.mu.Lock()
 		if death := k.death; death != nil {
 			k.mu.Unlock()
@@ -188,14 +187,13 @@ func (k *fake) Err() error {
 
 func (k *fake) Info() wire.Info { return k.info }
 
-// quick is patience for tests: what would take seconds takes milliseconds.
-var quick = executor.Options{
-	Grace: 60 * time.Millisecond, Again: 10 * time.Millisecond, IdleWait: 10 * time.Millisecond,
-	ReplyWait: 30 * time.Millisecond, ExitWait: 30 * time.Millisecond,
+// start returns a context on the fake, closed at the test's end. Tests run in a
+// bubble of synctest: its patience costs no time, and ends only where nothing else moves.
+func start(t *testing.T, k *fake) *executor.Context {
+	return startWith(t, k, executor.Options{})
 }
 
-// start returns a context on the fake, closed at the test's end.
-func start(t *testing.T, k *fake, o executor.Options) *executor.Context {
+func startWith(t *testing.T, k *fake, o executor.Options) *executor.Context {
 	c := executor.New("c", k, o)
 	t.Cleanup(func() { c.Close(executor.SandboxKilled) })
 	return c

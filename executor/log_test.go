@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
@@ -33,33 +34,34 @@ func onDisk(t *testing.T) func() (journal.Store, error) {
 }
 
 func TestLongLogSpillsAndReplays(t *testing.T) {
-	o := quick
-	o.MemoryLimit, o.Spill = 4<<10, onDisk(t)
-	e := submit(t, start(t, newFake(chatter(5000)), o), executor.Cell{})
-	var live sync.WaitGroup
-	for range 3 { // followers, while it grows
-		live.Go(func() { checkChatter(t, e, 5000) })
-	}
-	<-e.Done()
-	live.Wait()
-	checkChatter(t, e, 5000)
-	if memory, stored := e.Size(); memory > 130<<10 || stored < 500_000 {
-		t.Errorf("%d bytes in memory, %d in the store", memory, stored)
-	}
-	for _, after := range []int64{1, 777, 5051} {
-		for line, err := range e.Lines(t.Context(), after) {
-			if err != nil || line.Seq != after+1 {
-				t.Fatalf("after %d comes %d, %v", after, line.Seq, err)
+	synctest.Test(t, func(t *testing.T) {
+		o := executor.Options{MemoryLimit: 4 << 10, Spill: onDisk(t)}
+		e := submit(t, startWith(t, newFake(chatter(5000)), o), executor.Cell{})
+		var live sync.WaitGroup
+		for range 3 { // followers, while it grows
+			live.Go(func() { checkChatter(t, e, 5000) })
+		}
+		<-e.Done()
+		live.Wait()
+		checkChatter(t, e, 5000)
+		if memory, stored := e.Size(); memory > 130<<10 || stored < 500_000 {
+			t.Errorf("%d bytes in memory, %d in the store", memory, stored)
+		}
+		for _, after := range []int64{1, 777, 5051} {
+			for line, err := range e.Lines(t.Context(), after) {
+				if err != nil || line.Seq != after+1 {
+					t.Fatalf("after %d comes %d, %v", after, line.Seq, err)
+				}
+				break
 			}
-			break
 		}
-	}
-	e.Evict()
-	for _, err := range e.Lines(t.Context(), 0) {
-		if !errors.Is(err, executor.ErrEvicted) {
-			t.Errorf("an evicted run yields %v", err)
+		e.Evict()
+		for _, err := range e.Lines(t.Context(), 0) {
+			if !errors.Is(err, executor.ErrEvicted) {
+				t.Errorf("an evicted run yields %v", err)
+			}
 		}
-	}
+	})
 }
 
 func checkChatter(t *testing.T, e *executor.Execution, n int) {
@@ -85,22 +87,23 @@ func checkChatter(t *testing.T, e *executor.Execution, n int) {
 }
 
 func TestFullLogCutsStreamsAndSaysSo(t *testing.T) {
-	o := quick
-	o.LogLimit = 100 << 10
-	testCut(t, o)
+	synctest.Test(t, func(t *testing.T) {
+		testCut(t, executor.Options{LogLimit: 100 << 10})
+	})
 }
 
 func TestLogWithoutStoreCutsStreamsAndSaysSo(t *testing.T) {
-	o := quick
-	o.MemoryLimit = 100 << 10
-	testCut(t, o)
-	o.Spill = func() (journal.Store, error) { return nil, errors.New("disk full") }
-	testCut(t, o)
+	synctest.Test(t, func(t *testing.T) {
+		o := executor.Options{MemoryLimit: 100 << 10}
+		testCut(t, o)
+		o.Spill = func() (journal.Store, error) { return nil, errors.New("disk full") }
+		testCut(t, o)
+	})
 }
 
 func testCut(t *testing.T, o executor.Options) {
 	t.Helper()
-	e := submit(t, start(t, newFake(chatter(5000)), o), executor.Cell{})
+	e := submit(t, startWith(t, newFake(chatter(5000)), o), executor.Cell{})
 	text, shown, cut := 0, 0, int64(0)
 	for _, event := range all(t, e) {
 		text += len(event.Text)
@@ -116,40 +119,40 @@ func testCut(t *testing.T, o executor.Options) {
 }
 
 func TestBackgroundDropsTheOldestAndSaysSo(t *testing.T) {
-	k := newFake(nil)
-	o := quick
-	o.Background = 64 << 10
-	c := start(t, k, o)
-	for i := range 5000 {
-		k.print("", fmt.Sprintf("%099d\n", i))
-	}
-	k.print("", "last")
-	var first executor.Event
-	for line, err := range c.Background(t.Context(), 4990) { // until all is there
-		if err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(nil)
+		c := startWith(t, k, executor.Options{Background: 64 << 10})
+		for i := range 5000 {
+			k.print("", fmt.Sprintf("%099d\n", i))
 		}
-		if line.Seq == 5001 {
+		k.print("", "last")
+		var first executor.Event
+		for line, err := range c.Background(t.Context(), 4990) { // until all is there
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line.Seq == 5001 {
+				break
+			}
+		}
+		for line, err := range c.Background(t.Context(), 0) {
+			event, err2 := executor.DecodeLine(line)
+			if err != nil || err2 != nil {
+				t.Fatal(err, err2)
+			}
+			if first.Seq == 0 {
+				first = event
+				continue
+			}
+			if event.Seq != first.Seq+1 || event.Type != executor.Stdout {
+				t.Errorf("after %+v comes %+v", first, event)
+			}
 			break
 		}
-	}
-	for line, err := range c.Background(t.Context(), 0) {
-		event, err2 := executor.DecodeLine(line)
-		if err != nil || err2 != nil {
-			t.Fatal(err, err2)
+		if first.Type != executor.Truncated || first.Bytes == 0 || first.Seq < 3000 {
+			t.Errorf("first comes %+v", first)
 		}
-		if first.Seq == 0 {
-			first = event
-			continue
-		}
-		if event.Seq != first.Seq+1 || event.Type != executor.Stdout {
-			t.Errorf("after %+v comes %+v", first, event)
-		}
-		break
-	}
-	if first.Type != executor.Truncated || first.Bytes == 0 || first.Seq < 3000 {
-		t.Errorf("first comes %+v", first)
-	}
+	})
 }
 
 // FuzzTranslate feeds any JSON object as content of any message: a run ends, and its
@@ -178,32 +181,29 @@ func FuzzTranslate(f *testing.F) {
 		if channel == "" {
 			channel = wire.IOPub
 		}
-		k := newFake(func(k *fake, req wire.Request) {
-			k.begin(req.ID)
-			k.say(channel, req.ID, kind, string(content))
-			k.ok(req.ID)
+		synctest.Test(t, func(t *testing.T) {
+			k := newFake(func(k *fake, req wire.Request) {
+				k.begin(req.ID)
+				k.say(channel, req.ID, kind, string(content))
+				k.ok(req.ID)
+			})
+			e := submit(t, start(t, k), executor.Cell{})
+			last := executor.Line{}
+			for line, err := range e.Lines(t.Context(), 0) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if !json.Valid(line.JSON) {
+					t.Fatalf("not JSON: %s", line.JSON)
+				}
+				if line.Seq != last.Seq+1 {
+					t.Fatalf("%d after %d", line.Seq, last.Seq)
+				}
+				last = line
+			}
+			if last.Type != executor.End {
+				t.Fatalf("the last line is %s", last.JSON)
+			}
 		})
-		c := executor.New("c", k, quick)
-		defer c.Close(executor.SandboxKilled)
-		e, err := c.Submit(executor.Cell{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		last := executor.Line{}
-		for line, err := range e.Lines(t.Context(), 0) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !json.Valid(line.JSON) {
-				t.Fatalf("not JSON: %s", line.JSON)
-			}
-			if line.Seq != last.Seq+1 {
-				t.Fatalf("%d after %d", line.Seq, last.Seq)
-			}
-			last = line
-		}
-		if last.Type != executor.End {
-			t.Fatalf("the last line is %s", last.JSON)
-		}
 	})
 }
