@@ -1,0 +1,144 @@
+package cage
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/net/bpf"
+	"golang.org/x/sys/unix"
+)
+
+// refused are system calls that fail with EPERM: they change what is mounted, enter or
+// make namespaces, look into other processes, or reach parts of the kernel that are large,
+// rarely needed, and had holes.
+var refused = []uint32{
+	unix.SYS_MOUNT, unix.SYS_UMOUNT2, unix.SYS_PIVOT_ROOT, unix.SYS_CHROOT,
+	unix.SYS_OPEN_TREE, unix.SYS_MOVE_MOUNT, unix.SYS_FSOPEN, unix.SYS_FSCONFIG, unix.SYS_FSMOUNT, unix.SYS_FSPICK, unix.SYS_MOUNT_SETATTR, unix.SYS_OPEN_TREE_ATTR,
+	unix.SYS_UNSHARE, unix.SYS_SETNS, unix.SYS_SETHOSTNAME, unix.SYS_SETDOMAINNAME,
+	unix.SYS_PTRACE, unix.SYS_PROCESS_VM_READV, unix.SYS_PROCESS_VM_WRITEV, unix.SYS_PROCESS_MADVISE, unix.SYS_PIDFD_GETFD, unix.SYS_KCMP, unix.SYS_MOVE_PAGES, unix.SYS_MIGRATE_PAGES,
+	unix.SYS_BPF, unix.SYS_PERF_EVENT_OPEN, unix.SYS_USERFAULTFD, unix.SYS_FANOTIFY_INIT, unix.SYS_FANOTIFY_MARK, unix.SYS_LOOKUP_DCOOKIE,
+	unix.SYS_IO_URING_SETUP, unix.SYS_IO_URING_ENTER, unix.SYS_IO_URING_REGISTER,
+	unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY, unix.SYS_KEYCTL,
+	unix.SYS_NAME_TO_HANDLE_AT, unix.SYS_OPEN_BY_HANDLE_AT,
+	unix.SYS_INIT_MODULE, unix.SYS_FINIT_MODULE, unix.SYS_DELETE_MODULE, unix.SYS_KEXEC_LOAD, unix.SYS_KEXEC_FILE_LOAD,
+	unix.SYS_REBOOT, unix.SYS_SWAPON, unix.SYS_SWAPOFF, unix.SYS_ACCT, unix.SYS_QUOTACTL, unix.SYS_QUOTACTL_FD, unix.SYS_SYSLOG, unix.SYS_VHANGUP, unix.SYS_NFSSERVCTL,
+	unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_SETTIME, unix.SYS_CLOCK_ADJTIME, unix.SYS_ADJTIMEX,
+}
+
+// last is the newest system call that this file knows; what comes after it is not there
+// (ENOSYS), so that programs do without.
+const last = unix.SYS_FILE_SETATTR
+
+// Flags of clone that make namespaces, and what else is told apart by an argument.
+const (
+	cloneNew = unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+		unix.CLONE_NEWCGROUP
+	tiocsti   = 0x5412 // types into a terminal
+	tioclinux = 0x541c
+)
+
+// families of sockets that can be had; of the others most are drivers' of hardware that is not there.
+var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
+
+// personalities that a program may take: 0, ADDR_NO_RANDOMIZE is not among them, and asking.
+var personalities = []uint32{0, 0x8, 0xffffffff}
+
+// Offsets in struct seccomp_data. Of an argument the lower half is looked at, as the kernel
+// does for those that are looked at here; machines are little-endian.
+const (
+	offsetCall = 0
+	offsetArch = 4
+	offsetArgs = 16
+)
+
+// Results of the program.
+const (
+	pass    = unix.SECCOMP_RET_ALLOW
+	deny    = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
+	missing = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
+	family  = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+)
+
+// Filter returns the seccomp program for this machine, as an array of struct sock_filter.
+// What is not refused passes.
+func Filter() ([]byte, error) {
+	if arch == 0 {
+		return nil, fmt.Errorf("no filter is known for %s", runtime.GOARCH)
+	}
+	program, err := bpf.Assemble(filter())
+	if err != nil {
+		return nil, err
+	}
+	var raw bytes.Buffer
+	err = binary.Write(&raw, binary.NativeEndian, program)
+	return raw.Bytes(), err
+}
+
+func filter() []bpf.Instruction {
+	ret := func(v uint32) bpf.Instruction { return bpf.RetConstant{Val: v} }
+	p := []bpf.Instruction{
+		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: arch, SkipTrue: 1},
+		ret(unix.SECCOMP_RET_KILL_PROCESS), // another architecture's calls have other numbers
+		bpf.LoadAbsolute{Off: offsetCall, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpLessOrEqual, Val: last, SkipTrue: 1},
+		ret(missing), // x32's calls, too
+	}
+	for _, call := range append(refused, refusedHere...) {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: call, SkipFalse: 1}, ret(deny))
+	}
+	// Its flags lie in memory, where a filter does not see them. C libraries take clone in its place.
+	p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.SYS_CLONE3, SkipFalse: 1}, ret(missing))
+	on := func(call uint32, argument int, then ...bpf.Instruction) {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpEqual, Val: call, SkipFalse: uint8(len(then) + 1)},
+			bpf.LoadAbsolute{Off: uint32(offsetArgs + 8*argument), Size: 4})
+		p = append(p, then...)
+	}
+	// only lets values pass, and nothing else.
+	only := func(values []uint32, otherwise uint32) (then []bpf.Instruction) {
+		for i, v := range values {
+			then = append(then, bpf.JumpIf{Cond: bpf.JumpEqual, Val: v, SkipTrue: uint8(len(values) - i)})
+		}
+		return append(then, ret(otherwise), ret(pass))
+	}
+	on(unix.SYS_CLONE, 0,
+		bpf.JumpIf{Cond: bpf.JumpBitsSet, Val: cloneNew, SkipFalse: 1}, ret(deny), ret(pass))
+	on(unix.SYS_IOCTL, 1,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: tiocsti, SkipTrue: 1},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: tioclinux, SkipFalse: 1}, ret(deny), ret(pass))
+	on(unix.SYS_SOCKET, 0, only(families, family)...)
+	on(unix.SYS_SOCKETPAIR, 0, only(families, family)...)
+	on(unix.SYS_PERSONALITY, 0, only(personalities, deny)...)
+	return append(p, ret(pass))
+}
+
+// seccomp installs the filter for the thread.
+func seccomp() error {
+	raw, err := Filter()
+	if err != nil {
+		return err
+	}
+	program := unix.SockFprog{Len: uint16(len(raw) / 8), Filter: (*unix.SockFilter)(unsafe.Pointer(&raw[0]))}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
+	runtime.KeepAlive(raw)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func probeSeccomp() error {
+	if arch == 0 {
+		return fmt.Errorf("no filter is known for %s", runtime.GOARCH)
+	}
+	errno := uint32(unix.SECCOMP_RET_ERRNO)
+	_, _, e := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_GET_ACTION_AVAIL, 0, uintptr(unsafe.Pointer(&errno)))
+	if e != 0 {
+		return errors.New("this Linux has no seccomp filters")
+	}
+	return nil
+}

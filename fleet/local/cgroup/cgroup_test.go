@@ -1,0 +1,175 @@
+package cgroup_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
+)
+
+// create makes a group, which has to be gone at the end.
+func create(t *testing.T, l cgroup.Limits) (*cgroup.Parent, *cgroup.Group) {
+	t.Helper()
+	p := cgroup.Find()
+	for use, err := range p.Missing() {
+		t.Fatalf("%s: %v", use, err)
+	}
+	name := fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	g, err := p.Create(name, l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Kill(); err != nil {
+			t.Error(err)
+		}
+		if err := g.Remove(); err != nil {
+			t.Error(err)
+		}
+		for use, place := range g.Places() {
+			if _, err := os.Stat(place.Dir); err == nil {
+				t.Errorf("%s is left for %s", place.Dir, use)
+			}
+		}
+	})
+	return p, g
+}
+
+// start starts a shell that joins the group before it runs the script.
+func start(t *testing.T, g *cgroup.Group, script string) *exec.Cmd {
+	t.Helper()
+	var join strings.Builder
+	for _, file := range g.Procs() {
+		fmt.Fprintf(&join, "echo $$ >'%s' || exit 99; ", file)
+	}
+	cmd := exec.Command("/bin/sh", "-c", join.String()+script)
+	cmd.Stderr = os.Stderr
+	return cmd
+}
+
+func TestMemoryIsBounded(t *testing.T) {
+	_, g := create(t, cgroup.Limits{Memory: 64 << 20})
+	cmd := start(t, g, `exec python3 -c "b'x' * (500 << 20)"`)
+	err := cmd.Run()
+	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || status.Signal() != unix.SIGKILL {
+		t.Fatalf("it ended by %v", err)
+	}
+	if n, ok := g.OOMKills(); !ok || n != 1 {
+		t.Errorf("%d were killed for memory (%v)", n, ok)
+	}
+}
+
+func TestProcessesAreBounded(t *testing.T) {
+	_, g := create(t, cgroup.Limits{Pids: 5})
+	out, err := start(t, g, `for i in 1 2 3 4 5 6 7 8 9; do sleep 100 >/dev/null & done; echo done`).CombinedOutput()
+	if err == nil && strings.Contains(string(out), "done") {
+		t.Errorf("it had nine children: %s", out)
+	}
+	if n, ok := g.Pids(); !ok || n > 5 {
+		t.Errorf("the group has %d processes (%v)", n, ok)
+	}
+}
+
+func TestAFrozenGroupStandsStill(t *testing.T) {
+	_, g := create(t, cgroup.Limits{CPUs: 0.5})
+	cmd := exec.Command("/bin/sh", "-c", "while :; do :; done")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer cmd.Process.Kill()
+	if err := g.Add(cmd.Process.Pid); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := g.Freeze(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before, _ := g.CPU()
+	for range 5 { // while a process that is not frozen would run
+		if err := exec.Command("/bin/sh", "-c", "i=0; while [ $i -lt 50000 ]; do i=$((i+1)); done").Run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if after, ok := g.CPU(); !ok || after != before {
+		t.Errorf("it ran for %v", after-before)
+	}
+	if err := g.Thaw(); err != nil {
+		t.Fatal(err)
+	}
+	for now := before; now <= before; now, _ = g.CPU() {
+		if t.Context().Err() != nil {
+			t.Fatal("it does not go on")
+		}
+	}
+}
+
+func TestKillEndsAllAlsoWhatIsFrozen(t *testing.T) {
+	for _, frozen := range []bool{false, true} {
+		t.Run(fmt.Sprint(frozen), func(t *testing.T) {
+			_, g := create(t, cgroup.Limits{})
+			cmd := start(t, g, `setsid sh -c 'sleep 1000 & sleep 1000' >/dev/null & sleep 1000 & echo; wait`)
+			out, err := cmd.StdoutPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := out.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+			if frozen {
+				if err := g.Freeze(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			waited := make(chan error, 1)
+			go func() { waited <- cmd.Wait() }()
+			if err := g.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-waited; err == nil || err.Error() != "signal: killed" {
+				t.Errorf("it ended by %v", err)
+			}
+		})
+	}
+}
+
+func TestUsageIsKnown(t *testing.T) {
+	p, g := create(t, cgroup.Limits{})
+	if err := start(t, g, `i=0; while [ $i -lt 10000 ]; do i=$((i+1)); done`).Run(); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := g.CPU(); !ok || v <= 0 {
+		t.Errorf("CPU: %v, %v", v, ok)
+	}
+	if v, ok := g.Memory(); !ok || v < 0 {
+		t.Errorf("memory: %v, %v", v, ok)
+	}
+	if v, ok := g.OOMKills(); !ok || v != 0 {
+		t.Errorf("kills: %v, %v", v, ok)
+	}
+	if !slices.ContainsFunc(p.Names(), func(name string) bool { return strings.HasSuffix(name, t.Name()) }) {
+		t.Errorf("it is not among %v", p.Names())
+	}
+	if v, ok := cgroup.Open(g.Places()).Pids(); !ok || v != 0 {
+		t.Errorf("processes: %v, %v", v, ok)
+	}
+}
+
+func TestAnExistingGroupIsNotTaken(t *testing.T) {
+	p, _ := create(t, cgroup.Limits{})
+	if _, err := p.Create(fmt.Sprintf("test-%d-%s", os.Getpid(), t.Name()), cgroup.Limits{}); err == nil {
+		t.Error("no error")
+	}
+}

@@ -1,0 +1,71 @@
+package cgroup
+
+import (
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Memory returns the bytes that the group uses, and false where that is not known.
+func (g *Group) Memory() (int64, bool) {
+	if g.places["memory"].V2 {
+		return g.number("memory", "memory.current")
+	}
+	return g.number("memory", "memory.usage_in_bytes")
+}
+
+// CPU returns the time that the group's processes have run, and false where that is not known.
+func (g *Group) CPU() (time.Duration, bool) {
+	if g.places["cpuacct"].V2 {
+		v, ok := g.field("cpuacct", "cpu.stat", "usage_usec")
+		return time.Duration(v) * time.Microsecond, ok
+	}
+	v, ok := g.number("cpuacct", "cpuacct.usage")
+	return time.Duration(v), ok
+}
+
+// Pids returns how many processes and threads the group has, and false where that is not known.
+func (g *Group) Pids() (int64, bool) { return g.number("pids", "pids.current") }
+
+// OOMKills returns how many processes were killed because the group's memory had run out,
+// and false where that is not known.
+func (g *Group) OOMKills() (int64, bool) {
+	if g.places["memory"].V2 {
+		return g.field("memory", "memory.events", "oom_kill")
+	}
+	return g.field("memory", "memory.oom_control", "oom_kill")
+}
+
+func (g *Group) number(use, file string) (int64, bool) {
+	place, ok := g.places[use]
+	if !ok {
+		return 0, false
+	}
+	text, err := os.ReadFile(filepath.Join(place.Dir, file))
+	if err != nil {
+		return 0, false
+	}
+	v, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+	return v, err == nil
+}
+
+// field returns the number behind a name in a file of such lines.
+func (g *Group) field(use, file, name string) (int64, bool) {
+	place, ok := g.places[use]
+	if !ok {
+		return 0, false
+	}
+	text, err := os.ReadFile(filepath.Join(place.Dir, file))
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == name {
+			v, err := strconv.ParseInt(fields[1], 10, 64)
+			return v, err == nil
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,102 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"net"
+	"time"
+)
+
+// Runtime makes sandboxes of one kind. Its methods are safe for concurrent use.
+type Runtime interface {
+	// Start starts a sandbox and returns when its agent answers and its kernel is ready.
+	// ctx bounds the start. What fails to start has left nothing behind.
+	Start(ctx context.Context, s Spec) (Machine, error)
+
+	// Adopt takes back a sandbox that an earlier process started, by what its
+	// Machine.Record gave. ErrGone where it has ended meanwhile; nothing is left of it then.
+	Adopt(ctx context.Context, id string, record json.RawMessage) (Machine, error)
+
+	// Sweep removes what is left of sandboxes that nobody keeps any more.
+	Sweep(keep func(id string) bool) error
+
+	// Close ends what the runtime itself runs, such as zygotes, and no sandbox.
+	Close() error
+}
+
+// Spec is what a sandbox is to be. Its values have been checked.
+type Spec struct {
+	ID       string
+	Template string
+	Cwd      string            // "" is the template's
+	Envs     map[string]string // for all code inside
+	Limits   Limits
+	Network  Network
+}
+
+// Limits bound what a sandbox uses; 0 is the runtime's default, which Machine.Limits tells.
+type Limits struct {
+	Memory int64   `json:"memory"` // bytes
+	CPUs   float64 `json:"cpus"`   // cores
+	Pids   int64   `json:"pids"`   // processes and threads
+	Disk   int64   `json:"disk"`   // bytes
+	Files  int64   `json:"files"`  // open files of a process
+}
+
+// Network says what a sandbox reaches.
+type Network struct {
+	Mode string `json:"mode"` // "full" or "none"
+}
+
+// Machine is a sandbox that runs, as its runtime sees it. Its methods are safe for
+// concurrent use. All that comes out of a sandbox is hostile.
+type Machine interface {
+	// Record is what Adopt needs.
+	Record() json.RawMessage
+
+	// Dial connects to the agent's HTTP API.
+	Dial(ctx context.Context) (net.Conn, error)
+
+	// Limits and Isolation tell what holds, and how.
+	Limits() Limits
+	Isolation() Isolation
+
+	// Done is closed when the agent has ended, by whatever; Exit tells how, after Done.
+	Done() <-chan struct{}
+	Exit() Exit
+
+	// Kill ends everything in the sandbox and removes what was its own: processes,
+	// mounts, cgroups, directories. All is gone when it returns, to every caller.
+	Kill() error
+
+	// Pause freezes all processes, and Resume lets them go on; both may be said twice.
+	// ErrUnsupported where there is no way to.
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+
+	// Usage tells what the sandbox uses now.
+	Usage() (Usage, error)
+}
+
+// Isolation tells how a sandbox is confined.
+type Isolation struct {
+	Level    string            `json:"level"`              // "namespace", "landlock" or "none"
+	Missing  map[string]string `json:"missing,omitempty"`  // what does not hold here, and why: "cgroup": "…"
+	Enforced map[string]string `json:"enforced,omitempty"` // how each limit is enforced: "memory": "cgroup v1"
+}
+
+// Exit tells how an agent ended.
+type Exit struct {
+	Code   int
+	Signal string // such as "SIGKILL"
+	OOM    bool   // the sandbox ran out of memory, and the agent was killed for it
+}
+
+// Usage is what a sandbox uses; a value is negative where it is not known.
+type Usage struct {
+	Memory  int64         `json:"memory"` // bytes
+	CPU     time.Duration `json:"cpu"`    // since the start
+	Pids    int64         `json:"pids"`
+	Disk    int64         `json:"disk"`     // bytes
+	OOMKill int64         `json:"oom_kill"` // processes that were killed for memory
+}
