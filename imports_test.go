@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"client":             {"api", "executor", "journal", "process", "packages", "files", websocket},
 	"server":             {"api", "agent", "executor", "files", "journal", "kernel/wire", mux, "process"},
 	"server/inside":      {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
+	"fleet/local":        {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
 	"fleet/local/cage":   {xsys, xnet},
 	"fleet/local/cgroup": {xsys},
 	"cmd/k2sandbox":      {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},

@@ -1,0 +1,49 @@
+package local
+
+import (
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
+)
+
+// Config is what the first process of a sandbox is told.
+type Config struct {
+	ID          string            `json:"id"`
+	Level       string            `json:"level"` // as fleet.Isolation.Level
+	Hostname    string            `json:"hostname"`
+	Home        string            `json:"home"`                  // of the user, an absolute path inside
+	Cwd         string            `json:"cwd"`                   // where code starts
+	Envs        map[string]string `json:"envs,omitempty"`        // the client's, for all code inside
+	Environ     []string          `json:"environ"`               // "NAME=value", what code inside gets of the server's environment
+	Interpreter string            `json:"interpreter,omitempty"` // the Python of kernels, a path inside
+	UID         int               `json:"uid"`                   // of the code inside, as seen there
+	GID         int               `json:"gid"`
+	Rules       cage.Rules        `json:"rules"` // for all that the agent starts
+	Limits      fleet.Limits      `json:"limits"`
+	Network     fleet.Network     `json:"network"`
+
+	Setup setup `json:"setup"` // how to get there; nothing of it is left once inside
+}
+
+// setup says what confine has to do. Descriptors are named by their place in the message.
+type setup struct {
+	Probe   bool              `json:"probe,omitempty"` // only try it
+	SetUID  bool              `json:"set_uid,omitempty"`
+	Lower   source            `json:"lower"`             // the root file system's read-only layer
+	Disk    source            `json:"disk"`              // what holds its writable layer; none: memory
+	Size    int64             `json:"size,omitempty"`    // of a disk in memory, in bytes
+	Binds   []bind            `json:"binds,omitempty"`   // read-only, parents before what is beneath
+	Files   map[string]string `json:"files,omitempty"`   // contents, by path below /
+	Cgroups bool              `json:"cgroups,omitempty"` // the process is in cgroups of its own
+}
+
+// source is a tree of files: one whose descriptor the server has sent, already mapped to
+// the sandbox's users, or a path that the process itself can still reach.
+type source struct {
+	File string `json:"file,omitempty"`
+	Path string `json:"path,omitempty"`
+}
+
+type bind struct {
+	Source source `json:"source"`
+	Target string `json:"target"` // an absolute path inside, which is there in the lower layer
+}

@@ -1,0 +1,24 @@
+package local
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+)
+
+// defaults are the limits of a sandbox for which nothing else is said.
+var defaults = fleet.Limits{Memory: 2 << 30, CPUs: 2, Pids: 1024, Disk: 10 << 30, Files: 4096}
+
+func (r *Runtime) limits(asked fleet.Limits) fleet.Limits {
+	d := r.options.Limits
+	return fleet.Limits{
+		Memory: cmp.Or(asked.Memory, d.Memory, defaults.Memory),
+		CPUs:   cmp.Or(asked.CPUs, d.CPUs, defaults.CPUs),
+		Pids:   cmp.Or(asked.Pids, d.Pids, defaults.Pids),
+		Disk:   cmp.Or(asked.Disk, d.Disk, defaults.Disk),
+		Files:  cmp.Or(asked.Files, d.Files, defaults.Files),
+	}
+}
+
+var longAgo = time.Unix(1, 0)

@@ -1,0 +1,80 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// isolate gives the process the rest of its surroundings.
+func isolate(c *Config) error {
+	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
+		return fmt.Errorf("cannot set the host name: %w", err)
+	}
+	if c.Setup.Cgroups {
+		// It has been moved into them only now, so that they could not be its namespace's from the start.
+		if err := everyThread(unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP, 0, 0, 0, 0); err != nil {
+			return fmt.Errorf("cannot enter a cgroup namespace: %w", err)
+		}
+	}
+	if err := loopback(); err != nil {
+		return fmt.Errorf("cannot start the loopback interface: %w", err)
+	}
+	return os.Chdir(c.Home)
+}
+
+func loopback() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	request, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
+}
+
+// The capabilities that an agent goes on with: it starts and ends processes of the sandbox's user.
+const agentCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL | 1<<unix.CAP_SYS_PTRACE
+
+// drop gives up what the agent does not need: it touches files as the user inside, and has of its
+// capabilities those above, or none where it is that user.
+func drop(c *Config) error {
+	if err := everyThread(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot drop ambient capabilities: %w", err)
+	}
+	keep := uint64(0)
+	if c.Setup.SetUID {
+		keep = agentCapabilities
+		for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
+			if err := everyThread(call, uintptr(c.UID), 0, 0, 0, 0); err != nil {
+				return fmt.Errorf("cannot become user %d for files: %w", c.UID, err)
+			}
+		}
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{{Effective: uint32(keep), Permitted: uint32(keep)}}
+	if err := everyThread(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot drop capabilities: %w", err)
+	}
+	return nil
+}
+
+// everyThread makes a system call on all threads of the process, as privileges are a thread's.
+func everyThread(call, a, b, c, d, e uintptr) error {
+	_, _, errno := syscall.AllThreadsSyscall6(call, a, b, c, d, e, 0)
+	if errno != 0 && !errors.Is(errno, unix.ENOTSUP) {
+		return errno
+	}
+	if errno != 0 {
+		return errors.New("this build of the program cannot: it uses cgo")
+	}
+	return nil
+}

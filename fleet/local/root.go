@@ -1,0 +1,227 @@
+package local
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+)
+
+// Attributes of mounts.
+const (
+	readOnly = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+	noExec   = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC
+	noSuid   = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+)
+
+// stage is where the new root is put together: a directory that every system has, over which
+// a file system of ours is mounted, in the mount namespace of the sandbox alone.
+const stage = "/tmp"
+
+// mountRoot makes the sandbox's root file system and takes the process there. Nothing
+// of the host's is left but what the settings name.
+func mountRoot(c *Config, given map[string]*os.File) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("cannot make mounts private: %w", err)
+	}
+	proc, err := filesystem("proc", noExec) // the host's has to be in sight for it
+	if err != nil {
+		return err
+	}
+	defer proc.Close()
+	sources, err := openSources(&c.Setup, given)
+	if err != nil {
+		return err
+	}
+	defer closeAll(sources)
+	if err := overlay(c, sources[0], given[c.Setup.Disk.File]); err != nil {
+		return err
+	}
+	for i, b := range c.Setup.Binds {
+		if err := attach(sources[i+1], "root"+b.Target); err != nil {
+			return err
+		}
+	}
+	if err := attach(proc, "root/proc"); err != nil {
+		return err
+	}
+	if err := hideProc("root/proc"); err != nil {
+		return err
+	}
+	if err := devices("root/dev", c); err != nil {
+		return err
+	}
+	return pivot()
+}
+
+// openSources returns the trees of the lower layer and of the binds, in this order.
+func openSources(s *setup, given map[string]*os.File) ([]*os.File, error) {
+	sources := []source{s.Lower}
+	for _, b := range s.Binds {
+		sources = append(sources, b.Source)
+	}
+	var open []*os.File
+	for _, from := range sources {
+		f := given[from.File]
+		if f == nil {
+			var err error
+			if f, err = tree(from.Path, nil, readOnly); err != nil {
+				closeAll(open)
+				return nil, err
+			}
+		}
+		delete(given, from.File)
+		open = append(open, f)
+	}
+	return open, nil
+}
+
+// overlay mounts the root at "root" of the stage, which is the working directory then. Paths are
+// relative so that the list of mounts shows none of the host.
+func overlay(c *Config, lower, disk *os.File) error {
+	if err := mountNew(stage, "tmpfs", noSuid, "mode", "755", "size", "1m"); err != nil {
+		return err
+	}
+	if err := os.Chdir(stage); err != nil {
+		return err
+	}
+	for _, dir := range []string{"lower", "disk", "root"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	if err := attach(lower, "lower"); err != nil {
+		return err
+	}
+	if err := attachDisk(c, disk); err != nil {
+		return err
+	}
+	if err := fill("disk/upper", c); err != nil {
+		return err
+	}
+	if err := mountNew("root", "overlay", noSuid, "lowerdir", "lower", "upperdir", "disk/upper", "workdir", "disk/work", "userxattr", ""); err != nil {
+		return err
+	}
+	return nil
+}
+
+func attachDisk(c *Config, disk *os.File) error {
+	if disk != nil {
+		return attach(disk, "disk")
+	}
+	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Setup.Size, 10))
+}
+
+// fill puts into the writable layer what is the sandbox's own from the start.
+func fill(upper string, c *Config) error {
+	for _, dir := range []string{upper, "disk/work", upper + "/etc", upper + "/home"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{upper + "/tmp", upper + "/var", upper + "/var/tmp"} {
+		mode := os.FileMode(0o777 | os.ModeSticky)
+		if filepath.Base(dir) == "var" {
+			mode = 0o755
+		}
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chmod(dir, mode)); err != nil {
+			return err
+		}
+	}
+	home := upper + c.Home
+	if err := errors.Join(os.MkdirAll(home, 0o755), os.Chown(home, c.UID, c.GID)); err != nil {
+		return err
+	}
+	for path, text := range c.Setup.Files {
+		if err := os.WriteFile(upper+path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Of /proc, what tells of the host or changes it, although an ordinary user inside could not.
+var (
+	hidden = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "sched_debug", "latency_stats", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo"}
+	frozen = []string{"sys", "irq", "bus", "fs", "asound", "acpi", "scsi", "driver"}
+)
+
+func hideProc(proc string) error {
+	cover := func(name, from string, attr uint64) error {
+		path := filepath.Join(proc, name)
+		if _, err := os.Lstat(path); err != nil {
+			return nil // not in this kernel
+		}
+		return mountCopy(cmp.Or(from, path), path, attr)
+	}
+	for _, name := range hidden {
+		if err := cover(name, "/dev/null", readOnly&^unix.MOUNT_ATTR_NODEV); err != nil {
+			return err
+		}
+	}
+	for _, name := range frozen {
+		if err := cover(name, "", readOnly|unix.MOUNT_ATTR_NOEXEC); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// devices makes /dev: the devices that are no hardware, terminals of its own, shared memory.
+func devices(dev string, c *Config) error {
+	if err := mountNew(dev, "tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode", "755", "size", "64k"); err != nil {
+		return err
+	}
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		path := filepath.Join(dev, name)
+		if err := os.WriteFile(path, nil, 0o666); err != nil {
+			return err
+		}
+		if err := mountCopy(filepath.Join("/dev", name), path, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{"pts", "shm"} {
+		if err := os.Mkdir(filepath.Join(dev, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := terminals(filepath.Join(dev, "pts"), c); err != nil {
+		return err
+	}
+	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Limits.Memory/4, 10)); err != nil {
+		return err
+	}
+	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
+		if err := os.Symlink(target, filepath.Join(dev, name)); err != nil {
+			return err
+		}
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, dev, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+func terminals(path string, c *Config) error {
+	options := []string{"ptmxmode", "0666", "mode", "0620"}
+	if c.Setup.SetUID { // group tty exists
+		options = append(options, "gid", "5")
+	}
+	return mountNew(path, "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)
+}
+
+// pivot makes "root" the root, and lets go of all that was mounted before.
+func pivot() error {
+	if err := os.Chdir("root"); err != nil {
+		return err
+	}
+	if err := unix.PivotRoot(".", "."); err != nil { // the old root is above the new one now
+		return fmt.Errorf("cannot change the root: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("cannot let go of the host's files: %w", err)
+	}
+	return os.Chdir("/")
+}
