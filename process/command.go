@@ -15,6 +15,7 @@ import (
 var (
 	ErrDirectory = errors.New("the working directory cannot be entered")
 	ErrProgram   = errors.New("the program cannot be executed")
+	ErrFork      = errors.New("the process was not forked") // by Command.Fork
 )
 
 // Command says what to run.
@@ -39,6 +40,13 @@ type Command struct {
 	KillGroup bool
 	// Guard, where set, marks the process and its descendants as its own.
 	Guard *Guard
+
+	// On, where set, is the thread whose confinement and user the process has.
+	On *Thread
+	// Fork, where set, has another process make this one, in place of executing Args. It
+	// is handed what are to be the descriptors 0, 1 and 2, and returns the pid of a child
+	// of this program (see Reap), which leads a session of its own. On is not used.
+	Fork func(stdin, stdout, stderr *os.File) (pid int, err error)
 }
 
 // enterable says why the directory cannot be a working directory. The failed chdir
@@ -52,7 +60,7 @@ func enterable(dir string) error {
 	} else if !s.IsDir() {
 		return &os.PathError{Op: "chdir", Path: dir, Err: unix.ENOTDIR}
 	}
-	if err := unix.Access(dir, unix.X_OK); err != nil {
+	if err := executable(dir); err != nil {
 		return &os.PathError{Op: "chdir", Path: dir, Err: err}
 	}
 	return nil
@@ -75,11 +83,17 @@ func lookPath(name string, env []string, dir string) (string, error) {
 		if d != "" && !strings.HasPrefix(d, "/") {
 			file = dir + "/" + file
 		}
-		if d != "" && unix.Access(file, unix.X_OK) == nil && isFile(file) {
+		if d != "" && executable(file) == nil && isFile(file) {
 			return file, nil
 		}
 	}
 	return "", fmt.Errorf("%q is not in PATH (%s): %w", name, path, exec.ErrNotFound)
+}
+
+// executable says why the file, or directory, is not to be executed, or entered, by who
+// this program accesses files as: that may be another user than the real one.
+func executable(path string) error {
+	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
 }
 
 func isFile(path string) bool {

@@ -124,6 +124,7 @@ func (s *stream) Write(p []byte) (int, error) {
 
 func (s *stream) emit(p []byte) {
 	if len(p) > 0 {
+		s.job.table.touch()
 		s.job.log.Append(piece{s.typ, p, s.binary || !utf8.Valid(p)})
 	}
 }

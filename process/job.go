@@ -52,6 +52,7 @@ func (s *Spec) args() []string {
 // methods are safe for concurrent use.
 type Job struct {
 	process *Process
+	table   *Table
 	spec    Spec
 	in      *input // nil where it takes none
 	log     *journal.Log
@@ -75,10 +76,10 @@ type Job struct {
 }
 
 // startJob starts what spec says.
-func startJob(spec Spec, guard *Guard, log *journal.Log) (*Job, error) {
-	j := &Job{spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now(), done: make(chan struct{})}
+func startJob(spec Spec, t *Table, guard *Guard, log *journal.Log) (*Job, error) {
+	j := &Job{table: t, spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now(), done: make(chan struct{})}
 	env := append(slices.Clone(spec.Env), j.mark)
-	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal}
+	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal, On: t.o.On}
 	out := &stream{job: j, typ: Stdout, binary: spec.Terminal != nil}
 	err := &stream{job: j, typ: Stderr}
 	j.streams = []*stream{out, err}
@@ -89,6 +90,7 @@ func startJob(spec Spec, guard *Guard, log *journal.Log) (*Job, error) {
 		return nil, e
 	}
 	log.Append(started{j.Pid()})
+	t.touch()
 	j.spec.Cmd, j.spec.Args, j.spec.Env, j.spec.Input = abridge(spec.Cmd, maxShown), abridgeAll(spec.Args), nil, ""
 	return j, nil
 }
@@ -186,6 +188,7 @@ func (j *Job) finish() {
 	j.over = true
 	j.log.Append(end)
 	j.log.Close()
+	j.table.touch()
 	j.writing.Unlock()
 	close(j.done)
 }

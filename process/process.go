@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"sync"
@@ -28,7 +27,7 @@ type Exit struct {
 // Process is a process that was started. Its methods are safe for concurrent
 // use. It must be closed.
 type Process struct {
-	cmd      *exec.Cmd
+	pid      int
 	command  Command
 	oom      oomCounter
 	pipes    []*os.File // our ends of its output and input
@@ -36,7 +35,8 @@ type Process struct {
 	terminal *os.File // our end; nil where it has none
 	theirs   *os.File // its other end: open while the process lives, it may close and open it as it likes
 	done     chan struct{}
-	exit     Exit // written before done is closed
+	exit     Exit          // written before done is closed
+	cpu      time.Duration // likewise
 
 	mu       sync.Mutex
 	stopping bool // by Stop or Close: all of its session is to end
@@ -52,18 +52,10 @@ func Start(c Command) (*Process, error) {
 	if err := enterable(c.Dir); err != nil {
 		return nil, fmt.Errorf("cannot start process: %w: %w", ErrDirectory, err)
 	}
-	path, err := lookPath(c.Args[0], c.Env, c.Dir)
-	if err != nil {
-		return nil, fmt.Errorf("cannot start process: %w: %w", ErrProgram, err)
-	}
 	if c.Guard != nil {
 		c.Env = c.Guard.mark(c.Env)
 	}
 	p := &Process{command: c, done: make(chan struct{})}
-	p.cmd = &exec.Cmd{
-		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil}, // of descriptor 0
-	}
 	if err := p.start(); err != nil {
 		p.closePipes()
 		return nil, fmt.Errorf("cannot start process: %w", err)
@@ -74,30 +66,28 @@ func Start(c Command) (*Process, error) {
 
 // start connects the three descriptors and starts the command.
 func (p *Process) start() error {
-	var theirs []*os.File
-	defer func() {
-		for _, f := range theirs {
-			f.Close()
-		}
-	}()
+	var s stdio
+	defer s.close()
 	var feed func()
 	var err error
 	if p.command.Terminal != nil {
-		err = p.connectTerminal()
+		err = p.connectTerminal(&s)
 	} else {
-		theirs, feed, err = p.connectPipes()
+		feed, err = p.connectPipes(&s)
 	}
 	if err != nil {
 		return err
 	}
 	p.oom = newOOMCounter()
-	if err := p.cmd.Start(); err != nil {
-		if isOfProgram(err) {
-			return fmt.Errorf("%w: %w", ErrProgram, err)
-		}
+	if p.command.Fork != nil {
+		err = p.fork(&s)
+	} else {
+		err = p.exec(&s)
+	}
+	if err != nil {
 		return err
 	}
-	p.cmd.Args, p.cmd.Env, p.command.Args, p.command.Env = nil, nil, nil, nil // which may be large
+	p.command.Args, p.command.Env, p.command.Fork = nil, nil, nil // which may be large
 	if p.command.Guard != nil {
 		p.command.Guard.watch(p.Pid())
 	}
@@ -110,53 +100,54 @@ func (p *Process) start() error {
 	return nil
 }
 
-func (p *Process) connectTerminal() error {
-	ours, theirs, err := openTerminal(*p.command.Terminal)
+// exec executes the program in a new process, on the command's thread.
+func (p *Process) exec(s *stdio) error {
+	c := &p.command
+	path, err := lookPath(c.Args[0], c.Env, c.Dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrProgram, err)
 	}
-	p.terminal, p.theirs, p.pipes = ours, theirs, append(p.pipes, ours, theirs)
-	p.outputs = append(p.outputs, newOutput(ours, p.command.Stdout))
-	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirs, theirs, theirs
-	return nil
+	cmd := exec.Cmd{
+		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil, Credential: c.On.credential()}, // of descriptor 0
+	}
+	if s.in != nil { // exec opens /dev/null where there is none
+		cmd.Stdin = s.in
+	}
+	if s.out != nil {
+		cmd.Stdout = s.out
+	}
+	if s.err != nil {
+		cmd.Stderr = s.err
+	}
+	err = c.On.do(func() error {
+		return p.born(func() (int, error) {
+			if err := cmd.Start(); err != nil {
+				return 0, err
+			}
+			pid := cmd.Process.Pid
+			return pid, cmd.Process.Release() // to wait for it is ours
+		})
+	})
+	if err != nil && isOfProgram(err) {
+		return fmt.Errorf("%w: %w", ErrProgram, err)
+	}
+	return err
 }
 
-// connectPipes returns their ends of the pipes, also where it fails, and what feeds stdin.
-func (p *Process) connectPipes() (theirs []*os.File, feed func(), err error) {
-	output := func(w io.Writer) (io.Writer, error) {
-		if f, ok := w.(*os.File); ok || w == nil {
-			if f == nil {
-				return nil, nil // exec opens /dev/null
-			}
-			return f, nil
-		}
-		r, child, err := os.Pipe()
-		if err != nil {
-			return nil, err
-		}
-		theirs, p.pipes = append(theirs, child), append(p.pipes, r)
-		p.outputs = append(p.outputs, newOutput(r, w))
-		return child, nil
+// fork has another process make the new one.
+func (p *Process) fork(s *stdio) error {
+	if err := s.fill(); err != nil {
+		return err
 	}
-	if p.cmd.Stdout, err = output(p.command.Stdout); err != nil {
-		return theirs, nil, err
+	pid, err := p.command.Fork(s.in, s.out, s.err)
+	if err == nil {
+		err = p.claim(pid)
 	}
-	if p.cmd.Stderr, err = output(p.command.Stderr); err != nil {
-		return theirs, nil, err
-	}
-	in := p.command.Stdin
-	if f, ok := in.(*os.File); ok || in == nil {
-		if f != nil {
-			p.cmd.Stdin = f
-		}
-		return theirs, nil, nil
-	}
-	child, w, err := os.Pipe()
 	if err != nil {
-		return theirs, nil, err
+		return fmt.Errorf("%w: %w", ErrFork, err)
 	}
-	p.cmd.Stdin, p.pipes = child, append(p.pipes, w)
-	return append(theirs, child), func() { io.Copy(w, in); w.Close() }, nil
+	return nil
 }
 
 // wait collects the exit. The pid stays ours, as a zombie, until p.mu is held:
@@ -174,7 +165,7 @@ func (p *Process) wait() {
 		killSession(p.Pid()) // jobs of a shell have groups of their own
 	}
 	p.mu.Lock()
-	p.cmd.Wait() // what it can tell is in ProcessState
+	status, used, err := p.collect()
 	p.reaped = true
 	killed := p.killed
 	p.mu.Unlock()
@@ -185,9 +176,11 @@ func (p *Process) wait() {
 		p.command.Guard.unwatch(p.Pid())
 	}
 
-	status := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	p.exit = Exit{Code: status.ExitStatus()}
-	if status.Signaled() {
+	p.cpu = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	if err != nil { // somebody else has waited for it
+		p.exit.Code = -1
+	} else if status.Signaled() {
 		p.exit.Signal = signalName(status.Signal())
 		p.exit.OOM = status.Signal() == unix.SIGKILL && !killed && p.oom.grew()
 	}
@@ -248,7 +241,7 @@ func exited(pid, options int) bool {
 }
 
 // Pid returns the process's id, which is also that of its group and session.
-func (p *Process) Pid() int { return p.cmd.Process.Pid }
+func (p *Process) Pid() int { return p.pid }
 
 // Done is closed once the process has exited and its output was taken over,
 // save what a descendant may still write.

@@ -12,6 +12,7 @@ import (
 // stat is what /proc/PID/stat tells of a process (proc_pid_stat(5)).
 type stat struct {
 	state          byte // 'Z' is a zombie
+	parent         int
 	group, session int
 	ticks          uint64 // of CPU, with those of the children it waited for
 	start          uint64 // in ticks since boot
@@ -37,7 +38,7 @@ func readStat(pid int) (s stat, ok bool) {
 		return s, false
 	}
 	return stat{
-		state: s.state, group: int(numbers[5]), session: int(numbers[6]),
+		state: s.state, parent: int(numbers[4]), group: int(numbers[5]), session: int(numbers[6]),
 		ticks: uint64(numbers[14] + numbers[15] + numbers[16] + numbers[17]),
 		start: uint64(numbers[22]), pages: numbers[24],
 	}, true

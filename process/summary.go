@@ -59,8 +59,7 @@ func (j *Job) summary(used map[int]usage) Summary {
 	}
 	at := j.ended.UTC()
 	s.State, s.Status, s.ExitCode, s.Signal, s.OOM, s.TimedOut, s.EndedAt = Done, j.end.Status, &j.end.ExitCode, j.end.Signal, j.end.OOM, j.end.TimedOut, &at
-	usage := j.process.cmd.ProcessState
-	s.CPUSeconds = (usage.UserTime() + usage.SystemTime()).Seconds()
+	s.CPUSeconds = j.process.cpu.Seconds()
 	return s
 }
 

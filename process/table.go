@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/journal"
@@ -24,6 +25,7 @@ var (
 type Options struct {
 	Max   int           // jobs at a time: 256
 	Grace time.Duration // between SIGTERM and SIGKILL: 5 s
+	On    *Thread       // whose confinement and user jobs have: this program's own
 
 	Memory int64                         // bytes of a job's events in memory: 256 KiB
 	Limit  int64                         // bytes of them in all, past which the oldest are dropped: 64 MiB
@@ -58,11 +60,14 @@ type Table struct {
 	left    error          // what Close could not end
 	work    sync.WaitGroup // Start and the goroutines of jobs
 
-	mu    sync.Mutex
-	guard *Guard       // from the first job on
-	busy  int          // jobs that hold something of the system's, and those about to
-	jobs  map[int]*Job // by pid, of which the newest job has it
-	order []*Job       // the oldest first
+	active atomic.Int64 // when a job last wrote, began or ended, in nanoseconds since 1970
+
+	mu     sync.Mutex
+	guard  *Guard       // from the first job on
+	ending bool         // by Shutdown
+	busy   int          // jobs that hold something of the system's, and those about to
+	jobs   map[int]*Job // by pid, of which the newest job has it
+	order  []*Job       // the oldest first
 }
 
 // NewTable returns a table without jobs. It holds nothing before the first.
@@ -80,7 +85,7 @@ func (t *Table) Start(spec Spec) (*Job, error) {
 		return nil, err
 	}
 	log := journal.New(journal.Options{Memory: t.o.Memory, Limit: t.o.Limit, Spill: t.o.Spill, Ring: "output"})
-	j, err := startJob(spec, guard, log)
+	j, err := startJob(spec, t, guard, log)
 	if err != nil {
 		t.leave()
 		return nil, err
@@ -98,7 +103,7 @@ func (t *Table) Start(spec Spec) (*Job, error) {
 func (t *Table) enter() (*Guard, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closing.Err() != nil {
+	if t.ending || t.closing.Err() != nil {
 		return nil, ErrClosed
 	}
 	if t.busy >= t.o.Max {
@@ -168,6 +173,22 @@ func (t *Table) List() []Summary {
 	return all
 }
 
+// Activity tells whether a job with a terminal runs, and when one wrote, began or ended
+// last; that is zero where there was none.
+func (t *Table) Activity() (open bool, last time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, j := range t.order {
+		open = open || j.spec.Terminal != nil && !j.isDone()
+	}
+	if at := t.active.Load(); at != 0 {
+		last = time.Unix(0, at)
+	}
+	return open, last
+}
+
+func (t *Table) touch() { t.active.Store(time.Now().UnixNano()) }
+
 // Stop ends the job, and all that it started, by SIGTERM, and by SIGKILL after the
 // grace or when ctx is done. It returns when that is gone.
 func (t *Table) Stop(ctx context.Context, j *Job) error { return j.Stop(ctx, t.o.Grace) }
@@ -200,6 +221,23 @@ func (t *Table) prune() {
 			t.forget(j)
 		}
 	}
+}
+
+// Shutdown ends all jobs by SIGTERM, and closes the table after the grace, when all
+// have ended or when ctx is done. It starts none any more.
+func (t *Table) Shutdown(ctx context.Context) error {
+	t.mu.Lock()
+	t.ending = true
+	jobs := slices.Clone(t.order)
+	t.mu.Unlock()
+	var stops sync.WaitGroup
+	for _, j := range jobs {
+		if !j.isDone() {
+			stops.Go(func() { _ = j.Stop(ctx, t.o.Grace) }) // what is left Close ends
+		}
+	}
+	stops.Wait()
+	return t.Close()
 }
 
 // Close kills all jobs, which end as SandboxKilled, and what they left behind. What
