@@ -36,6 +36,7 @@ var allowed = map[string][]string{
 	"server":             {"api", "agent", "executor", "files", "journal", "kernel/wire", mux, "process"},
 	"server/inside":      {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":        {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
+	"fleet":              {"api", bbolt, xtime},
 	"fleet/local/cage":   {xsys, xnet},
 	"fleet/local/cgroup": {xsys},
 	"cmd/k2sandbox":      {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
@@ -54,6 +55,8 @@ const (
 	pty         = "github.com/creack/pty"
 	xterm       = "golang.org/x/term"
 	xnet        = "golang.org/x/net"
+	bbolt       = "go.etcd.io/bbolt"
+	xtime       = "golang.org/x/time"
 	websocket   = "github.com/coder/websocket"
 )
 

@@ -1,0 +1,224 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"maps"
+	"math"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+// CreateOptions describe a new sandbox. All may be left out.
+type CreateOptions struct {
+	Template string            // "" is the runtime's own
+	Cwd      string            // an absolute path inside; "" is the template's
+	Envs     map[string]string // for all code inside; kept nowhere
+	Timeout  time.Duration     // of inactivity; 0 is Options.DefaultTimeout
+	Metadata map[string]string // the caller's own, to find the sandbox by
+	Limits   Limits
+	Network  Network
+	Owner    string // id of the key that pays for it
+}
+
+// Bounds of CreateOptions.
+const (
+	maxName     = 256 // bytes of a template's name
+	maxPath     = 4096
+	maxEnv      = 64 << 10 // bytes of a variable
+	maxEnvs     = 1 << 20  // bytes of all
+	maxMetadata = 64       // pairs
+	maxKey      = 128      // bytes
+	maxValue    = 1024     // bytes
+)
+
+// Create creates a sandbox and returns when its kernel is ready, with its access token,
+// of which only a hash is kept. Errors are a *api.Error for options that make no sense,
+// a *LimitError, ErrClosed, a *GoneError where it was ended meanwhile, ctx's, and the
+// runtime's, such as ErrUnknownTemplate. Where there is an error nothing is left, also
+// when ctx ends.
+func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, error) {
+	began := time.Now()
+	if err := f.check(&o); err != nil {
+		return Info{}, "", err
+	}
+	start, cancel := context.WithTimeout(ctx, f.o.StartTimeout)
+	defer cancel()
+	token := "sbt_" + rand.Text() + rand.Text()
+	s, err := f.reserve(o, token, cancel)
+	if err != nil {
+		return Info{}, "", err
+	}
+	defer f.work.Done()
+	m, err := f.o.Runtime.Start(start, Spec{ID: s.id, Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network})
+	if err != nil {
+		err = fmt.Errorf("cannot start sandbox: %w", err)
+	} else {
+		err = <-f.registry.put(s.take(m))
+	}
+	info, err := f.settle(ctx, s, err)
+	if err != nil {
+		f.counts.fail()
+		f.o.Log.Warn("sandbox not created", "sandbox", s.id, "owner", o.Owner, "template", o.Template, "error", err)
+		return Info{}, "", err
+	}
+	f.counts.created(time.Since(began))
+	f.o.Log.Info("sandbox created", "sandbox", s.id, "owner", o.Owner, "template", o.Template, "isolation", info.Isolation.Level, "seconds", time.Since(began).Seconds())
+	return info, token, nil
+}
+
+// reserve gives a new sandbox its place, where its owner may have one more.
+func (f *Fleet) reserve(o CreateOptions, token string, abort context.CancelFunc) (*Sandbox, error) {
+	hash := sha256.Sum256([]byte(token))
+	s := newSandbox(f, record{
+		ID: "sb_" + strings.ToLower(rand.Text()[:20]), Owner: o.Owner, TokenHash: hash[:],
+		Template: o.Template, Cwd: o.Cwd, Metadata: maps.Clone(o.Metadata),
+		Limits: o.Limits, Network: o.Network, Timeout: o.Timeout, CreatedAt: utc(time.Now()),
+	})
+	s.abort = abort
+	quota := f.o.Quota(o.Owner)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil, ErrClosed
+	}
+	if err := f.admit(o.Owner, quota); err != nil {
+		return nil, err
+	}
+	f.sandboxes[s.id] = s
+	f.work.Add(1)
+	return s, nil
+}
+
+// settle decides what becomes of a sandbox whose start is over: it runs, unless the
+// start failed, somebody ended it meanwhile, or its creator has gone.
+func (f *Fleet) settle(ctx context.Context, s *Sandbox, err error) (Info, error) {
+	f.mu.Lock()
+	if err == nil {
+		err = ctx.Err()
+	}
+	switch {
+	case s.state == Ending:
+		err = s.record.gone()
+		f.work.Go(func() { f.finish(s, Creating) })
+	case s.machine == nil:
+		s.state, _ = next(s.state, gone)
+		delete(f.sandboxes, s.id)
+		f.mu.Unlock()
+		close(s.tried)
+		close(s.gone)
+		return Info{}, err
+	case err != nil:
+		f.endLocked(s, Killed)
+		f.work.Go(func() { f.finish(s, Creating) })
+	default:
+		s.state, _ = next(s.state, started)
+		s.active = time.Now()
+		f.work.Go(func() { f.watch(s) })
+		s.rearm()
+		defer f.mu.Unlock()
+		return s.info(), nil
+	}
+	closed := f.closed
+	f.mu.Unlock()
+	<-s.tried
+	if closed {
+		err = ErrClosed
+	}
+	return Info{}, err
+}
+
+// check fills in what was left out, and tells what makes no sense by the names of the
+// HTTP API.
+func (f *Fleet) check(o *CreateOptions) error {
+	var err error
+	if o.Timeout, err = f.timeout(o.Timeout); err != nil {
+		return err
+	}
+	if len(o.Template) > maxName || !printable(o.Template) {
+		return api.Invalid("template", "is not a name of at most %d bytes", maxName)
+	}
+	if o.Cwd != "" && (!strings.HasPrefix(o.Cwd, "/") || len(o.Cwd) > maxPath || strings.ContainsRune(o.Cwd, 0)) {
+		return api.Invalid("cwd", "is not an absolute path of at most %d bytes", maxPath)
+	}
+	if err := checkEnvs(o.Envs); err != nil {
+		return err
+	}
+	if err := checkMetadata(o.Metadata); err != nil {
+		return err
+	}
+	if mode := o.Network.Mode; mode != "" && mode != "full" && mode != "none" {
+		return api.Invalid("network.mode", `is neither "full" nor "none"`)
+	}
+	return o.Limits.check()
+}
+
+// timeout returns the timeout that is meant by one that was asked for.
+func (f *Fleet) timeout(asked time.Duration) (time.Duration, error) {
+	switch {
+	case asked == 0:
+		return f.o.DefaultTimeout, nil
+	case asked < 0:
+		return 0, api.Invalid("timeout", "is negative")
+	case asked > f.o.MaxTimeout:
+		return 0, api.Invalid("timeout", "is more than %v seconds", f.o.MaxTimeout.Seconds())
+	}
+	return asked, nil
+}
+
+func checkEnvs(envs map[string]string) error {
+	size := 0
+	for name, value := range envs {
+		size += len(name) + len(value) + 2
+		switch {
+		case name == "" || strings.ContainsAny(name, "=\x00"):
+			return api.Invalid("envs", "%.64q is no name of a variable", name)
+		case strings.ContainsRune(value, 0):
+			return api.Invalid("envs", "the value of %.64q has a NUL in it", name)
+		case len(name)+len(value) > maxEnv:
+			return api.Invalid("envs", "%.64q has more than %d bytes", name, maxEnv)
+		case size > maxEnvs:
+			return api.Invalid("envs", "have more than %d bytes", maxEnvs)
+		}
+	}
+	return nil
+}
+
+func checkMetadata(pairs map[string]string) error {
+	if len(pairs) > maxMetadata {
+		return api.Invalid("metadata", "has more than %d keys", maxMetadata)
+	}
+	for key, value := range pairs {
+		switch {
+		case key == "" || len(key) > maxKey || !printable(key):
+			return api.Invalid("metadata", "%.64q is no key of 1 to %d bytes", key, maxKey)
+		case len(value) > maxValue || !utf8.ValidString(value):
+			return api.Invalid("metadata", "the value of %.64q is no text of at most %d bytes", key, maxValue)
+		}
+	}
+	return nil
+}
+
+func (l Limits) check() error {
+	if math.IsNaN(l.CPUs) || math.IsInf(l.CPUs, 0) || l.CPUs < 0 {
+		return api.Invalid("limits.cpus", "is no number of cores")
+	}
+	for _, limit := range []struct {
+		field string
+		value int64
+	}{{"limits.memory_mb", l.Memory}, {"limits.pids", l.Pids}, {"limits.disk_mb", l.Disk}, {"limits.files", l.Files}} {
+		if limit.value < 0 {
+			return api.Invalid(limit.field, "is negative")
+		}
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f })
+}

@@ -1,0 +1,197 @@
+package fleet
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Sandbox is a sandbox that has not ended when it was asked for. Its methods are safe
+// for concurrent use, also after its end.
+type Sandbox struct {
+	fleet *Fleet
+	id    string
+	abort context.CancelFunc // ends the runtime's start
+
+	machine   Machine         // nil until it has started; set once, as are the next three
+	transport *http.Transport // to its agent
+	limits    Limits          // that hold
+	isolation Isolation
+
+	turn    chan struct{} // is taken by what pauses, resumes or ends the machine
+	hurry   chan struct{} // closed when its end is to wait for nothing
+	hastens sync.Once
+	tried   chan struct{} // closed when the first try to end it is over; failed tells
+	gone    chan struct{} // closed when it has ended
+	failed  error         // of the first try; read after tried
+
+	// Below is under the fleet's mutex.
+	record   record
+	state    State
+	requests int       // in flight
+	active   time.Time // when the last one ended
+	pausedAt time.Time
+	timer    *time.Timer // of the inactivity
+}
+
+// Info tells about a sandbox.
+type Info struct {
+	ID       string
+	Owner    string
+	Template string
+	Cwd      string // as asked for
+	Metadata map[string]string
+	State    State
+
+	CreatedAt    time.Time // UTC, as all times here
+	LastActiveAt time.Time // when a request last ended, or now where one is in flight
+	ExpiresAt    time.Time // when it will time out where nothing happens in it
+	Timeout      time.Duration
+
+	Limits    Limits
+	Network   Network
+	Isolation Isolation
+
+	Reason  Reason    // of its end, from Ending on
+	EndedAt time.Time // likewise
+}
+
+func newSandbox(f *Fleet, rec record) *Sandbox {
+	s := &Sandbox{
+		fleet: f, id: rec.ID, abort: func() {}, record: rec, state: Creating, active: time.Now(), limits: rec.Limits,
+		turn: make(chan struct{}, 1), hurry: make(chan struct{}), tried: make(chan struct{}), gone: make(chan struct{}),
+	}
+	s.timer = time.AfterFunc(time.Hour, func() { f.due(s) })
+	s.timer.Stop()
+	return s
+}
+
+// take gives the sandbox the machine that it lives in, and returns its record.
+func (s *Sandbox) take(m Machine) record {
+	limits, isolation, rec := m.Limits(), m.Isolation(), m.Record()
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	s.machine, s.limits, s.isolation, s.record.Machine = m, limits, isolation, rec
+	s.transport = &http.Transport{
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx) },
+		DisableCompression:     true, // what is packed passes as it is
+		MaxResponseHeaderBytes: 64 << 10,
+		MaxIdleConnsPerHost:    16,
+		IdleConnTimeout:        30 * time.Second,
+	}
+	return s.record
+}
+
+// ID returns the sandbox's id.
+func (s *Sandbox) ID() string { return s.id }
+
+// Info tells about the sandbox.
+func (s *Sandbox) Info() Info {
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	return s.info()
+}
+
+// Dial connects to the agent's HTTP API. All that comes from there is hostile.
+func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) { return s.machine.Dial(ctx) }
+
+// Transport sends requests to the agent, whatever host their URL names. It follows no
+// redirects, unpacks nothing and takes 64 KiB of headers; bodies and times are the
+// caller's to bound.
+func (s *Sandbox) Transport() http.RoundTripper { return s.transport }
+
+// Usage tells what the sandbox uses now.
+func (s *Sandbox) Usage() (Usage, error) { return s.machine.Usage() }
+
+// Done is closed when nothing is left of the sandbox.
+func (s *Sandbox) Done() <-chan struct{} { return s.gone }
+
+// Get tells about a sandbox that has not ended. Errors are ErrNotFound, and a
+// *GoneError of one that has, for Options.Keep.
+func (f *Fleet) Get(id string) (Info, error) {
+	s, err := f.find(id)
+	if err != nil {
+		return Info{}, err
+	}
+	return s.Info(), nil
+}
+
+// Use returns a running sandbox for one request, which counts as activity until release
+// is called; that may be done more than once. Errors are those of Get, a *GoneError
+// of a sandbox that is ending, ErrPaused, and ErrState of one that is being created.
+func (f *Fleet) Use(id string) (release func(), s *Sandbox, err error) {
+	if s, err = f.find(id); err != nil {
+		return nil, nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return nil, nil, err
+	}
+	s.requests++
+	var once sync.Once
+	return func() { once.Do(s.release) }, s, nil
+}
+
+func (s *Sandbox) usable() error {
+	switch s.state {
+	case Running:
+		return nil
+	case Paused:
+		return ErrPaused
+	case Creating:
+		return errCreating
+	}
+	return s.record.gone()
+}
+
+func (s *Sandbox) release() {
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	s.requests--
+	s.active = time.Now()
+	s.rearm()
+}
+
+// Token reports whether a token is the access token of a sandbox, which may have ended.
+func (f *Fleet) Token(id, token string) bool {
+	hash := sha256.Sum256([]byte(token))
+	f.mu.Lock()
+	s := f.sandboxes[id]
+	f.mu.Unlock()
+	if s != nil {
+		return subtle.ConstantTimeCompare(hash[:], s.record.TokenHash) == 1 // never changes
+	}
+	rec, err := f.registry.get(id)
+	return err == nil && subtle.ConstantTimeCompare(hash[:], rec.TokenHash) == 1
+}
+
+// info is Info under the fleet's mutex.
+func (s *Sandbox) info() Info {
+	info := s.record.info()
+	info.State, info.Limits, info.Isolation = s.state, s.limits, s.isolation
+	info.LastActiveAt = utc(s.active)
+	if s.requests > 0 {
+		info.LastActiveAt = utc(time.Now())
+	}
+	if s.state == Running || s.state == Paused {
+		info.ExpiresAt = utc(s.deadline())
+	}
+	return info
+}
+
+func (r record) info() Info {
+	return Info{
+		ID: r.ID, Owner: r.Owner, Template: r.Template, Cwd: r.Cwd, Metadata: r.Metadata, State: Ended,
+		CreatedAt: r.CreatedAt, Timeout: r.Timeout, Limits: r.Limits, Network: r.Network,
+		Reason: r.Reason, EndedAt: r.EndedAt,
+	}
+}
+
+func (r record) gone() error { return &GoneError{ID: r.ID, Reason: r.Reason, At: r.EndedAt} }
+
+func utc(t time.Time) time.Time { return t.Round(0).UTC() }

@@ -1,0 +1,97 @@
+package fleet
+
+// State is where a sandbox is in its life.
+type State string
+
+// The states of a sandbox, in the order of its life.
+const (
+	Creating State = "creating" // its runtime starts it; its id may be seen in a list
+	Running  State = "running"
+	Paused   State = "paused" // frozen: no CPU, memory kept
+	Ending   State = "ending" // it takes no requests any more
+	Ended    State = "ended"  // nothing is left but the reason
+)
+
+// States are all states.
+var States = []State{Creating, Running, Paused, Ending, Ended}
+
+// event is what moves a sandbox from one state to the next.
+type event int
+
+const (
+	started event = iota // its machine runs, and its record is on disk
+	pause                // its machine is frozen
+	resume               // its machine goes on
+	end                  // somebody or something ends it, for a Reason
+	gone                 // nothing is left of it
+)
+
+// next is the one place that knows which event does what in which state; ok is false
+// where it does nothing.
+func next(s State, e event) (to State, ok bool) {
+	switch s {
+	case Creating:
+		switch e {
+		case started:
+			return Running, true
+		case end:
+			return Ending, true
+		case gone: // it never started
+			return Ended, true
+		}
+	case Running, Paused:
+		switch e {
+		case pause:
+			return Paused, true
+		case resume:
+			return Running, true
+		case end:
+			return Ending, true
+		}
+	case Ending:
+		if e == gone {
+			return Ended, true
+		}
+	}
+	return s, false
+}
+
+// Reason tells why a sandbox ended.
+type Reason string
+
+// The reasons. The first one counts.
+const (
+	Closed      Reason = "closed"        // gracefully, by a client or with the server
+	Killed      Reason = "killed"        // by a client, or because its creator had gone
+	TimedOut    Reason = "timed_out"     // nothing happened in it for its timeout
+	OutOfMemory Reason = "out_of_memory" // its agent was killed for memory
+	Crashed     Reason = "crashed"       // its agent ended by itself, or was killed
+	Lost        Reason = "lost"          // it ended while no server was there to see it
+)
+
+// Reasons are all reasons.
+var Reasons = []Reason{Closed, Killed, TimedOut, OutOfMemory, Crashed, Lost}
+
+func (r Reason) verb() string {
+	switch r {
+	case Closed:
+		return "was closed"
+	case Killed:
+		return "was killed"
+	case TimedOut:
+		return "timed out"
+	case OutOfMemory:
+		return "ran out of memory"
+	case Crashed:
+		return "crashed"
+	}
+	return "was lost while the server was down"
+}
+
+// reason tells why a sandbox is over whose agent ended unasked.
+func (e Exit) reason() Reason {
+	if e.OOM {
+		return OutOfMemory
+	}
+	return Crashed
+}

@@ -1,0 +1,81 @@
+package fleet
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Stats counts what has happened since Open, but for Live.
+type Stats struct {
+	Live          map[State]int    // sandboxes there are now
+	Created       int64            // as many as CreateSeconds counts
+	Failed        int64            // creates, but for those over a limit
+	Ends          map[Reason]int64 // sandboxes that have ended
+	CreateSeconds Histogram
+}
+
+// Histogram counts durations in seconds.
+type Histogram struct {
+	Bounds []float64 // upper bounds, ascending
+	Counts []int64   // of durations up to each bound, each with all below
+	Count  int64
+	Sum    float64
+}
+
+var createBounds = []float64{0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30}
+
+// counts is what Stats counts.
+type counts struct {
+	mu     sync.Mutex
+	failed int64
+	ends   map[Reason]int64
+	create Histogram
+}
+
+func newCounts() *counts {
+	return &counts{ends: map[Reason]int64{}, create: Histogram{Bounds: createBounds, Counts: make([]int64, len(createBounds))}}
+}
+
+func (c *counts) created(took time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	seconds := took.Seconds()
+	for i, bound := range c.create.Bounds {
+		if seconds <= bound {
+			c.create.Counts[i]++
+		}
+	}
+	c.create.Count++
+	c.create.Sum += seconds
+}
+
+func (c *counts) fail() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failed++
+}
+
+func (c *counts) end(r Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ends[r]++
+}
+
+// Stats tells the fleet's counts. All states and reasons are in it.
+func (f *Fleet) Stats() Stats {
+	stats := Stats{Live: map[State]int{Creating: 0, Running: 0, Paused: 0, Ending: 0}, Ends: map[Reason]int64{}}
+	f.mu.Lock()
+	for _, s := range f.sandboxes {
+		stats.Live[s.state]++
+	}
+	f.mu.Unlock()
+	f.counts.mu.Lock()
+	defer f.counts.mu.Unlock()
+	for _, r := range Reasons {
+		stats.Ends[r] = f.counts.ends[r]
+	}
+	stats.Created, stats.Failed, stats.CreateSeconds = f.counts.create.Count, f.counts.failed, f.counts.create
+	stats.CreateSeconds.Counts = slices.Clone(stats.CreateSeconds.Counts)
+	return stats
+}
