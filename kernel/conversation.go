@@ -7,15 +7,16 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
 const (
-	drainTime = 250 * time.Millisecond // for what a dead kernel's sockets still hold
-	awaitTime = time.Second            // from a failed send to the death that explains it
-	fenceTime = time.Second            // for the kernel to say how far it has published
+	drainTick = 50 * time.Millisecond // between looks at what still comes from a dead kernel's sockets
+	awaitTime = 10 * time.Second      // from a failed send to the death that explains it
+	fenceTime = time.Second           // for the kernel to say how far it has published
 )
 
 var errClosed = errors.New("conversation with the kernel was closed")
@@ -43,6 +44,7 @@ type conversation struct {
 	session string
 	hello   *hello
 	readers sync.WaitGroup
+	came    atomic.Int64    // messages
 	life    context.Context // ends when end begins
 	stop    context.CancelFunc
 	ended   chan struct{} // closed when end is over
@@ -59,6 +61,7 @@ type conversation struct {
 func (c *conversation) read(l *link) {
 	m, err := l.recv()
 	for ; err == nil; m, err = l.recv() {
+		c.came.Add(1)
 		if l.channel == wire.Stdin {
 			c.fence()
 		}
@@ -236,10 +239,10 @@ func (c *conversation) beat(ctx context.Context) error {
 }
 
 // end ends the conversation with a kernel that is gone: it reads what the sockets
-// hold, up to their end or for 250 ms, closes them, and ends every ask, behind
-// what it was given, with death. A nil death stands for our own wish to leave a
-// kernel that lives, whose sockets are closed at once. No goroutine is left when
-// it returns. It may be called more than once; the first death counts.
+// hold, closes them, and ends every ask, behind what it was given, with death. A nil
+// death stands for our own wish to leave a kernel that lives, whose sockets are closed
+// at once. No goroutine is left when it returns. It may be called more than once; the
+// first death counts.
 func (c *conversation) end(death error) {
 	c.mu.Lock()
 	if c.dying {
@@ -259,10 +262,7 @@ func (c *conversation) end(death error) {
 	if death == nil {
 		death = errClosed
 	} else {
-		select {
-		case <-drained:
-		case <-time.After(drainTime):
-		}
+		c.drain(drained)
 	}
 	c.links.close()
 	<-drained
@@ -274,4 +274,23 @@ func (c *conversation) end(death error) {
 	}
 	c.mu.Unlock()
 	close(c.ended)
+}
+
+// drain lets the readers read until the sockets end. Children of the kernel, or the
+// kernel where it is not ours, may hold them open: then it ends after five ticks in
+// which nothing came, or twenty. A program that gets no processor misses ticks, too.
+func (c *conversation) drain(drained <-chan struct{}) {
+	tick := time.NewTicker(drainTick)
+	defer tick.Stop()
+	before := c.came.Load()
+	for all, quiet := 0, 0; all < 20 && quiet < 5; all, quiet = all+1, quiet+1 {
+		select {
+		case <-drained:
+			return
+		case <-tick.C:
+		}
+		if now := c.came.Load(); now > before {
+			before, quiet = now, -1
+		}
+	}
 }

@@ -10,9 +10,6 @@ import (
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
-// shutdownTime is how long a kernel may take for each step of a Shutdown.
-const shutdownTime = 2500 * time.Millisecond
-
 // Interrupt stops what the kernel runs, once: SIGINT to its process group, or an
 // interrupt_request where its spec says so or its process is not ours. It does
 // not wait for an effect; an idle kernel minds it not.
@@ -36,8 +33,9 @@ func (k *Kernel) Interrupt(ctx context.Context) error {
 }
 
 // Shutdown asks the kernel to end, so that its atexit handlers run, and closes
-// it: after 2.5 s without an end it gets SIGTERM, after 2.5 s more, or as soon as
-// ctx is done, SIGKILL. A kernel that was not started here is left running.
+// it: after Options.ShutdownTimeout without an end it gets SIGTERM, after as long
+// again, or as soon as ctx is done, SIGKILL. A kernel that was not started here is
+// left running.
 func (k *Kernel) Shutdown(ctx context.Context) error {
 	if l := k.current(); l.proc != nil && l.deathOrNil() == nil {
 		l.expect()
@@ -47,10 +45,10 @@ func (k *Kernel) Shutdown(ctx context.Context) error {
 			case <-l.proc.Done():
 			case <-ctx.Done():
 			case <-k.alive.Done():
-			case <-time.After(shutdownTime):
+			case <-time.After(k.options.ShutdownTimeout):
 			}
 		}
-		l.proc.Stop(ctx, shutdownTime)
+		l.proc.Stop(ctx, k.options.ShutdownTimeout)
 	}
 	return k.Close()
 }

@@ -33,15 +33,18 @@ type Options struct {
 	// path has at most 107 bytes.
 	RunDir string
 
-	Transport    string        // "ipc" (the default) or "tcp"
-	StartTimeout time.Duration // until the first answer; 0 is 60 s
-	MessageLimit int64         // bytes of one message from the kernel; 0 is 256 MiB
-	Log          *slog.Logger  // nil discards
+	Transport       string        // "ipc" (the default) or "tcp"
+	StartTimeout    time.Duration // until the first answer; 0 is 60 s
+	ShutdownTimeout time.Duration // of each step of Shutdown; 0 is 2.5 s
+	MessageLimit    int64         // bytes of one message from the kernel; 0 is 256 MiB
+	Log             *slog.Logger  // nil discards
 }
 
 const (
-	defaultStartTimeout = 60 * time.Second
-	portTries           = 3 // starts over tcp, as another program may take a port in between
+	defaultStartTimeout    = 60 * time.Second
+	defaultShutdownTimeout = 2500 * time.Millisecond
+
+	portTries = 3 // starts over tcp, as another program may take a port in between
 )
 
 // Start starts a kernel and returns when it answers. ctx bounds the start, not
@@ -66,6 +69,9 @@ func start(ctx context.Context, o Options) (*Kernel, error) {
 	}
 	if o.StartTimeout <= 0 {
 		o.StartTimeout = defaultStartTimeout
+	}
+	if o.ShutdownTimeout <= 0 {
+		o.ShutdownTimeout = defaultShutdownTimeout
 	}
 	if o.Environ == nil {
 		o.Environ = DefaultEnviron(os.Environ())
@@ -283,13 +289,13 @@ func late(ctx context.Context, err error) error {
 
 // failure says why the process did not become a kernel, with the usual cause in plain words.
 func (l *life) failure(spec *Spec, program string, err error) error {
-	tail := said(l.tail)
 	select {
 	case <-l.proc.Done():
 	default:
-		return withTail(err, tail)
+		l.proc.Close() // so that all is read that it said
+		return withTail(err, said(l.tail))
 	}
-	exit := l.proc.Exit()
+	exit, tail := l.proc.Exit(), said(l.tail)
 	death := &wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}
 	if m := noModule.FindStringSubmatch(tail); m != nil {
 		module := strings.TrimSuffix(m[1], "_launcher")

@@ -1,11 +1,13 @@
 package kernel_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -115,8 +117,8 @@ func TestStartFailures(t *testing.T) {
 		{"exits at once", kernel.Options{Spec: command("sh", "-c", "echo because >&2; exit 7")}, []string{"exit status 7", "because"}},
 		{"is killed", kernel.Options{Spec: command("sh", "-c", "kill -9 $$")}, []string{"SIGKILL"}},
 		{"exits at once, tcp", kernel.Options{Spec: command("sh", "-c", "exit 7"), Transport: "tcp"}, []string{"exit status 7"}},
-		{"never answers", kernel.Options{Spec: command("sh", "-c", "echo thinking; exec sleep 1000"), StartTimeout: 300 * time.Millisecond},
-			[]string{"did not answer in time", "thinking"}},
+		{"never answers", kernel.Options{Spec: command("sleep", "1000"), StartTimeout: 300 * time.Millisecond},
+			[]string{"did not answer in time"}},
 		{"never answers, tcp", kernel.Options{Spec: command("sh", "-c", ": -m ipykernel; exec sleep 1000"), Transport: "tcp", StartTimeout: 300 * time.Millisecond},
 			[]string{"did not answer in time"}},
 		{"no such directory", kernel.Options{Spec: noSite, Cwd: "/no/such"}, []string{"/no/such"}},
@@ -135,6 +137,25 @@ func TestStartFailures(t *testing.T) {
 			}
 		}
 		empty(t, dir)
+	}
+}
+
+// A start that is given up tells what the process has said until then.
+func TestStartGivenUp(t *testing.T) {
+	t.Parallel()
+	fifo := filepath.Join(t.TempDir(), "said")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, giveUp := context.WithCancel(t.Context())
+	go func() {
+		os.ReadFile(fifo)
+		giveUp()
+	}()
+	_, err := kernel.Start(ctx, kernel.Options{RunDir: runDir(t), Spec: kernel.Spec{
+		Name: "test", Argv: []string{"sh", "-c", `echo thinking; : >"$0"; exec sleep 1000`, fifo}}})
+	if !errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "thinking") {
+		t.Error(err)
 	}
 }
 

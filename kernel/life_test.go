@@ -98,7 +98,7 @@ time.sleep(1000)`
 
 func TestShutdownRunsAtexit(t *testing.T) {
 	t.Parallel()
-	k := start(t, kernel.Options{})
+	k := start(t, kernel.Options{ShutdownTimeout: time.Hour})
 	file := filepath.Join(t.TempDir(), "bye")
 	if o := ask(t.Context(), k, "import atexit; atexit.register(lambda: open('"+file+"', 'w').write('bye'))", nil); o.err != nil {
 		t.Fatal(o.err)
@@ -118,11 +118,18 @@ func TestShutdownRunsAtexit(t *testing.T) {
 func TestStrayMessagesSpanRestarts(t *testing.T) {
 	t.Parallel()
 	k := start(t, kernel.Options{})
+	over := filepath.Join(t.TempDir(), "over")
 	late := func(word string) {
+		os.Remove(over)
 		// Its context keeps the finished cell as the parent of what it prints.
-		ask(t.Context(), k, `import asyncio
-async def f(): await asyncio.sleep(0.01); print("`+word+`")
+		ask(t.Context(), k, `import asyncio, os
+async def f():
+    while not os.path.exists("`+over+`"): await asyncio.sleep(0.01)
+    print("`+word+`")
 task = asyncio.get_running_loop().create_task(f())`, nil)
+		if err := os.WriteFile(over, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		for m, err := range k.Stray(t.Context()) {
 			if err != nil {
 				t.Error(err)
@@ -171,7 +178,8 @@ func TestInterrupt(t *testing.T) {
 }
 
 // interrupted interrupts until the cell ends, for a signal that comes before the
-// code really runs is lost.
+// code really runs is lost. A second one, where the first was not, would hit the
+// traceback: it comes late.
 func interrupted(t *testing.T, k *kernel.Kernel, asked <-chan outcome) outcome {
 	t.Helper()
 	for {
@@ -181,7 +189,7 @@ func interrupted(t *testing.T, k *kernel.Kernel, asked <-chan outcome) outcome {
 		select {
 		case o := <-asked:
 			return o
-		case <-time.After(time.Second):
+		case <-time.After(10 * time.Second):
 		}
 	}
 }
