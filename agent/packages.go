@@ -27,6 +27,7 @@ func (s *Sandbox) furnish(ctx context.Context) {
 	if s.environ == nil {
 		s.environ = kernel.DefaultEnviron(os.Environ())
 	}
+	s.environ = append(slices.Clip(s.environ), s.mark())
 	s.installs.turn = make(chan struct{}, 1)
 	s.installs.turn <- struct{}{}
 	python, err := s.python(&s.o.Spec)

@@ -62,6 +62,7 @@ func (s *Sandbox) noteProcess(j *process.Job) {
 			e.Signal = *end.Signal
 		}
 		s.note(e)
+		s.ports.poke()
 	})
 }
 

@@ -72,6 +72,7 @@ type Sandbox struct {
 	noPackages error
 	installs   installs
 	notebooks  notebooks
+	ports      *ports
 
 	mu       sync.Mutex
 	contexts map[string]*room
@@ -115,7 +116,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		}
 		o.Cwd = here
 	}
-	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), ended: make(chan struct{}), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8]}
+	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), ended: make(chan struct{}), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8], ports: newPorts()}
 	s.note(TimelineEvent{Type: Created})
 	if err := o.Packages.Validate(); err != nil {
 		return nil, fmt.Errorf("option Packages: %w", err)
@@ -128,6 +129,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
 		return nil, errors.Join(err, s.closePackages(), s.files.Close())
 	}
+	s.watches.Go(s.watchPorts)
 	return s, nil
 }
 
@@ -327,6 +329,7 @@ func (s *Sandbox) close() {
 	}
 	s.notebooks.work.Wait() // their contexts have ended
 	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
+	close(s.ports.quit)
 	s.watches.Wait()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()

@@ -28,6 +28,10 @@ const (
 	ProcessStarted   = api.ProcessStarted
 	ProcessEnded     = api.ProcessEnded
 	PackagesChanged  = api.PackagesChanged
+	PortOpened       = api.PortOpened
+	PortClosed       = api.PortClosed
+	ClientConnected  = api.ClientConnected
+	ClientLeft       = api.ClientLeft
 	LimitHit         = api.LimitHit
 )
 
@@ -61,7 +65,21 @@ func (s *Sandbox) Timeline(ctx context.Context, after int64) iter.Seq2[journal.L
 		_, _, lines := s.timeline.Size()
 		after = min(after, lines-1)
 	}
-	return s.timeline.Lines(ctx, after)
+	return s.ports.followed(s.timeline.Lines(ctx, after))
+}
+
+// Connected tells the timeline of a client that follows what e says, and that it has
+// left once the function that it returns is called.
+func (s *Sandbox) Connected(e TimelineEvent) (left func()) {
+	note := func(typ api.TimelineType) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if e.Type = typ; !s.closed { // the end of the timeline tells it of all
+			s.note(e)
+		}
+	}
+	note(ClientConnected)
+	return func() { note(ClientLeft) }
 }
 
 // keep keeps a run, and tells of it and of its end once that comes: every run has one.
@@ -76,6 +94,7 @@ func (s *Sandbox) keep(e *executor.Execution) {
 	s.watches.Go(func() {
 		<-e.Done()
 		s.note(TimelineEvent{Type: RunEnded, Context: e.ContextID(), ExecutionID: e.ID(), Status: string(e.Summary().Status)})
+		s.ports.poke()
 	})
 }
 

@@ -20,7 +20,21 @@ const (
 	ProcessStarted   TimelineType = "process_started"   // Pid, Cmd
 	ProcessEnded     TimelineType = "process_ended"     // Pid, ExitCode, Signal, OOM
 	PackagesChanged  TimelineType = "packages_changed"  // Packages
+	PortOpened       TimelineType = "port_opened"       // Port, Pid: it listens on the TCP port from about now on
+	PortClosed       TimelineType = "port_closed"       // Port, Pid
+	ClientConnected  TimelineType = "client_connected"  // Client, RequestID, and the Pid that a terminal's is at
+	ClientLeft       TimelineType = "client_left"       // the same
 	LimitHit         TimelineType = "limit_reached"     // Reason: something was refused because of it
+)
+
+// ClientKind says what a client follows.
+type ClientKind string
+
+// What clients follow.
+const (
+	TimelineClient ClientKind = "timeline"
+	StreamClient   ClientKind = "stream"
+	TerminalClient ClientKind = "terminal" // a WebSocket at a process
 )
 
 // TimelineEvent is one thing that happened to a sandbox: a line of its timeline.
@@ -41,7 +55,10 @@ type TimelineEvent struct {
 	Signal      string         `json:"signal,omitempty"`    // that ended a process
 	OOM         bool           `json:"oom,omitempty"`       // a process was out of memory
 	Packages    []string       `json:"packages,omitempty"`
-	Reason      string         `json:"reason,omitempty"` // of the end; of a limit, what it is
-	Stream      string         `json:"stream,omitempty"` // timeline, where lines were dropped
-	Bytes       int64          `json:"bytes,omitempty"`  // that they had
+	Port        int            `json:"port,omitempty"`
+	Client      ClientKind     `json:"client,omitempty"`
+	RequestID   string         `json:"request_id,omitempty"` // of the client, by which the server's log knows it, too
+	Reason      string         `json:"reason,omitempty"`     // of the end; of a limit, what it is
+	Stream      string         `json:"stream,omitempty"`     // timeline, where lines were dropped
+	Bytes       int64          `json:"bytes,omitempty"`      // that they had
 }

@@ -100,6 +100,14 @@ func (k *Kernel) Pid() int {
 	return 0
 }
 
+// Sockets returns the inodes of the sockets that the kernel's process had open when it
+// answered: they are its own, not those of code that it runs. ok is false while a
+// process starts, of which they are not known yet, or ends.
+func (k *Kernel) Sockets() (inodes []uint64, ok bool) {
+	ok = len(k.turn) > 0 // looked at first: a life that follows afterwards is only more to know
+	return k.current().sockets, ok
+}
+
 // ConnectionFile returns the path of the connection file, by which other Jupyter
 // clients can connect. It does not outlive the kernel.
 func (k *Kernel) ConnectionFile() string { return k.file }

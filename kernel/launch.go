@@ -38,6 +38,9 @@ type Options struct {
 	ShutdownTimeout time.Duration // of each step of Shutdown; 0 is 2.5 s
 	MessageLimit    int64         // bytes of one message from the kernel; 0 is 256 MiB
 	Log             *slog.Logger  // nil discards
+
+	On     *process.Thread // whose confinement and user the kernel has; nil: this program's own
+	Zygote *Zygote         // forks kernels of its interpreter that have PythonSpec's launcher; nil: none
 }
 
 const (
@@ -183,12 +186,9 @@ func (k *Kernel) launch(ctx context.Context) error {
 	}
 }
 
-// spawn starts a process and connects to it. What fails to start is cleared away.
+// spawn starts a process and connects to it: one that the zygote forks, where it can, or
+// else a new program.
 func (k *Kernel) spawn(ctx context.Context) (*life, error) {
-	if err := k.furnish(); err != nil {
-		return nil, err
-	}
-	l := newLife()
 	spec := &k.options.Spec
 	argv := spec.command(map[string]string{
 		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
@@ -197,12 +197,39 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 	if isProgram(spec.Interpreter) { // code may have removed it
 		argv[0] = spec.Interpreter
 	}
-	var err error
-	l.proc, err = process.Start(process.Command{
+	command := process.Command{
 		Args: argv, Dir: k.options.Cwd, Env: environ(k.options.Environ, spec, argv[0], k.options.Envs),
-		Stdout: l.tail, Stderr: l.tail, KillGroup: true, Guard: k.guard,
-	})
-	if err != nil {
+		KillGroup: true, Guard: k.guard, On: k.options.On,
+	}
+	if b := k.options.Zygote.birth(spec, &command); b != nil {
+		l, err := k.forked(ctx, command, b, program)
+		if err == nil || ctx.Err() != nil {
+			return l, err
+		}
+		k.log.Warn("kernel was not forked and starts anew", "name", spec.Name, "error", err)
+	}
+	return k.begin(ctx, command, program)
+}
+
+// forked begins a life by the zygote. It leaves time for a start without.
+func (k *Kernel) forked(ctx context.Context, command process.Command, b *birth, program string) (*life, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(bornTime, k.options.StartTimeout/2))
+	defer cancel()
+	command.Fork = func(env []string, stdin, stdout, stderr *os.File) (int, error) {
+		return k.options.Zygote.fork(ctx, b, env, stdin, stdout, stderr)
+	}
+	return k.begin(ctx, command, program)
+}
+
+// begin starts the process and connects to it. What fails to start is cleared away.
+func (k *Kernel) begin(ctx context.Context, command process.Command, program string) (*life, error) {
+	if err := k.furnish(); err != nil {
+		return nil, err
+	}
+	l := newLife()
+	command.Stdout, command.Stderr = l.tail, l.tail
+	var err error
+	if l.proc, err = process.Start(command); err != nil {
 		return nil, err
 	}
 	if err = k.readPorts(ctx, l); err == nil {
@@ -212,11 +239,12 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 		})
 	}
 	if err != nil {
-		err = l.failure(spec, program, late(ctx, err))
+		err = l.failure(&k.options.Spec, program, late(ctx, err))
 		k.clear(l)
 		return nil, err
 	}
-	k.log.Info("kernel started", "name", spec.Name, "pid", l.proc.Pid())
+	l.sockets = process.Sockets(l.proc.Pid())
+	k.log.Info("kernel started", "name", k.options.Spec.Name, "pid", l.proc.Pid())
 	go k.supervise(l) // ends with the process
 	return l, nil
 }

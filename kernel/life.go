@@ -26,12 +26,13 @@ const (
 
 // life is one process of a kernel and the conversation with it.
 type life struct {
-	proc   *process.Process // nil where the kernel was not started here
-	tail   *process.Tail
-	conv   *conversation
-	broken chan error    // holds the first error of the sockets
-	ending chan struct{} // closed when somebody asks for the end
-	over   chan struct{} // closed when the sockets are closed and no process is left
+	proc    *process.Process // nil where the kernel was not started here
+	tail    *process.Tail
+	conv    *conversation
+	sockets []uint64      // inodes of those that the process had when it answered
+	broken  chan error    // holds the first error of the sockets
+	ending  chan struct{} // closed when somebody asks for the end
+	over    chan struct{} // closed when the sockets are closed and no process is left
 
 	endOnce sync.Once
 

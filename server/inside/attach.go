@@ -48,6 +48,7 @@ func (h *processHandlers) attach(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return nil // Accept has answered
 	}
+	defer connected(h.box, w, r, api.TimelineEvent{Client: api.TerminalClient, Pid: job.Pid()})()
 	conn.SetReadLimit(-1) // messages are passed on in pieces
 	v := &viewer{h: h, job: job, conn: conn, describe: func(err error) *api.Error { return server.Describe(w, err) }}
 	v.serve(context.WithoutCancel(r.Context()), after)

@@ -5,6 +5,8 @@ import (
 	"iter"
 	"net/http"
 
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/server"
 )
@@ -31,6 +33,16 @@ func follow(w http.ResponseWriter, r *http.Request, o server.Options, log kept, 
 	}
 	_, err = server.Follow(w, r, o, after, log.Lines)
 	return err
+}
+
+// connected tells the timeline of a client that follows what e says, and, when the function
+// that it returns is called, that it has left.
+func connected(box *agent.Sandbox, w http.ResponseWriter, r *http.Request, e api.TimelineEvent) (left func()) {
+	if r.Method == http.MethodHead {
+		return func() {} // it follows nothing
+	}
+	e.RequestID = w.Header().Get("X-Request-Id")
+	return box.Connected(e)
 }
 
 // over reports whether what the channel stands for has ended.

@@ -229,6 +229,7 @@ func TestDocumentHasTheConstants(t *testing.T) {
 	same(t, "on_disconnect", slices.DeleteFunc(enum("RunRequest", "properties", "on_disconnect"), func(s string) bool { return s == "" || s == "<nil>" }), constants(t, "api", "OnDisconnect"))
 	same(t, "types of the timeline", enum("TimelineEvent", "properties", "type"),
 		append(constants(t, "api", "TimelineType"), string(executor.Truncated), string(executor.End), string(api.Ping)))
+	same(t, "kinds of clients", enum("TimelineEvent", "properties", "client"), constants(t, "api", "ClientKind"))
 	same(t, "sources", enum("Source"), constants(t, "api", "Source"))
 	codes := constants(t, "api", "Code")
 	same(t, "codes", enum("Error", "properties", "code"), codes)

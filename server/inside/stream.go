@@ -32,6 +32,7 @@ func (h *timelineHandlers) stream(w http.ResponseWriter, r *http.Request) error 
 		}
 		defer options.Watch.Close()
 	}
+	defer connected(h.box, w, r, api.TimelineEvent{Client: api.StreamClient})()
 	sse := server.WantsSSE(r)
 	_, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, _ int64) iter.Seq2[executor.Line, error] {
 		return func(yield func(executor.Line, error) bool) {

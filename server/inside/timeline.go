@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -27,6 +28,7 @@ func (h *timelineHandlers) follow(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return err
 	}
+	defer connected(h.box, w, r, api.TimelineEvent{Client: api.TimelineClient})()
 	_, err = server.Follow(w, r, h.o, after, h.box.Timeline)
 	return err
 }

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -117,4 +119,78 @@ func TestTimeline(t *testing.T) {
 	if again.Seq != last.Seq {
 		t.Errorf("number %d, and then %d", last.Seq, again.Seq)
 	}
+}
+
+// A server is seen where it starts and where it ends, however it was started; a kernel's own ports are not.
+func TestTimelineTellsOfPorts(t *testing.T) {
+	other := get[api.Context](t, call(t, "POST", "/v1/contexts", nil), http.StatusCreated).ContextID
+	defer call(t, "DELETE", "/v1/contexts/"+other, nil)
+	kernel := strings.TrimSpace(text(runs(t, api.RunRequest{Context: other, Code: "import os; print(os.getpid())"}).end(t, executor.OK), executor.Stdout))
+	lines := timeline(t, "")
+	await := func(typ api.TimelineType, port int) api.TimelineEvent {
+		t.Helper()
+		return awaitEvent(t, lines, func(e api.TimelineEvent) bool {
+			if e.Port != 0 && strconv.Itoa(e.Pid) == kernel {
+				t.Errorf("the kernel's own: %+v", e)
+			}
+			return e.Type == typ && e.Port == port
+		})
+	}
+	n := freePort(t)
+	p := background(t, api.ProcessRequest{Args: []string{"python", "-m", "http.server", strconv.Itoa(n), "--bind", "127.0.0.1"}})
+	if e := await(api.PortOpened, n); e.Pid != p.Pid {
+		t.Errorf("got %+v of process %d", e, p.Pid)
+	}
+	call(t, "DELETE", fmt.Sprintf("/v1/processes/%d", p.Pid), nil)
+	if e := await(api.PortClosed, n); e.Pid != p.Pid {
+		t.Errorf("got %+v of process %d", e, p.Pid)
+	}
+	n = freePort(t) // in a kernel, and in what left its session
+	quick(t, fmt.Sprintf("import socket; k2s = socket.create_server(('127.0.0.1', %d))", n))
+	await(api.PortOpened, n)
+	quick(t, "k2s.close()")
+	await(api.PortClosed, n)
+	quick(t, fmt.Sprintf("import subprocess, sys; k2s = subprocess.Popen([sys.executable, '-m', 'http.server', '%d'], start_new_session=True)", n))
+	await(api.PortOpened, n)
+	quick(t, "k2s.kill(); k2s.wait()")
+	await(api.PortClosed, n)
+}
+
+// freePort returns a port that nobody listens on.
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestTimelineTellsOfClients(t *testing.T) {
+	p := background(t, api.ProcessRequest{Cmd: "cat", Stdin: api.OpenStdin})
+	lines := timeline(t, "?after="+strconv.FormatInt(box.Now().Timeline, 10))
+	ctx, leave := context.WithCancel(t.Context())
+	defer leave()
+	callCtx(ctx, t, "GET", "/v1/stream?after=now", nil, "X-Request-Id", "a-stream")
+	callCtx(ctx, t, "GET", "/v1/timeline", nil, "X-Request-Id", "a-timeline")
+	viewer := attach(t, p, "")
+	here := map[api.ClientKind]string{}
+	ours := func(e api.TimelineEvent) bool {
+		return e.Client == api.StreamClient && e.RequestID == "a-stream" || e.Client == api.TimelineClient && e.RequestID == "a-timeline" || e.Client == api.TerminalClient && e.Pid == p.Pid
+	}
+	awaitEvent(t, lines, func(e api.TimelineEvent) bool {
+		if e.Type == api.ClientConnected && ours(e) {
+			here[e.Client] = e.RequestID
+		}
+		return len(here) == 3
+	})
+	leave()
+	viewer.CloseNow()
+	awaitEvent(t, lines, func(e api.TimelineEvent) bool {
+		if e.Type == api.ClientLeft && here[e.Client] == e.RequestID {
+			delete(here, e.Client)
+		}
+		return len(here) == 0
+	})
 }
