@@ -26,11 +26,10 @@ type Config struct {
 
 // setup says what confine has to do. Descriptors are named by their place in the message.
 type setup struct {
-	Probe   bool              `json:"probe,omitempty"` // only try it
-	SetUID  bool              `json:"set_uid,omitempty"`
+	SetUID  bool              `json:"set_uid,omitempty"` // there are ids beside the user's
+	Tun     bool              `json:"tun,omitempty"`     // make the network device
 	Lower   source            `json:"lower"`             // the root file system's read-only layer
-	Disk    source            `json:"disk"`              // what holds its writable layer; none: memory
-	Size    int64             `json:"size,omitempty"`    // of a disk in memory, in bytes
+	Size    int64             `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
 	Binds   []bind            `json:"binds,omitempty"`   // read-only, parents before what is beneath
 	Files   map[string]string `json:"files,omitempty"`   // contents, by path below /
 	Cgroups bool              `json:"cgroups,omitempty"` // the process is in cgroups of its own

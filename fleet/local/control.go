@@ -16,6 +16,7 @@ import (
 type message struct {
 	Files   []string `json:"files,omitempty"`   // what the descriptors that came with it are
 	Entered bool     `json:"entered,omitempty"` // the process is confined
+	Tun     int      `json:"tun,omitempty"`     // with Entered: its descriptor of its network device
 	Ready   bool     `json:"ready,omitempty"`   // the agent answers
 	Error   string   `json:"error,omitempty"`   // it has failed, and ends
 }

@@ -10,6 +10,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 )
 
 // Inside is what the first process of a sandbox has, once it is confined.
@@ -17,6 +19,8 @@ type Inside struct {
 	Config
 	Listener net.Listener // for the agent's HTTP API; its peer is the server
 	Zygote   *os.File     // end of a SOCK_SEQPACKET socket, at whose other end kernels are forked; nil where there is none
+
+	tun device // which is there for as long as it is open
 
 	// Ready tells the server that the agent answers, or why it cannot. Only the first call counts.
 	Ready func(error) error
@@ -33,7 +37,7 @@ func Enter(controlFile *os.File) (*Inside, error) {
 	}
 	in, err := enter(c)
 	if err == nil {
-		err = c.send(message{Entered: true})
+		err = c.send(message{Entered: true, Tun: in.tun.number()})
 	}
 	if err != nil {
 		_ = c.send(message{Error: err.Error()})
@@ -91,8 +95,9 @@ func enter(c control) (*Inside, error) {
 	if in.Listener, err = net.FileListener(given["listener"]); err != nil {
 		return nil, fmt.Errorf("cannot use the listener: %w", err)
 	}
-	in.Zygote = given["zygote"]
+	in.Zygote, in.tun = given["zygote"], device{given["tun"]}
 	delete(given, "zygote")
+	delete(given, "tun")
 	return in, nil
 }
 
@@ -116,6 +121,9 @@ func confine(c *Config, given map[string]*os.File) error {
 	if c.Level != "namespace" {
 		return errors.New("TODO")
 	}
+	if err := connect(c, given); err != nil {
+		return err
+	}
 	if err := mountRoot(c, given); err != nil {
 		return err
 	}
@@ -123,4 +131,25 @@ func confine(c *Config, given map[string]*os.File) error {
 		return err
 	}
 	return drop(c)
+}
+
+// device is a network device, or none.
+type device struct{ file *os.File }
+
+func (d device) number() int {
+	if d.file == nil {
+		return 0
+	}
+	return int(d.file.Fd())
+}
+
+// connect makes the network, but for what the server has made: loopback, at least.
+func connect(c *Config, given map[string]*os.File) (err error) {
+	switch {
+	case c.Setup.Tun:
+		given["tun"], err = network.Inside(tunDevice, network.RoutesIPv6())
+	case given["tun"] == nil:
+		err = network.Loopback()
+	}
+	return err
 }

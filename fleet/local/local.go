@@ -4,15 +4,21 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
+	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 )
 
 // Options of a Runtime.
@@ -37,6 +43,9 @@ type Options struct {
 	// Limits are those of sandboxes that ask for none; 0 is this package's.
 	Limits fleet.Limits
 
+	// Network says what sandboxes with the network "full" reach.
+	Network network.Options
+
 	// Log is told what goes wrong with nobody to answer to. nil is silence.
 	Log *slog.Logger
 }
@@ -46,18 +55,32 @@ type Runtime struct {
 	options  Options
 	command  []string
 	dir      string
+	mark     string // in the names of what has to be unique on this machine
 	slots    slots
+	parent   *cgroup.Parent
 	template template
+	level    string
+	missing  map[string]string // what does not hold for its sandboxes, and why
+	idmaps   bool              // mounts can be mapped to other users
+	disks    *spares           // nil where none can be made
+
+	images sync.Mutex // held while one is made
 }
 
 const userID = 1000 // of the user inside
 
-// New returns a Runtime that is ready to start sandboxes. ctx bounds the call.
+// New returns a Runtime that is ready to start sandboxes, of the strongest level that works, which
+// it has tried. ctx bounds the call.
 func New(ctx context.Context, o Options) (*Runtime, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Runtime{options: o, command: o.Command, dir: o.Dir}
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256([]byte(dir))
+	r := &Runtime{options: o, command: o.Command, dir: dir, mark: hex.EncodeToString(sum[:4]), missing: map[string]string{}}
 	if r.command == nil {
 		r.command = []string{"k2sandbox", "inside"}
 	}
@@ -70,9 +93,12 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if err := os.Chmod(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot close the directory of the sandboxes to others: %w", err)
 	}
-	var err error
+	r.parent = cgroup.Find()
 	if r.template, err = r.makeTemplate(ctx); err != nil {
 		return nil, fmt.Errorf("cannot make the template: %w", err)
+	}
+	if err := r.choose(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
@@ -80,25 +106,59 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }
 func (r *Runtime) templates() string { return filepath.Join(r.dir, "templates") }
 
+// knows reports whether there is such a template.
+func (r *Runtime) knows(template string) bool {
+	switch template {
+	case "", "default", "host", "k2sandbox/python", "k2sandbox/python:latest":
+		return true
+	}
+	return false
+}
+
+// Isolation tells how the sandboxes are confined.
+func (r *Runtime) Isolation() fleet.Isolation { return r.isolation(r.level) }
+
 // Adopt implements fleet.Runtime.
 func (r *Runtime) Adopt(_ context.Context, id string, text json.RawMessage) (fleet.Machine, error) {
-	rec := record{Slot: -1, Loop: -1}
-	if err := json.Unmarshal(text, &rec); err != nil || rec.ID != id {
+	rec := record{Slot: noSlot}
+	if err := json.Unmarshal(text, &rec); err != nil || rec.ID != id || filepath.Base(id) != id {
 		return nil, errors.Join(fmt.Errorf("cannot use the record of sandbox %q", id), err)
 	}
-	dir := filepath.Join(r.sandboxes(), id)
+	m, err := r.adopt(rec)
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case <-m.done:
+	default:
+		if err := m.serve(); err == nil {
+			return m, nil
+		} else {
+			r.options.Log.Warn("sandbox goes on without network", "sandbox", id, "error", err)
+			return m, nil
+		}
+	}
+	if err := m.Kill(); err != nil {
+		return nil, err
+	}
+	return nil, fleet.ErrGone
+}
+
+// adopt returns the machine of a record, which may have ended.
+func (r *Runtime) adopt(rec record) (*machine, error) {
 	pidfd, err := rec.open()
 	if err != nil {
 		return nil, err
 	}
-	if pidfd == nil {
-		if err := r.remove(&rec, dir); err != nil {
-			return nil, err
-		}
-		return nil, fleet.ErrGone
+	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), rec.ID), record: rec, pidfd: pidfd, done: make(chan struct{})}
+	if r.groups() {
+		m.group = r.parent.Group(r.groupName(rec.ID))
 	}
-	m := &machine{runtime: r, dir: dir, record: rec, pidfd: pidfd, done: make(chan struct{})}
-	go m.watch()
+	if pidfd == nil {
+		close(m.done)
+	} else {
+		go m.watch()
+	}
 	return m, nil
 }
 
@@ -114,6 +174,12 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 			failed = errors.Join(failed, r.sweep(e.Name()))
 		}
 	}
+	for _, name := range r.parent.Names() {
+		if id, ours := strings.CutPrefix(name, r.mark+"-"); ours && !keep(id) {
+			group := r.parent.Group(name)
+			failed = errors.Join(failed, group.Kill(), group.Remove())
+		}
+	}
 	r.slots.sweep(keep)
 	return failed
 }
@@ -125,33 +191,37 @@ func (r *Runtime) sweep(id string) error {
 	if err != nil { // its server died before it ran anything
 		return os.RemoveAll(dir)
 	}
-	m, err := r.Adopt(context.Background(), id, mustJSON(rec))
-	if errors.Is(err, fleet.ErrGone) {
-		return nil
-	}
+	m, err := r.adopt(*rec)
 	if err != nil {
 		return err
 	}
 	return m.Kill()
 }
 
-func mustJSON(v any) json.RawMessage {
-	text, _ := json.Marshal(v) // of our own types, which cannot fail
-	return text
+// remove removes all that a sandbox whose processes have ended had on the host.
+func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
+	var failed error
+	if group != nil {
+		failed = group.Remove()
+	}
+	if rec.Loop != nil {
+		failed = errors.Join(failed, rec.Loop.wait(loopTimeout))
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		failed = errors.Join(failed, fmt.Errorf("cannot remove the sandbox's directory: %w", err))
+	}
+	if rec.Slot != noSlot {
+		r.slots.release(rec.Slot, rec.ID)
+	}
+	return failed
 }
 
-// remove removes all that a sandbox whose processes have ended had on the host.
-func (r *Runtime) remove(rec *record, dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("cannot remove the sandbox's directory: %w", err)
-	}
-	if rec.Slot >= 0 {
-		r.slots.release(rec.Slot, rec.ID)
+// Close implements fleet.Runtime.
+func (r *Runtime) Close() error {
+	if r.disks != nil {
+		r.disks.close()
 	}
 	return nil
 }
 
-// Close implements fleet.Runtime.
-func (r *Runtime) Close() error { return nil }
-
-const startTimeout = 60 * time.Second
+const loopTimeout = 10 * time.Second

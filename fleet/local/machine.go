@@ -14,6 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
+	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 )
 
 // machine is a sandbox that runs.
@@ -23,6 +25,9 @@ type machine struct {
 	record  record
 	process *process // nil where an earlier server started it
 	pidfd   *os.File
+	group   *cgroup.Group  // nil where there are none
+	disk    *disk          // nil where there is none, or an earlier server made it
+	stack   *network.Stack // nil for a sandbox without network
 
 	done chan struct{}
 	exit fleet.Exit // written before done is closed
@@ -71,12 +76,23 @@ func (m *machine) Exit() fleet.Exit {
 func (m *machine) watch() {
 	defer close(m.done)
 	waitFor(m.pidfd)
-	m.exit = fleet.Exit{Code: -1} // only its parent is told
+	m.exit = fleet.Exit{Code: -1} // only its parent is told more
 	if m.process != nil {
 		_ = m.process.cmd.Wait()
 		m.exit = exitOf(m.process.cmd.ProcessState)
 		<-m.process.drained
 	}
+	m.exit.OOM = m.outOfMemory()
+}
+
+// outOfMemory reports whether the kernel has killed processes of the sandbox for its memory, which
+// then also ended the first one.
+func (m *machine) outOfMemory() bool {
+	if m.group == nil || m.exit.Signal != "SIGKILL" && m.process != nil {
+		return false
+	}
+	kills, _ := m.group.OOMKills()
+	return kills > 0
 }
 
 func exitOf(s *os.ProcessState) fleet.Exit {
@@ -107,18 +123,31 @@ func (m *machine) Kill() error {
 }
 
 func (m *machine) end() error {
+	var failed error
 	if m.pidfd != nil {
 		// The end of a pid namespace's first process ends all of them, and comes after theirs.
 		if err := signalProcess(m.pidfd, unix.SIGKILL); err != nil {
 			return fmt.Errorf("cannot kill the sandbox's first process: %w", err)
 		}
+	}
+	if m.group != nil { // where frozen processes die, too
+		failed = m.group.Kill()
+	}
+	if m.pidfd != nil {
 		<-m.done
 		m.pidfd.Close()
 	}
 	if m.process != nil {
 		m.process.control.close()
 	}
-	return m.runtime.remove(&m.record, m.dir)
+	if m.stack != nil {
+		failed = errors.Join(failed, m.stack.Close())
+	}
+	if m.disk != nil {
+		m.disk.discard()
+		m.disk.close()
+	}
+	return errors.Join(failed, m.runtime.remove(&m.record, m.group, m.dir))
 }
 
 func signalProcess(pidfd *os.File, sig syscall.Signal) error {
@@ -149,12 +178,54 @@ func shortPath(dir, name string) (path string, release func(), err error) {
 }
 
 // Pause implements fleet.Machine.
-func (m *machine) Pause(context.Context) error { return fleet.ErrUnsupported }
+func (m *machine) Pause(context.Context) error { return m.freeze((*cgroup.Group).Freeze) }
 
 // Resume implements fleet.Machine.
-func (m *machine) Resume(context.Context) error { return fleet.ErrUnsupported }
+func (m *machine) Resume(context.Context) error { return m.freeze((*cgroup.Group).Thaw) }
+
+func (m *machine) freeze(how func(*cgroup.Group) error) error {
+	if m.group == nil {
+		return fleet.ErrUnsupported
+	}
+	err := how(m.group)
+	if errors.Is(err, cgroup.ErrUnsupported) {
+		return fleet.ErrUnsupported
+	}
+	return err
+}
 
 // Usage implements fleet.Machine.
 func (m *machine) Usage() (fleet.Usage, error) {
-	return fleet.Usage{Memory: -1, CPU: -1, Pids: -1, Disk: -1, OOMKill: -1}, nil
+	u := fleet.Usage{Memory: -1, CPU: -1, Pids: -1, Disk: m.diskUsage(), OOMKill: -1}
+	if m.group == nil {
+		return u, nil
+	}
+	known := func(n int64, ok bool) int64 {
+		if !ok {
+			return -1
+		}
+		return n
+	}
+	u.Memory, u.Pids, u.OOMKill = known(m.group.Memory()), known(m.group.Pids()), known(m.group.OOMKills())
+	if cpu, ok := m.group.CPU(); ok {
+		u.CPU = cpu
+	}
+	return u, nil
+}
+
+// diskUsage tells how much of the sandbox's file system is in use, or -1.
+func (m *machine) diskUsage() int64 {
+	if m.record.Level != "namespace" {
+		return -1
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(m.proc("root"), &fs); err != nil {
+		return -1
+	}
+	select {
+	case <-m.done: // the number may be another process's
+		return -1
+	default:
+		return int64(fs.Blocks-fs.Bfree) * fs.Bsize
+	}
 }

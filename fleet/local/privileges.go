@@ -21,24 +21,7 @@ func isolate(c *Config) error {
 			return fmt.Errorf("cannot enter a cgroup namespace: %w", err)
 		}
 	}
-	if err := loopback(); err != nil {
-		return fmt.Errorf("cannot start the loopback interface: %w", err)
-	}
 	return os.Chdir(c.Home)
-}
-
-func loopback() error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	request, err := unix.NewIfreq("lo")
-	if err != nil {
-		return err
-	}
-	request.SetUint16(unix.IFF_UP | unix.IFF_RUNNING)
-	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, request)
 }
 
 // The capabilities that an agent goes on with: it starts and ends processes of the sandbox's user.

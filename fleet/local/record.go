@@ -22,10 +22,10 @@ type record struct {
 	PID       int             `json:"pid"`
 	Started   uint64          `json:"started"` // of the process, in ticks since the boot
 	Boot      string          `json:"boot"`    // which boot
-	Slot      int             `json:"slot"`    // of user ids; -1 is none
-	Loop      int             `json:"loop"`    // number of the loop device; -1 is none
-	Cgroup    json.RawMessage `json:"cgroup,omitempty"`
-	Network   json.RawMessage `json:"network,omitempty"`
+	Slot      int             `json:"slot"`    // of user ids, or noSlot
+	Loop      *loopDevice     `json:"loop,omitempty"`
+	Tun       int             `json:"tun,omitempty"` // the first process's descriptor of its network device
+	Network   fleet.Network   `json:"network"`
 	Limits    fleet.Limits    `json:"limits"`
 	Isolation fleet.Isolation `json:"isolation"`
 }
@@ -52,7 +52,7 @@ func loadRecord(dir string) (*record, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the sandbox's record: %w", err)
 	}
-	r := &record{Slot: -1, Loop: -1}
+	r := &record{Slot: noSlot}
 	if err := json.Unmarshal(text, r); err != nil {
 		return nil, fmt.Errorf("cannot read the sandbox's record: %w", err)
 	}

@@ -38,7 +38,7 @@ func mountRoot(c *Config, given map[string]*os.File) error {
 		return err
 	}
 	defer closeAll(sources)
-	if err := overlay(c, sources[0], given[c.Setup.Disk.File]); err != nil {
+	if err := overlay(c, sources[0], given["disk"]); err != nil {
 		return err
 	}
 	for i, b := range c.Setup.Binds {

@@ -17,6 +17,7 @@ type slots struct{ dir string }
 const (
 	firstID = 0x70000000 // of the first slot: no system gives such ids to users
 	maxSlot = 1 << 12    // slots
+	noSlot  = -1
 )
 
 // base returns the first id of a slot's range.

@@ -7,50 +7,72 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
 // Start implements fleet.Runtime.
 func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error) {
+	if !r.knows(s.Template) {
+		return nil, fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, s.Template)
+	}
+	m, err := r.enter(ctx, s, r.level)
+	if err != nil {
+		return nil, err
+	}
+	err = m.expect(ctx, func(got message) bool { return got.Ready })
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
+	}
+	m.process.control.close()
+	return m, nil
+}
+
+// enter starts a sandbox up to where its first process is confined. What fails has left nothing.
+func (r *Runtime) enter(ctx context.Context, s fleet.Spec, level string) (*machine, error) {
 	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), s.ID), done: make(chan struct{})}
-	m.record = record{ID: s.ID, Level: "namespace", Slot: -1, Loop: -1, Limits: r.limits(s.Limits)}
+	m.record = record{ID: s.ID, Level: level, Slot: noSlot, Limits: r.limits(s.Limits), Network: s.Network}
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the sandbox's directory: %w", err)
 	}
-	if err := m.start(ctx, s); err != nil {
-		return nil, errors.Join(err, m.Kill())
+	err := m.confine(ctx, s)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
 	return m, nil
 }
 
-func (m *machine) start(ctx context.Context, s fleet.Spec) error {
+func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
+	given := kit{}
+	defer given.close()
 	u, err := m.users()
 	if err != nil {
 		return err
 	}
-	if m.process, err = m.runtime.spawn(m.record.Level, u); err != nil {
+	if err := m.makeDisk(ctx, u, given); err != nil {
 		return err
 	}
-	m.pidfd = m.process.pidfd
-	go m.watch()
-	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
+	if err := m.makeGroup(); err != nil {
+		return err
+	}
+	if err := m.spawn(u); err != nil {
+		return err
+	}
+	if err := m.join(); err != nil {
+		return err
+	}
+	if err := m.configure(s, u, given); err != nil {
+		return err
+	}
+	err = m.expect(ctx, func(got message) bool { m.record.Tun = got.Tun; return got.Entered })
+	if err != nil {
 		return err
 	}
 	if err := m.record.save(m.dir); err != nil {
 		return err
 	}
-	if err := m.configure(s, u); err != nil {
-		return m.explain(err)
-	}
-	if err := m.expect(ctx, func(got message) bool { return got.Entered }); err != nil {
-		return m.explain(err)
-	}
-	if err := m.expect(ctx, func(got message) bool { return got.Ready }); err != nil {
-		return m.explain(err)
-	}
-	m.process.control.close()
-	return nil
+	return m.serve()
 }
 
 // users finds ids for the sandbox.
@@ -66,61 +88,70 @@ func (m *machine) users() (users, error) {
 	return rangeUsers(m.runtime.slots.base(slot)), nil
 }
 
+// spawn starts the first process, and notes which it is before it runs anything of the sandbox: it
+// ends by itself if this process ends first.
+func (m *machine) spawn(u users) (err error) {
+	if m.process, err = m.runtime.spawn(m.record.Level, u); err != nil {
+		return err
+	}
+	m.pidfd = m.process.pidfd
+	go m.watch()
+	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
+		return err
+	}
+	return m.record.save(m.dir)
+}
+
 // configure sends the first process what it needs to know and to have.
-func (m *machine) configure(s fleet.Spec, u users) error {
+func (m *machine) configure(s fleet.Spec, u users, given kit) (err error) {
 	c := m.config(s, u)
-	given := map[string]*os.File{}
-	defer func() {
-		for _, f := range given {
-			f.Close()
-		}
-	}()
 	if err := m.trees(&c.Setup, u, given); err != nil {
 		return err
 	}
-	var err error
+	if err := m.makeNetwork(c, u, given); err != nil {
+		return err
+	}
 	if given["listener"], err = listen(m.dir); err != nil {
 		return err
 	}
 	if given["config"], err = memory(c); err != nil {
 		return err
 	}
-	var names []string
-	var files []*os.File
-	for name, f := range given {
-		names, files = append(names, name), append(files, f)
+	if err := m.record.save(m.dir); err != nil { // with what has come to it
+		return err
 	}
-	return m.process.control.send(message{Files: names}, files...)
+	return given.send(m.process.control)
 }
 
 func (m *machine) config(s fleet.Spec, u users) *Config {
-	home := "/home/user"
+	r := m.runtime
 	c := &Config{
-		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: home, Cwd: s.Cwd, Envs: s.Envs,
-		Interpreter: m.runtime.options.Interpreter, UID: userID, GID: userID,
-		Limits: m.record.Limits, Network: s.Network,
+		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: "/home/user", Cwd: s.Cwd, Envs: s.Envs,
+		Environ: r.template.environ, Interpreter: r.options.Interpreter, UID: userID, GID: userID,
+		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network,
 	}
 	if c.Cwd == "" {
-		c.Cwd = home
+		c.Cwd = c.Home
 	}
-	c.Environ = m.runtime.environ()
 	c.Setup.SetUID = u.setUID
+	c.Setup.Cgroups = m.group != nil
 	c.Setup.Size = m.record.Limits.Disk
 	c.Setup.Files = map[string]string{
-		"/etc/hostname": c.Hostname + "\n",
-		"/etc/hosts":    "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 " + c.Hostname + "\n",
+		"/etc/hostname":    c.Hostname + "\n",
+		"/etc/hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 " + c.Hostname + "\n",
+		"/etc/resolv.conf": resolvConf(s.Network),
 	}
 	return c
 }
 
 // trees adds the file trees that the root is made of: those that only the server can map to the
 // sandbox's ids as descriptors, else as paths.
-func (m *machine) trees(s *setup, u users, given map[string]*os.File) error {
+func (m *machine) trees(s *setup, u users, given kit) error {
 	t := &m.runtime.template
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))
-	if u.setUID {
-		ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", m.record.PID))
+	if m.runtime.idmaps && u.setUID {
+		ns, err := os.Open(m.proc("ns/user"))
 		if err != nil {
 			return fmt.Errorf("cannot open the sandbox's user namespace: %w", err)
 		}
@@ -145,10 +176,13 @@ func (m *machine) trees(s *setup, u users, given map[string]*os.File) error {
 	return nil
 }
 
+// proc returns the path of a file in /proc of the first process.
+func (m *machine) proc(name string) string { return fmt.Sprintf("/proc/%d/%s", m.record.PID, name) }
+
 // expect waits for a message of the first process. What it says is that of a process which
 // may have been taken over.
 func (m *machine) expect(ctx context.Context, good func(message) bool) error {
-	stop := context.AfterFunc(ctx, func() { m.process.control.conn.SetDeadline(longAgo) })
+	stop := context.AfterFunc(ctx, func() { _ = m.process.control.conn.SetDeadline(longAgo) })
 	defer stop()
 	got, files, err := m.process.control.receive()
 	closeAll(files)
@@ -156,18 +190,21 @@ func (m *machine) expect(ctx context.Context, good func(message) bool) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil:
-		return fmt.Errorf("the sandbox's first process has ended: %w", err)
+		return fmt.Errorf("its first process has ended: %w", err)
 	case got.Error != "":
 		return errors.New(got.Error)
 	case !good(got):
-		return errors.New("the sandbox's first process gave an answer that makes no sense")
+		return errors.New("its first process gave an answer that makes no sense")
 	}
 	return nil
 }
 
 // explain adds to an error of the start what the process wrote before its end.
 func (m *machine) explain(err error) error {
-	if words := m.process.words.String(); words != "" {
+	if m.process == nil {
+		return err
+	}
+	if words := m.process.words.String(); words != "" && !strings.Contains(err.Error(), words) {
 		return fmt.Errorf("%w (%s)", err, words)
 	}
 	return err
@@ -191,4 +228,22 @@ func listen(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot hand over the agent's socket: %w", err)
 	}
 	return f, nil
+}
+
+// kit is what a first process is given, by what it is.
+type kit map[string]*os.File
+
+func (k kit) send(c control) error {
+	var names []string
+	var files []*os.File
+	for name, f := range k {
+		names, files = append(names, name), append(files, f)
+	}
+	return c.send(message{Files: names}, files...)
+}
+
+func (k kit) close() {
+	for _, f := range k {
+		f.Close()
+	}
 }

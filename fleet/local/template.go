@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -18,15 +19,13 @@ import (
 // template is what sandboxes are made from: the layer that is their root, and what of
 // the host is mounted over it, read-only.
 type template struct {
-	dir   string            // of the layer, on the host
-	binds []hostBind        // parents first
-	links []link            // that lead to what is mounted
-	files []string          // of the host, which are copied to the same place
-	moved map[string]string // files of the host, by the path at which the layer has a copy
+	dir     string            // of the layer, on the host
+	binds   []string          // directories of the host, which are at the same place inside; parents first
+	links   []link            // that lead to them
+	files   []string          // of the host, which are copied to the same place
+	moved   map[string]string // places in the layer, and the files of the host that are copied there
+	environ []string          // of code inside
 }
-
-// hostBind mounts a directory of the host in the sandbox, at the same path.
-type hostBind = string
 
 // Of the host's /etc goes into a sandbox what a /usr of the host needs and what is no secret anywhere.
 var etc = []string{
@@ -36,7 +35,7 @@ var etc = []string{
 	"/etc/fonts", "/etc/ImageMagick-6", "/etc/ImageMagick-7", "/etc/magic", "/etc/magic.mime", "/etc/os-release", "/etc/debian_version",
 	"/etc/lsb-release", "/etc/locale.alias", "/etc/locale.conf", "/etc/default/locale", "/etc/java-11-openjdk", "/etc/java-17-openjdk", "/etc/java-21-openjdk",
 	"/etc/R", "/etc/OpenCL", "/etc/vulkan", "/etc/xml", "/etc/sgml", "/etc/perl", "/etc/python3", "/etc/python3.11", "/etc/python3.12", "/etc/python3.13",
-	"/etc/pip.conf", "/etc/gai.conf", "/etc/profile", "/etc/skel", "/etc/shells", "/etc/login.defs",
+	"/etc/pip.conf", "/etc/uv/uv.toml", "/etc/gai.conf", "/etc/profile", "/etc/skel", "/etc/shells", "/etc/login.defs",
 }
 
 // written are the files of /etc that are the same in all sandboxes.
@@ -66,24 +65,24 @@ print(json.dumps([sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_pr
 	return dirs, nil
 }
 
-// hostTemplate plans the template of the host: its /usr, and the directories, which are mounted at the
-// same place. No directory is mounted twice, nor a whole root.
-func hostTemplate(dirs []string) (template, error) {
+// hostTemplate plans the template of the host: its /usr, the directories that an interpreter needs,
+// and those of packages. They are mounted at the same place, each once.
+func hostTemplate(needed, packages []string) (template, error) {
 	t := template{files: etc, moved: map[string]string{}}
 	real := []string{"/usr"}
-	for _, dir := range append([]string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}, dirs...) {
+	system := []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
+	for _, dir := range slices.Concat(system, needed, packages) {
 		end, links, err := route(dir)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
+		switch {
+		case err == nil && !systemDirs[end]:
+			real = append(real, end)
+			t.links = append(t.links, links...)
+		case !slices.Contains(needed, dir): // need not be there
+		case err == nil:
+			return template{}, fmt.Errorf("cannot give sandboxes %s: it is a directory of the system", end)
+		case !os.IsNotExist(err):
 			return template{}, fmt.Errorf("cannot follow %s: %w", dir, err)
 		}
-		if len(parts(end)) == 0 || slices.Contains([]string{"/etc", "/proc", "/sys", "/dev", "/home", "/tmp", "/var", "/run", "/root"}, end) {
-			return template{}, fmt.Errorf("cannot mount %s in a sandbox: it is a directory of the system", end)
-		}
-		real = append(real, end)
-		t.links = append(t.links, links...)
 	}
 	slices.SortFunc(real, func(a, b string) int { return cmp.Or(len(parts(a))-len(parts(b)), strings.Compare(a, b)) })
 	for _, dir := range real {
@@ -93,6 +92,12 @@ func hostTemplate(dirs []string) (template, error) {
 	}
 	t.links = slices.DeleteFunc(t.links, func(l link) bool { return t.covers(l.path) })
 	return t, nil
+}
+
+// systemDirs are no place for an interpreter alone: they hold what is not for sandboxes.
+var systemDirs = map[string]bool{
+	"/": true, "/boot": true, "/dev": true, "/etc": true, "/home": true, "/mnt": true, "/proc": true, "/root": true,
+	"/run": true, "/srv": true, "/sys": true, "/tmp": true, "/var": true, "/var/lib": true, "/var/tmp": true,
 }
 
 // covers reports whether the path is in something mounted.
@@ -121,8 +126,13 @@ func (t *template) build(dir string) error {
 			return err
 		}
 	}
-	for from, to := range t.moved {
-		if err := t.copy(from, to); err != nil {
+	for to, from := range t.moved {
+		text, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		to = filepath.Join(dir, to)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o644)); err != nil {
 			return err
 		}
 	}
@@ -235,10 +245,11 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 			return template{}, err
 		}
 	}
-	t, err := hostTemplate(dirs)
+	t, err := hostTemplate(dirs, packagePlaces(r.options.Environ))
 	if err != nil {
 		return template{}, err
 	}
+	t.adapt(r.options.Environ)
 	part, err := os.MkdirTemp(r.templates(), ".part-")
 	if err != nil {
 		return template{}, err

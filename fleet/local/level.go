@@ -1,0 +1,71 @@
+package local
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+)
+
+// choose takes the level that was asked for, or the strongest that works. Only a sandbox that
+// was started tells: it is tried with one that is ended at once.
+func (r *Runtime) choose(ctx context.Context) error {
+	levels := []string{"namespace", "landlock"}
+	switch asked := cmp.Or(r.options.Level, "auto"); asked {
+	case "auto":
+	case "namespace", "landlock", "none":
+		levels = []string{asked}
+	default:
+		return fmt.Errorf("unknown level %q: want auto, namespace, landlock or none", asked)
+	}
+	var failed error
+	for _, level := range levels {
+		err := r.try(ctx, level)
+		if err == nil {
+			r.level = level
+			return nil
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		r.missing[level] = err.Error()
+		failed = errors.Join(failed, fmt.Errorf("level %s does not work here: %w", level, err))
+	}
+	return failed
+}
+
+// try starts a sandbox of a level up to where it is confined, first with all that a level can have.
+func (r *Runtime) try(ctx context.Context, level string) error {
+	if level == "namespace" {
+		r.prepare(ctx)
+	}
+	id := "probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	m, err := r.enter(ctx, fleet.Spec{ID: id, Network: fleet.Network{Mode: "none"}}, level)
+	if err != nil {
+		return err
+	}
+	return m.Kill()
+}
+
+// prepare finds out what of a namespace sandbox works here, and what does not, and why.
+func (r *Runtime) prepare(ctx context.Context) {
+	if os.Geteuid() != 0 {
+		r.missing["ids"] = "only root can give each sandbox user ids of its own: its agent runs as the user that it serves"
+		r.missing["disk"] = "only root can give a sandbox a disk of its own: its files are kept in memory"
+		return
+	}
+	r.idmaps = true
+	size := r.limits(fleet.Limits{}).Disk
+	d, err := r.newDisk(ctx, size)
+	if err != nil {
+		r.missing["disk"] = "files are kept in memory: " + err.Error()
+		return
+	}
+	d.close()
+	r.disks = newSpares(func(ctx context.Context) (*disk, error) { return r.newDisk(ctx, size) })
+}

@@ -1,0 +1,88 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/network"
+)
+
+// tunDevice makes network devices.
+const tunDevice = "/dev/net/tun"
+
+// full is the mode of a network that reaches the outside.
+const full = "full"
+
+// makeNetwork gives the sandbox its network device, if root has to make it, or tells the
+// first process to.
+func (m *machine) makeNetwork(c *Config, u users, given kit) (err error) {
+	if c.Network.Mode != full || m.record.Level != "namespace" {
+		return nil
+	}
+	if !u.setUID {
+		c.Setup.Tun = true
+		return nil
+	}
+	given["tun"], err = m.tun()
+	return err
+}
+
+// tun makes the device from outside, as the device file may be root's alone, on a thread
+// that enters the sandbox's network and ends there.
+func (m *machine) tun() (*os.File, error) {
+	ns, err := os.Open(m.proc("ns/net"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the sandbox's network: %w", err)
+	}
+	defer ns.Close()
+	type result struct {
+		f   *os.File
+		err error
+	}
+	made := make(chan result)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+			made <- result{nil, fmt.Errorf("cannot enter the sandbox's network: %w", err)}
+			return
+		}
+		f, err := network.Inside(tunDevice, network.RoutesIPv6())
+		made <- result{f, err}
+	}()
+	got := <-made
+	return got.f, got.err
+}
+
+// serve carries what goes through the sandbox's device, from now on.
+func (m *machine) serve() error {
+	if m.record.Network.Mode != full || m.record.Tun == 0 {
+		return nil
+	}
+	var tun *os.File
+	conn, err := m.pidfd.SyscallConn()
+	if err == nil {
+		err = errors.Join(conn.Control(func(fd uintptr) {
+			var bad error
+			if tun, bad = network.Take(int(fd), m.record.Tun); bad != nil {
+				err = bad
+			}
+		}), err)
+	}
+	if err != nil {
+		return err
+	}
+	m.stack, err = network.New(tun, m.runtime.options.Network)
+	return err
+}
+
+func resolvConf(n fleet.Network) string {
+	if n.Mode != full {
+		return ""
+	}
+	return "nameserver " + network.Gateway4.String() + "\n"
+}

@@ -1,0 +1,125 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
+)
+
+// makeDisk takes a disk for the sandbox where this process can make some. Else its writable layer
+// is in memory, which also has ENOSPC at its end.
+func (m *machine) makeDisk(ctx context.Context, u users, given kit) (err error) {
+	r := m.runtime
+	if r.disks == nil || m.record.Level != "namespace" {
+		return nil
+	}
+	if m.record.Limits.Disk == r.limits(fleet.Limits{}).Disk {
+		m.disk, err = r.disks.take(ctx)
+	} else {
+		m.disk, err = r.newDisk(ctx, m.record.Limits.Disk)
+	}
+	if err != nil {
+		return err
+	}
+	m.record.Loop = &m.disk.loop
+	if err := m.disk.own(u.uids[0].HostID); err != nil {
+		return fmt.Errorf("cannot give the disk to the sandbox: %w", err)
+	}
+	given["disk"], m.disk.mount = m.disk.mount, nil
+	return nil
+}
+
+// makeGroup makes a control group with the sandbox's limits, where that is possible.
+func (m *machine) makeGroup() (err error) {
+	if !m.runtime.groups() {
+		return nil
+	}
+	l := m.record.Limits
+	m.group, err = m.runtime.parent.Create(m.runtime.groupName(m.record.ID), cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids})
+	return err
+}
+
+// join puts the first process into the group.
+func (m *machine) join() error {
+	if m.group == nil {
+		return nil
+	}
+	return m.group.Add(m.record.PID)
+}
+
+// groupName tells the sandboxes of this directory from those of another server.
+func (r *Runtime) groupName(id string) string { return r.mark + "-" + id }
+
+// groups reports whether control groups can do anything here.
+func (r *Runtime) groups() bool { return len(r.parent.Missing()) < 5 }
+
+// rules are for all that the agent starts.
+func (m *machine) rules() cage.Rules {
+	l := m.record.Limits
+	rules := cage.Rules{
+		NoNewPrivs: true, NoCaps: true, Seccomp: true, Landlock: true, Scoped: true,
+		Read: []string{"/"}, Write: []string{"/home/user", "/tmp", "/var/tmp", "/dev"},
+		Rlimits: map[int]uint64{unix.RLIMIT_NOFILE: uint64(l.Files), unix.RLIMIT_CORE: 0},
+	}
+	for what, why := range cage.Probe() {
+		switch {
+		case why == nil:
+		case what == "seccomp":
+			rules.Seccomp = false
+		case what == "landlock":
+			rules.Landlock, rules.Scoped = false, false
+		}
+	}
+	missing := m.runtime.parent.Missing()
+	if missing["memory"] != nil {
+		rules.Rlimits[unix.RLIMIT_DATA] = uint64(l.Memory)
+	}
+	if missing["pids"] != nil {
+		rules.Rlimits[unix.RLIMIT_NPROC] = uint64(l.Pids)
+	}
+	return rules
+}
+
+// isolation tells what holds for the sandboxes of a level.
+func (r *Runtime) isolation(level string) fleet.Isolation {
+	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"files": "rlimit"}}
+	if i.Missing == nil {
+		i.Missing = map[string]string{}
+	}
+	for what, why := range cage.Probe() {
+		if why != nil {
+			i.Missing[what] = why.Error()
+		}
+	}
+	groups := r.parent.Missing()
+	for what, key := range map[string]string{"memory": "memory", "cpu": "cpus", "pids": "pids"} {
+		if why := groups[what]; why != nil {
+			i.Missing[key] = why.Error()
+		} else {
+			i.Enforced[key] = "cgroup v" + strconv.Itoa(r.parent.Version(what))
+		}
+	}
+	if level == "namespace" {
+		i.Enforced["disk"] = "file system in memory"
+		if r.disks != nil {
+			i.Enforced["disk"] = "ext4 file system"
+		}
+	}
+	if groups["core"] != nil {
+		i.Missing["pause"] = groups["core"].Error()
+	}
+	if groups["memory"] != nil {
+		i.Enforced["memory"] = "rlimit, of each process"
+	}
+	if groups["pids"] != nil {
+		i.Enforced["pids"] = "rlimit"
+	}
+	return i
+}
