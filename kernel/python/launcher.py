@@ -306,13 +306,18 @@ class Kernel(IPythonKernel):
         }
 
 
+COMPANIONS: dict[str, types.CodeType] = {}  # that are not to be read from the files beside this one
+
+
 @functools.cache
 def companion(name: str) -> types.ModuleType:
     """Return the module in the file beside this one. It is loaded once, for us alone."""
-    path = os.path.join(os.path.dirname(__file__), f"{name}.py")
     module = types.ModuleType(f"k2_{name}")
-    with open(path, "rb") as file:
-        exec(compile(file.read(), path, "exec", dont_inherit=True), module.__dict__)
+    if name not in COMPANIONS:
+        path = os.path.join(os.path.dirname(__file__), f"{name}.py")
+        with open(path, "rb") as file:
+            COMPANIONS[name] = compile(file.read(), path, "exec", dont_inherit=True)
+    exec(COMPANIONS[name], module.__dict__)
     return module
 
 

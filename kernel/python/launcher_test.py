@@ -13,7 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -63,15 +63,8 @@ class Kernel:
             )
         )
         # ipykernel looks for pytest's variable, and leaves fd 1 and 2 alone where it is set.
-        own = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "JPY", "K2_"))}
-        self.process = subprocess.Popen(
-            [sys.executable, str(LAUNCHER), "-f", str(connection), *args],
-            cwd=self.dir,
-            env={**own, **(env or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        own = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "PYTHON", "JPY", "K2_"))}
+        self.process = self.spawn(["-f", str(connection), *args], {**own, **(env or {})})
         self.strays: list[Message] = []  # what finish saw of other requests
         self.answers: dict[str, Message] = {}
         try:
@@ -79,6 +72,17 @@ class Kernel:
         except BaseException:
             self.close()
             raise
+
+    def spawn(self, args: list[str], env: dict[str, str]) -> Any:
+        """Start the process, and return what can be asked for its pid, to poll and to wait."""
+        return subprocess.Popen(
+            [sys.executable, str(LAUNCHER), *args],
+            cwd=self.dir,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
 
     def connect(self, connection: pathlib.Path) -> None:
         self.client = BlockingKernelClient(connection_file=str(connection))
@@ -178,8 +182,14 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def kernel() -> Iterator[Kernel]:
-    kernel = Kernel()
+def start() -> Callable[..., Kernel]:
+    """What starts a kernel."""
+    return Kernel
+
+
+@pytest.fixture(scope="module")
+def kernel(start: Callable[..., Kernel]) -> Iterator[Kernel]:
+    kernel = start()
     yield kernel
     assert kernel.process.poll() is None, "the kernel died"
     kernel.close()
@@ -515,8 +525,8 @@ def test_an_interrupt_while_idle_is_nothing(kernel: Kernel) -> None:
     assert kernel.run("1").result == "1"
 
 
-def test_shutdown() -> None:
-    kernel = Kernel()
+def test_shutdown(start: Callable[..., Kernel]) -> None:
+    kernel = start()
     try:
         request = kernel.send("shutdown_request", {"restart": False}, channel="control")
         assert kernel.answer(request, "control")["status"] == "ok"

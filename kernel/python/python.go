@@ -24,6 +24,28 @@ import (
 //go:embed launcher.py formatters.py table.py chart.py variables.py
 var Launcher embed.FS
 
+// zygote is what the launcher's kernels are forked by.
+//
+//go:embed zygote.py confine.py fresh.py
+var zygote embed.FS
+
+// ZygoteProgram is what Python runs (-c) to be a zygote, whose protocol zygote.py tells. Descriptor 3 is
+// its socket, and descriptor 4 holds ZygoteFiles as JSON.
+const ZygoteProgram = `import json; files = json.load(open(4)); exec(files.pop("zygote.py"))`
+
+// ZygoteFiles returns the texts of a zygote's files, by name.
+func ZygoteFiles() map[string]string {
+	files := map[string]string{}
+	for _, dir := range []embed.FS{Launcher, zygote} {
+		entries, _ := dir.ReadDir(".")
+		for _, e := range entries {
+			text, _ := dir.ReadFile(e.Name())
+			files[e.Name()] = string(text)
+		}
+	}
+	return files
+}
+
 // requirements pins every package of the managed environment by version and hash.
 //
 //go:embed requirements.txt

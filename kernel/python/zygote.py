@@ -1,0 +1,250 @@
+"""Forks IPython kernels from a process that has imported all that they need.
+
+    python -c 'import json; files = json.load(open(4)); exec(files.pop("zygote.py"))'
+
+The host zygote is started once, by the server, with its end of a SOCK_SEQPACKET socket as descriptor 3
+and the texts of all the files of this folder, by name, as JSON in descriptor 4. It has no secrets, one
+thread, and ends with its socket. When it is ready it says {"ready": true}. Then it answers requests
+
+    {"uid": int?, "gid": int?, "rules": cage.Rules, "filter": base64, "namespaces": bool, "cgroups": int}
+
+which come with descriptors: the pidfd of a sandbox's first process if "namespaces", one end of another such
+socket, and as many opened cgroup.procs files as "cgroups" says. It forks once for each, and the child becomes
+an inside zygote, confined like all code in that sandbox and a child of its first process: {"ok": true}.
+
+The inside zygote ends with its socket too. It answers requests
+
+    {"argv": [str], "cwd": str, "env": {str: str}, "prefix": str}
+
+which come with the descriptors of stdin, stdout and stderr: it forks a kernel, which is to be what
+`PREFIX/bin/python launcher.py ARGV…` would be: {"pid": int}. Its pid leads a session and a process
+group of its own, and is a child of the first process.
+
+Where something fails, both answer {"error": str}. Of the kernel, nothing is left then.
+"""
+
+# mypy: allow-untyped-calls
+from __future__ import annotations
+
+import base64
+import contextlib
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import types
+from collections.abc import Callable
+from typing import Any
+
+CONTROL = 3  # the descriptor of the server's socket
+PACKET = 128 << 10  # bytes of a request, at most
+DESCRIPTORS = 64  # that come with one, at most
+PATIENCE = 5.0  # seconds for a forked process to say how it went
+
+Request = dict[str, Any]
+
+
+class Refused(Exception):
+    """What was asked for cannot be had here."""
+
+
+def load(name: str, text: str) -> types.ModuleType:
+    """Return the module in a file's text, which sys.modules does not know."""
+    module = types.ModuleType(f"k2_{name}")
+    module.__file__ = f"{name}.py"
+    exec(compile(text, module.__file__, "exec", dont_inherit=True), module.__dict__)
+    return module
+
+
+def receive(peer: socket.socket) -> tuple[Request, list[int]]:
+    """Return the next request and its descriptors. Where the peer has gone, this process ends."""
+    try:
+        data, fds, flags, _ = socket.recv_fds(peer, PACKET + 1, DESCRIPTORS, socket.MSG_CMSG_CLOEXEC)
+    except ConnectionResetError:
+        data = b""
+    if not data:
+        os._exit(0)
+    try:
+        if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
+            raise Refused(
+                f"the request has more than {PACKET} bytes or {DESCRIPTORS} descriptors"
+            )
+        request = json.loads(data)
+        if not isinstance(request, dict):
+            raise Refused("the request is no object")
+    except ValueError as error:
+        close(fds)
+        raise Refused(f"the request is no JSON: {error}") from None
+    except Refused:
+        close(fds)
+        raise
+    return request, fds
+
+
+def close(fds: list[int]) -> None:
+    for fd in fds:
+        os.close(fd)
+
+
+def serve(peer: socket.socket, fork: Callable[[Request, list[int]], Request | None]) -> None:
+    """Answer requests. It returns in a process that was forked and is something else now."""
+    while True:
+        fds: list[int] = []
+        try:
+            request, fds = receive(peer)
+            answer = fork(request, fds)
+            if answer is None:
+                peer.close()
+                return
+        except (OSError, Refused) as error:
+            answer = {"error": str(error)}
+        close(fds)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # nobody is there to hear it
+            peer.send(json.dumps(answer).encode())
+
+
+def hear(news: int) -> bytes:
+    """Return what a forked process writes, to the end or until its time is up."""
+    heard = b""
+    readable = select.poll()
+    readable.register(news, select.POLLIN)
+    while readable.poll(PATIENCE * 1000):
+        data = os.read(news, 4096)
+        if not data or data.endswith(b"\n"):
+            return heard + data
+        heard += data
+    return b"it did not say in time how it went"
+
+
+class Fork:
+    """A process forked twice, so that the first one's parent is not its own, and what it says of itself."""
+
+    def __init__(self, prepare: Callable[[], None], become: Callable[[], None]) -> None:
+        """Have the first fork call prepare, and the second one become. Only that one has .child set."""
+        self.child = False
+        self._news, self._telling = os.pipe()
+        try:
+            self.first = os.fork()
+        except OSError:
+            close([self._news, self._telling])
+            raise
+        if self.first == 0:
+            self._in_child(prepare, become)
+            return
+        os.close(self._telling)
+        self.said = hear(self._news).decode(errors="replace")
+        os.close(self._news)
+        if not self.said.endswith("\n"):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.first, signal.SIGKILL)
+            raise Refused(self.said or "the process was killed")
+
+    def _in_child(self, prepare: Callable[[], None], become: Callable[[], None]) -> None:
+        os.close(self._news)
+        try:
+            prepare()
+            if os.fork():
+                os._exit(0)
+            become()
+        except BaseException as error:
+            with contextlib.suppress(OSError):
+                os.write(self._telling, f"{error}"[:4000].encode())
+            os._exit(1)
+        self.child = True
+
+    def tell(self, line: str) -> None:
+        """Say in the child that it has become what it was to be."""
+        os.write(self._telling, line.encode() + b"\n")
+        os.close(self._telling)
+
+
+class Host:
+    """Forks inside zygotes."""
+
+    def __init__(self, control: socket.socket, confine: types.ModuleType) -> None:
+        self.control = control
+        self.confine = confine
+        self.inside: socket.socket  # once forked
+
+    def fork(self, request: Request, fds: list[int]) -> Request | None:
+        try:
+            namespaces, count = bool(request.get("namespaces")), int(request.get("cgroups", 0))
+            rules, program = request.get("rules") or {}, base64.b64decode(request.get("filter") or "")
+            uid, gid = request.get("uid"), request.get("gid")
+        except (TypeError, ValueError) as error:
+            raise Refused(f"the request is not understood: {error}") from None
+        if len(fds) != namespaces + 1 + count:
+            raise Refused(f"the request has {len(fds)} descriptors in place of {namespaces + 1 + count}")
+        sandbox, inside, cgroups = (fds[:1], fds[namespaces], fds[namespaces + 1 :])
+
+        def prepare() -> None:
+            self.control.close()
+            self.confine.join(cgroups)
+            if namespaces:
+                self.confine.enter(sandbox[0])
+
+        def become() -> None:
+            self.confine.confine(uid, gid, rules, program, namespaces)
+
+        child = Fork(prepare, become)
+        if not child.child:
+            return {"ok": True}
+        self.inside = socket.socket(fileno=os.dup(inside))
+        self.inside.setblocking(True)
+        close(fds)
+        child.tell("ok")
+        return None
+
+
+class Inside:
+    """Forks kernels."""
+
+    def __init__(self, fresh: Any) -> None:
+        self.fresh = fresh
+
+    def fork(self, request: Request, fds: list[int]) -> Request | None:
+        try:
+            start = self.fresh.Start(**request)
+        except (TypeError, ValueError) as error:
+            raise Refused(f"the request is not understood: {error}") from None
+        if len(fds) != 3:
+            raise Refused(f"the request has {len(fds)} descriptors in place of 3")
+        child = Fork(lambda: None, lambda: start.become(fds))
+        if not child.child:
+            with contextlib.suppress(ChildProcessError):  # then the kernel has its last parent
+                os.waitpid(child.first, 0)
+            return {"pid": int(child.said)}
+        close(fds)
+        child.tell(str(os.getpid()))
+        return None
+
+
+def start(files: dict[str, str]) -> types.ModuleType:
+    """Be the host zygote, then an inside zygote, and return as a kernel: with the launcher to run it."""
+    launcher = load("launcher", files["launcher.py"])
+    confine, fresh = (load(name, files[f"{name}.py"]) for name in ("confine", "fresh"))
+    fresh.preload(launcher, files)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    gc.collect()
+    gc.disable()
+    gc.freeze()  # what lies there is not written to by collections, and stays shared
+    control = socket.socket(fileno=CONTROL)
+    control.setblocking(True)
+    if len(os.listdir("/proc/self/task")) != 1:
+        raise RuntimeError("an import has started a thread: nothing can be forked")
+    control.send(b'{"ready": true}')
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children
+
+    host = Host(control, confine)
+    serve(control, host.fork)
+    serve(host.inside, Inside(fresh).fork)
+    gc.enable()
+    return launcher
+
+
+if __name__ == "__main__":
+    launcher = start(globals()["files"])
+    del start
+    launcher.main()
