@@ -19,27 +19,29 @@ const module = "github.com/k2sandbox/k2sandbox"
 // allowed is the import table: what each package may import beside the standard
 // library. Imports go one way, down this list's right-hand sides. Tests may import more.
 var allowed = map[string][]string{
-	"mime":               {},
-	"kernel/wire":        {gjson, uuid},
-	"kernel/python":      {xsys},
-	"process":            {"journal", gjson, pty, xsys},
-	"kernel":             {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
-	"journal":            {gjson},
-	"files":              {"journal", xsys},
-	"packages":           {"process"},
-	"executor":           {"kernel/wire", "mime", "journal", gjson},
-	"notebook":           {"executor", "mime", "journal", gjson, uuid},
-	"fixtures":           {"kernel/wire", "executor", "mime", gjson},
-	"agent":              {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
-	"api":                {"executor", "mime", "files", "process", "packages", "journal", "notebook"},
-	"client":             {"api", "executor", "journal", "process", "packages", "files", websocket},
-	"server":             {"api", "agent", "executor", "files", "journal", "kernel/wire", mux, "process"},
-	"server/inside":      {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
-	"fleet/local":        {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
-	"fleet":              {"api", bbolt, xtime},
-	"fleet/local/cage":   {xsys, xnet},
-	"fleet/local/cgroup": {xsys},
-	"cmd/k2sandbox":      {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"mime":                {},
+	"kernel/wire":         {gjson, uuid},
+	"kernel/python":       {xsys},
+	"process":             {"journal", gjson, pty, xsys},
+	"kernel":              {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
+	"journal":             {gjson},
+	"files":               {"journal", xsys},
+	"packages":            {"process"},
+	"executor":            {"kernel/wire", "mime", "journal", gjson},
+	"notebook":            {"executor", "mime", "journal", gjson, uuid},
+	"fixtures":            {"kernel/wire", "executor", "mime", gjson},
+	"agent":               {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
+	"api":                 {"executor", "mime", "files", "process", "packages", "journal", "notebook"},
+	"client":              {"api", "executor", "journal", "process", "packages", "files", websocket},
+	"server":              {"api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
+	"server/sandboxes":    {"api", "fleet", "server"},
+	"server/inside":       {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
+	"fleet/local":         {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
+	"fleet":               {"api", bbolt, xtime},
+	"fleet/local/cage":    {xsys, xnet},
+	"fleet/local/cgroup":  {xsys},
+	"fleet/local/network": {gvisor, xsys},
+	"cmd/k2sandbox":       {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -56,6 +58,7 @@ const (
 	xterm       = "golang.org/x/term"
 	xnet        = "golang.org/x/net"
 	bbolt       = "go.etcd.io/bbolt"
+	gvisor      = "gvisor.dev/gvisor"
 	xtime       = "golang.org/x/time"
 	websocket   = "github.com/coder/websocket"
 )

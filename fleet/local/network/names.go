@@ -1,0 +1,102 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Endpoint is a host, by name or address, and a port.
+type Endpoint struct {
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+}
+
+// String is the endpoint as net.Dial has it.
+func (e Endpoint) String() string { return net.JoinHostPort(e.Host, fmt.Sprint(e.Port)) }
+
+// targets are the addresses to dial for an address that a sandbox wants, or why none.
+func (s *Stack) targets(ctx context.Context, to netip.AddrPort) ([]netip.AddrPort, error) {
+	if isGateway(to.Addr()) {
+		found := s.excepted(ctx, to.Port(), netip.Addr.IsLoopback)
+		if len(found) == 0 {
+			return nil, fmt.Errorf("%w: the gateway serves nothing at port %d", ErrRefused, to.Port())
+		}
+		return found, nil
+	}
+	err := s.o.Policy.Check(to.Addr())
+	if err != nil {
+		is := func(a netip.Addr) bool { return a == plain(to.Addr()) && rangeOf(a).kind != forbidden }
+		if len(s.excepted(ctx, to.Port(), is)) == 0 {
+			return nil, err
+		}
+	}
+	return []netip.AddrPort{to}, nil
+}
+
+// excepted are those addresses of the policy's exceptions at a port that are as wanted.
+func (s *Stack) excepted(ctx context.Context, port uint16, wanted func(netip.Addr) bool) []netip.AddrPort {
+	var found []netip.AddrPort
+	for _, e := range s.o.Policy.Exceptions {
+		if e.Port != port {
+			continue
+		}
+		for _, a := range s.names.lookup(ctx, e.Host) {
+			if wanted(a) {
+				found = append(found, netip.AddrPortFrom(a, port))
+			}
+		}
+	}
+	return found
+}
+
+// names remembers for a while which addresses the exceptions' hosts have.
+type names struct {
+	mu    sync.Mutex
+	known map[string]answer
+}
+
+type answer struct {
+	addresses []netip.Addr
+	until     time.Time
+}
+
+const nameAge = 30 * time.Second
+
+func (n *names) lookup(ctx context.Context, host string) []netip.Addr {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{dialled(a)}
+	}
+	n.mu.Lock()
+	a, ok := n.known[host]
+	n.mu.Unlock()
+	if ok && time.Now().Before(a.until) {
+		return a.addresses
+	}
+	found, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // none, if it fails
+	for i := range found {
+		found[i] = dialled(found[i])
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.known == nil {
+		n.known = map[string]answer{}
+	}
+	n.known[host] = answer{slices.Clip(found), time.Now().Add(nameAge)}
+	return found
+}
+
+// dialled is the address that is reached by dialling a: an unspecified one is loopback.
+func dialled(a netip.Addr) netip.Addr {
+	switch a = plain(a); a {
+	case netip.IPv4Unspecified():
+		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
+	case netip.IPv6Unspecified():
+		return netip.IPv6Loopback()
+	}
+	return a
+}

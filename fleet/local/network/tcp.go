@@ -1,0 +1,176 @@
+package network
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// lingerTimeout is for how long what was written may take to be fetched by the sandbox after both
+// ends have closed.
+const lingerTimeout = 10 * time.Second
+
+// acceptTCP connects a sandbox's connection with the outside. The sandbox's handshake is
+// answered when the outside has answered ours, and reset when it has not.
+func (s *Stack) acceptTCP(r *tcp.ForwarderRequest) {
+	if !s.begin() {
+		r.Complete(false)
+		return
+	}
+	defer s.work.Done()
+	if !s.connections.take() {
+		r.Complete(true)
+		return
+	}
+	defer s.connections.give()
+	if !s.o.Sockets.take() {
+		r.Complete(true)
+		return
+	}
+	defer s.o.Sockets.give()
+
+	to := netip.AddrPortFrom(address(r.ID().LocalAddress), r.ID().LocalPort)
+	if isGateway(to.Addr()) && to.Port() == dnsPort {
+		if in := s.handshake(r); in != nil {
+			s.answerStream(in)
+			in.finish(s.ctx)
+		}
+		return
+	}
+	out, err := s.dialTCP(to)
+	if err != nil {
+		r.Complete(true)
+		return
+	}
+	in := s.handshake(r)
+	if in == nil {
+		out.Close()
+		return
+	}
+	s.splice(in, out)
+	in.finish(s.ctx)
+}
+
+// dialTCP opens the outside's end of a connection, if the policy lets it.
+func (s *Stack) dialTCP(to netip.AddrPort) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	defer cancel()
+	targets, err := s.targets(ctx, to)
+	if err != nil {
+		s.refuse("tcp", to, err)
+		return nil, err
+	}
+	var out net.Conn
+	for _, t := range targets {
+		if out, err = s.o.Dial(ctx, "tcp", t.String()); err == nil {
+			return out, nil
+		}
+	}
+	return nil, err
+}
+
+// inner is the sandbox's end of a connection.
+type inner struct {
+	*gonet.TCPConn
+	endpoint tcpip.Endpoint
+	queue    *waiter.Queue
+}
+
+// handshake answers the sandbox, and is nil if it does not go on.
+func (s *Stack) handshake(r *tcp.ForwarderRequest) *inner {
+	queue := new(waiter.Queue)
+	endpoint, err := r.CreateEndpoint(queue)
+	r.Complete(err != nil)
+	if err != nil {
+		return nil
+	}
+	return &inner{gonet.NewTCPConn(queue, endpoint), endpoint, queue}
+}
+
+// finish closes the connection and returns when nothing is left of it.
+func (in *inner) finish(ctx context.Context) {
+	entry, ended := waiter.NewChannelEntry(waiter.EventHUp)
+	in.queue.EventRegister(&entry)
+	defer in.queue.EventUnregister(&entry)
+	in.endpoint.Close()
+	switch tcp.EndpointState(in.endpoint.State()) {
+	case tcp.StateClose, tcp.StateError:
+		return
+	}
+	patience := time.NewTimer(lingerTimeout)
+	defer patience.Stop()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		in.endpoint.Abort()
+	case <-patience.C:
+		in.endpoint.Abort()
+	}
+}
+
+// splice carries both directions until both have ended, each by itself, or one has failed.
+func (s *Stack) splice(in *inner, out net.Conn) {
+	s.stats.open.Add(1)
+	defer s.stats.open.Add(-1)
+	defer out.Close()
+	reset := sync.OnceFunc(func() {
+		if c, ok := out.(*net.TCPConn); ok {
+			_ = c.SetLinger(0) // what fails on one side is reset on the other
+		}
+		out.Close()
+		in.endpoint.Abort()
+	})
+	stop := context.AfterFunc(s.ctx, reset)
+	defer stop()
+
+	var both sync.WaitGroup
+	both.Go(func() { carry(out, in, &s.stats.out, reset) })
+	carry(in, out, &s.stats.in, reset)
+	both.Wait()
+}
+
+// buffers are for copies, one for each direction of a connection.
+var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// carry copies one direction to its end and says so to the receiver.
+func carry(to, from net.Conn, count *atomic.Int64, reset func()) {
+	b := buffers.Get().(*[32 << 10]byte)
+	defer buffers.Put(b)
+	for {
+		n, err := from.Read(b[:])
+		if n > 0 {
+			count.Add(int64(n))
+			if _, err := to.Write(b[:n]); err != nil {
+				reset()
+				return
+			}
+		}
+		if err == io.EOF {
+			if closeWrite(to) != nil {
+				reset()
+			}
+			return
+		}
+		if err != nil {
+			reset()
+			return
+		}
+	}
+}
+
+// closeWrite says that no more comes; a connection that cannot say so is closed.
+func closeWrite(c net.Conn) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
+}
