@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -36,6 +37,12 @@ func start(t testing.TB, o kernel.Options) *kernel.Kernel {
 	}
 	if o.RunDir == "" {
 		o.RunDir = runDir(t)
+	}
+	if o.Zygote == nil {
+		o.Zygote = zygote
+	}
+	if o.Log == nil && zygote != nil {
+		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	k, err := kernel.Start(t.Context(), o)
 	if err != nil {

@@ -43,10 +43,10 @@ type Command struct {
 
 	// On, where set, is the thread whose confinement and user the process has.
 	On *Thread
-	// Fork, where set, has another process make this one, in place of executing Args. It
-	// is handed what are to be the descriptors 0, 1 and 2, and returns the pid of a child
-	// of this program (see Reap), which leads a session of its own. On is not used.
-	Fork func(stdin, stdout, stderr *os.File) (pid int, err error)
+	// Fork, where set, has another process make this one, in place of executing Args on On.
+	// It is handed the environment and what are to be the descriptors 0, 1 and 2, and
+	// returns the pid of a child of this program (see Reap), which leads a session of its own.
+	Fork func(env []string, stdin, stdout, stderr *os.File) (pid int, err error)
 }
 
 // enterable says why the directory cannot be a working directory. The failed chdir

@@ -144,8 +144,8 @@ func children() (all []byte) {
 }
 
 // forker has a shell fork what runs a script, in a session of its own where it is told to.
-func forker(script, how string) func(in, out, err *os.File) (int, error) {
-	return func(in, out, errs *os.File) (int, error) {
+func forker(script, how string) func(env []string, in, out, err *os.File) (int, error) {
+	return func(_ []string, in, out, errs *os.File) (int, error) {
 		dir, err := os.MkdirTemp("", "")
 		if err != nil {
 			return 0, err
@@ -183,12 +183,12 @@ func adopt() error {
 	if err != nil {
 		return err
 	}
-	for what, fork := range map[string]func(_, _, _ *os.File) (int, error){
-		"says no":   func(_, _, _ *os.File) (int, error) { return 0, errors.New("says no") },
-		"no child":  func(_, _, _ *os.File) (int, error) { return 1 << 22, nil },
-		"is no":     func(_, _, _ *os.File) (int, error) { return os.Getpid(), nil },
-		"of this":   func(_, _, _ *os.File) (int, error) { return -running.Pid(), nil },
-		"known":     func(_, _, _ *os.File) (int, error) { return running.Pid(), nil },
+	for what, fork := range map[string]func(_ []string, _, _, _ *os.File) (int, error){
+		"says no":   func(_ []string, _, _, _ *os.File) (int, error) { return 0, errors.New("says no") },
+		"no child":  func(_ []string, _, _, _ *os.File) (int, error) { return 1 << 22, nil },
+		"is no":     func(_ []string, _, _, _ *os.File) (int, error) { return os.Getpid(), nil },
+		"of this":   func(_ []string, _, _, _ *os.File) (int, error) { return -running.Pid(), nil },
+		"known":     func(_ []string, _, _, _ *os.File) (int, error) { return running.Pid(), nil },
 		"no sessio": forker("exec sleep 1", ""),
 	} {
 		if _, _, err := run(process.Command{Args: []string{"x"}, Fork: fork}); !errors.Is(err, process.ErrFork) || !strings.Contains(err.Error(), what) {

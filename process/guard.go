@@ -1,7 +1,6 @@
 package process
 
 import (
-	"bytes"
 	"crypto/rand"
 	_ "embed"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -26,32 +24,37 @@ var guardScript string
 
 // Guard owns processes, all their descendants and a directory. Close ends and
 // removes them; if this program dies first, however it dies, a small shell
-// process does, which was started before the first of them.
+// process does, which was started before the first of them. The first process of a PID
+// namespace needs none: all others in there end with it.
 type Guard struct {
-	id  string // the value of Mark
-	dir string
+	id    string // the value of Mark
+	dir   string
+	shell *exec.Cmd // nil where there is none
 
-	mu   sync.Mutex
-	sh   *exec.Cmd
-	pipe *os.File // its end of file tells the shell that this program is gone
+	mu     sync.Mutex
+	pipe   *os.File // its end of file tells the shell that this program is gone
+	closed bool
 }
 
 // NewGuard starts a guardian. The directory dir is removed at the end; ""
 // stands for none.
 func NewGuard(dir string) (*Guard, error) {
 	g := &Guard{id: rand.Text(), dir: dir}
+	if os.Getpid() == 1 {
+		return g, nil
+	}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("cannot start guardian: %w", err)
 	}
 	defer r.Close()
 	g.pipe = w
-	g.sh = &exec.Cmd{
+	g.shell = &exec.Cmd{
 		Path: "/bin/sh", Args: []string{"k2-guardian", "-c", guardScript, "k2-guardian", g.variable(), dir},
 		Dir: "/", Env: []string{}, Stdin: r,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
-	if err := g.sh.Start(); err != nil {
+	if err := g.shell.Start(); err != nil {
 		w.Close()
 		return nil, fmt.Errorf("cannot start guardian: %w", err)
 	}
@@ -119,10 +122,7 @@ func kill(variable string) int {
 
 // killPid kills the process if it has the variable.
 func killPid(pid int, variable string) bool {
-	return killIf(pid, func() bool {
-		env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-		return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00"))
-	})
+	return killIf(pid, func() bool { return hasVariable(pid, variable) })
 }
 
 // killSession kills what is left of a session whose leader has not been waited for. It
@@ -159,17 +159,20 @@ func killIf(pid int, meant func() bool) bool {
 // Close sweeps, removes the directory and ends the guardian. Closing again does nothing.
 func (g *Guard) Close() error {
 	g.mu.Lock()
-	pipe := g.pipe
-	g.pipe = nil
+	pipe, closed := g.pipe, g.closed
+	g.pipe, g.closed = nil, true
 	g.mu.Unlock()
-	if pipe == nil {
+	if closed {
 		return nil
 	}
 	err := g.Sweep()
 	if g.dir != "" {
 		err = errors.Join(err, os.RemoveAll(g.dir))
 	}
-	g.sh.Process.Kill()
-	g.sh.Wait()
+	if g.shell == nil {
+		return err
+	}
+	g.shell.Process.Kill()
+	g.shell.Wait()
 	return errors.Join(err, pipe.Close())
 }

@@ -140,7 +140,7 @@ func (p *Process) fork(s *stdio) error {
 	if err := s.fill(); err != nil {
 		return err
 	}
-	pid, err := p.command.Fork(s.in, s.out, s.err)
+	pid, err := p.command.Fork(p.command.Env, s.in, s.out, s.err)
 	if err == nil {
 		err = p.claim(pid)
 	}

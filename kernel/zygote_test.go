@@ -1,0 +1,244 @@
+package kernel_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/process"
+)
+
+// asZygote has the tests start their kernels by a zygote: the same ones, which have to
+// tell no difference.
+const asZygote = "K2_TEST_ZYGOTE"
+
+// zygote is the one that all kernels of a run of the tests have; nil: none.
+var zygote *kernel.Zygote
+
+// overZygote runs the tests with a zygote, whose kernels are this process's to wait for.
+func overZygote(m *testing.M) int {
+	stop := process.Reap()
+	defer stop()
+	end, z, err := newZygote(os.Getenv("K2_TEST_PYTHON"))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	zygote = z
+	defer end()
+	return m.Run()
+}
+
+// newZygote starts a host zygote and has it fork one that forks kernels.
+func newZygote(python string) (end func(), z *kernel.Zygote, err error) {
+	control, theirs, err := pair()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer theirs.Close()
+	files, err := texts()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer files.Close()
+	host := exec.Command(python, "-c", `import json; files = json.load(open(4)); exec(files["zygote.py"])`)
+	host.ExtraFiles, host.Stderr, host.Env = []*os.File{theirs, files}, os.Stderr, kernel.DefaultEnviron(os.Environ())
+	if err := host.Start(); err != nil {
+		return nil, nil, err
+	}
+	end = func() { control.Close(); host.Process.Kill(); host.Wait() }
+	buf := make([]byte, 1000)
+	if n, err := control.Read(buf); err != nil {
+		return end, nil, fmt.Errorf("%s %w", buf[:n], err)
+	}
+	ours, inside, err := pair()
+	if err != nil {
+		return end, nil, err
+	}
+	defer ours.Close()
+	err = unix.Sendmsg(int(control.Fd()), []byte(`{"namespaces":false,"cgroups":0,"rules":{},"filter":""}`), unix.UnixRights(int(inside.Fd())), nil, 0)
+	inside.Close()
+	if err != nil {
+		return end, nil, err
+	}
+	if n, err := control.Read(buf); err != nil || !bytes.Contains(buf[:n], []byte(`"ok"`)) {
+		return end, nil, fmt.Errorf("%s %w", buf[:n], err)
+	}
+	z, err = kernel.NewZygote(ours, python)
+	if err != nil {
+		return end, nil, err
+	}
+	both := end
+	return func() { z.Close(); both() }, z, nil
+}
+
+func pair() (a, b *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(fds[0]), "a"), os.NewFile(uintptr(fds[1]), "b"), nil
+}
+
+// texts returns a file with all of the folder python, by name.
+func texts() (*os.File, error) {
+	all := map[string]string{}
+	names, err := filepath.Glob("python/*.py")
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		all[filepath.Base(name)] = string(text)
+	}
+	raw, err := json.Marshal(all)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.CreateTemp("", "k2t")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	if _, err := f.Write(raw); err != nil {
+		return nil, err
+	}
+	_, err = f.Seek(0, 0)
+	return f, err
+}
+
+// Kernels that a zygote forks behave as others do: tests of theirs are run again.
+func TestOverZygote(t *testing.T) {
+	if zygote != nil {
+		return // it is what runs
+	}
+	python(t)
+	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run",
+		"^Test(StartAskClose|DeathAndRestart|RestartWhileBusy|BreachOfProtocolKillsTheKernel|Interrupt|ShutdownRunsAtexit|TenKernelsAtOnce|Zygote.*)$")
+	again.Env = append(os.Environ(), asZygote+"=1")
+	if out, err := again.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// record is a log that can be read once nobody writes to it.
+type record struct{ bytes.Buffer }
+
+func (r *record) log() *slog.Logger { return slog.New(slog.NewTextHandler(&r.Buffer, nil)) }
+
+// A zygote that is gone, hostile or mistaken costs a kernel nothing but time.
+func TestHostileZygote(t *testing.T) {
+	for name, answer := range map[string]string{
+		"EOF":         "",
+		"zygote refu": `{"error":"no"}`,
+		"is no child": `{"pid":1}`,
+		"no child of": `{}`,
+		"invalid cha": `what?`,
+		"is too long": `{"error":"` + strings.Repeat("x", 1<<16) + `"}`,
+		"is known al": fmt.Sprintf(`{"pid":%d}`, start(t, kernel.Options{}).Pid()),
+		"of type int": `{"pid":-9223372036854775809}`,
+		"i/o timeout": "none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			ours, theirs, err := pair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ours.Close()
+			go func() { // ends with its answer, or with the socket
+				defer theirs.Close()
+				buf := make([]byte, 1<<17)
+				if n, err := theirs.Read(buf); err != nil || !bytes.Contains(buf[:n], []byte(`"HOME":`)) {
+					t.Errorf("%s %v", buf[:n], err)
+				}
+				switch answer {
+				case "":
+				case "none":
+					theirs.Read(buf)
+				default:
+					theirs.Write([]byte(answer))
+				}
+			}()
+			z, err := kernel.NewZygote(ours, python(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer z.Close()
+			var said record
+			k := start(t, kernel.Options{Zygote: z, Log: said.log()})
+			two(t, k)
+			if !strings.Contains(said.String(), name) {
+				t.Errorf("said %s", &said.Buffer)
+			}
+		})
+	}
+}
+
+// Of what a zygote is not asked for.
+func TestNotForZygote(t *testing.T) {
+	ours, theirs, err := pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	defer theirs.Close()
+	z, err := kernel.NewZygote(ours, python(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	two(t, start(t, kernel.Options{Zygote: z, Spec: module(t, "ipykernel_launcher")}))
+	k := start(t, kernel.Options{Zygote: z, Envs: map[string]string{"A": strings.Repeat("x", 1<<16), "B": strings.Repeat("x", 1<<16)}})
+	two(t, k)
+	if err := unix.SetNonblock(int(theirs.Fd()), true); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := unix.Read(int(theirs.Fd()), make([]byte, 10)); !errors.Is(err, unix.EAGAIN) {
+		t.Errorf("it was asked: %d %v", n, err)
+	}
+}
+
+// What the process of a kernel is, however it was started.
+func TestZygoteKernelIsLikeAnother(t *testing.T) {
+	t.Parallel()
+	k := start(t, kernel.Options{Cwd: "/", Envs: map[string]string{"A": "b"}})
+	o := ask(t.Context(), k, `
+import os, sys, fcntl
+print(os.getpid() == os.getsid(0) == os.getpgid(0), os.getcwd(), os.environ["A"], sys.executable, sys.prefix, sys.argv[0].endswith("ipykernel_launcher.py"))
+print([fcntl.fcntl(f, fcntl.F_GETFL) & os.O_NONBLOCK for f in range(3)], os.environ["K2_MARK"] != "", os.getppid())`, nil)
+	want := fmt.Sprintf("True / b %s %s True\n[0, 0, 0] True %d\n", python(t), filepath.Dir(filepath.Dir(python(t))), os.Getpid())
+	if o.stdout != want {
+		t.Errorf("%+v, want %q", o, want)
+	}
+	if zygote != nil {
+		if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", k.Pid())); !strings.Contains(string(line), "zygote.py") {
+			t.Errorf("it was not forked: %q", line)
+		}
+	}
+	// What it starts in sessions of its own goes with it.
+	o = ask(t.Context(), k, `
+import subprocess
+print(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid, end="")`, nil)
+	if err := k.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "process "+o.stdout+" is left", func() bool { return gone(o.stdout) })
+	if err := syscall.Kill(k.Pid(), 0); err != nil {
+		t.Error(err)
+	}
+}
