@@ -41,6 +41,7 @@ func (f *Fleet) endLocked(s *Sandbox, r Reason) {
 		return
 	}
 	s.state = to
+	close(s.ending)
 	s.record.Reason, s.record.EndedAt = r, utc(time.Now())
 	s.timer.Stop()
 	s.abort()

@@ -30,6 +30,7 @@ var (
 // GoneError tells of a sandbox that has ended or is ending. It is ErrGone.
 type GoneError struct {
 	ID     string
+	Owner  string
 	Reason Reason
 	At     time.Time // when it began to end, UTC
 }

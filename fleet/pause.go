@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -46,7 +47,7 @@ func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
 		return Info{}, err
 	}
 	if err := s.freeze(ctx, e); err != nil {
-		return Info{}, err
+		return Info{}, cmp.Or(s.begin(e, cancel), err) // its end is the better reason
 	}
 	f.mu.Lock()
 	to, ok := next(s.state, e)

@@ -168,7 +168,7 @@ func (r *registry) prune(tx *bolt.Tx) error {
 // live returns the records of all sandboxes that have not ended.
 func (r *registry) live() ([]record, error) {
 	var found []record
-	err := r.db.View(func(tx *bolt.Tx) error {
+	err := r.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketLive).ForEach(func(id, text []byte) error {
 			var rec record
 			if err := json.Unmarshal(text, &rec); err != nil {
@@ -184,7 +184,7 @@ func (r *registry) live() ([]record, error) {
 // get returns the record of a sandbox that has ended; ErrNotFound where there is none.
 func (r *registry) get(id string) (record, error) {
 	var rec record
-	err := r.db.View(func(tx *bolt.Tx) error {
+	err := r.view(func(tx *bolt.Tx) error {
 		text := tx.Bucket(bucketEnded).Get([]byte(id))
 		if text == nil {
 			return notFound(id)
@@ -200,7 +200,7 @@ func (r *registry) get(id string) (record, error) {
 // newest passes the records of ended sandboxes to visit, the last to end first,
 // beginning before a place, until visit returns false.
 func (r *registry) newest(before place, visit func(record) bool) error {
-	return r.db.View(func(tx *bolt.Tx) error {
+	return r.view(func(tx *bolt.Tx) error {
 		cursor := tx.Bucket(bucketByEnd).Cursor()
 		key, _ := cursor.Last()
 		if !before.at.IsZero() {
@@ -224,6 +224,14 @@ func (r *registry) newest(before place, visit func(record) bool) error {
 // endKey sorts by time, and by id where that is the same.
 func endKey(at time.Time, id string) []byte {
 	return append(binary.BigEndian.AppendUint64(nil, uint64(at.UnixNano())), id...)
+}
+
+func (r *registry) view(look func(tx *bolt.Tx) error) error {
+	err := r.db.View(look)
+	if errors.Is(err, bolterrors.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
 }
 
 func (r *registry) write(change func(tx *bolt.Tx) error) <-chan error {

@@ -25,6 +25,7 @@ type Sandbox struct {
 	turn    chan struct{} // is taken by what pauses, resumes or ends the machine
 	hurry   chan struct{} // closed when its end is to wait for nothing
 	hastens sync.Once
+	ending  chan struct{} // closed from Ending on
 	tried   chan struct{} // closed when the first try to end it is over; failed tells
 	gone    chan struct{} // closed when it has ended
 	failed  error         // of the first try; read after tried
@@ -63,7 +64,7 @@ type Info struct {
 func newSandbox(f *Fleet, rec record) *Sandbox {
 	s := &Sandbox{
 		fleet: f, id: rec.ID, abort: func() {}, record: rec, state: Creating, active: time.Now(), limits: rec.Limits,
-		turn: make(chan struct{}, 1), hurry: make(chan struct{}), tried: make(chan struct{}), gone: make(chan struct{}),
+		turn: make(chan struct{}, 1), hurry: make(chan struct{}), ending: make(chan struct{}), tried: make(chan struct{}), gone: make(chan struct{}),
 	}
 	s.timer = time.AfterFunc(time.Hour, func() { f.due(s) })
 	s.timer.Stop()
@@ -106,6 +107,23 @@ func (s *Sandbox) Transport() http.RoundTripper { return s.transport }
 
 // Usage tells what the sandbox uses now.
 func (s *Sandbox) Usage() (Usage, error) { return s.machine.Usage() }
+
+// Gone waits until the sandbox begins to end, and returns its *GoneError; nil where ctx is
+// over before. It tells a failed request whether the sandbox's end was the cause.
+func (s *Sandbox) Gone(ctx context.Context) error {
+	select {
+	case <-s.ending:
+	default:
+		select {
+		case <-s.ending:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	return s.record.gone()
+}
 
 // Done is closed when nothing is left of the sandbox.
 func (s *Sandbox) Done() <-chan struct{} { return s.gone }
@@ -192,6 +210,8 @@ func (r record) info() Info {
 	}
 }
 
-func (r record) gone() error { return &GoneError{ID: r.ID, Reason: r.Reason, At: r.EndedAt} }
+func (r record) gone() error {
+	return &GoneError{ID: r.ID, Owner: r.Owner, Reason: r.Reason, At: r.EndedAt}
+}
 
 func utc(t time.Time) time.Time { return t.Round(0).UTC() }
