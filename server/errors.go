@@ -3,13 +3,16 @@ package server
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
+	"strconv"
 	"syscall"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/process"
 )
@@ -68,6 +71,13 @@ var codes = []struct {
 	{process.ErrEnded, api.Conflict},
 	{process.ErrStdinClosed, api.Conflict},
 	{process.ErrNoTerminal, api.Conflict},
+	{fleet.ErrNotFound, api.NotFound},
+	{fleet.ErrGone, api.Gone},
+	{fleet.ErrLimit, api.LimitReached},
+	{fleet.ErrState, api.Conflict},
+	{fleet.ErrClosed, api.Unavailable},
+	{fleet.ErrUnsupported, api.Unprocessable},
+	{fleet.ErrUnknownTemplate, api.Unprocessable},
 	{files.ErrPath, api.InvalidRequest},
 	{files.ErrNotExist, api.NotFound},
 	{files.ErrExist, api.Conflict},
@@ -114,7 +124,7 @@ func describe(err error, requestID string) *api.Error {
 	}
 	for _, row := range codes {
 		if errors.Is(err, row.err) {
-			return api.Errorf(row.code, "%v", err)
+			return &api.Error{Code: row.code, Message: err.Error(), Details: details(err)}
 		}
 	}
 	var death *wire.Death
@@ -126,6 +136,24 @@ func describe(err error, requestID string) *api.Error {
 		return api.Errorf(clear.code, "%v", err)
 	}
 	return api.Errorf(api.Internal, "internal error: the log has it under %s", requestID)
+}
+
+// details tells programs more of an error that has more to tell.
+func details(err error) map[string]any {
+	var gone *fleet.GoneError
+	if errors.As(err, &gone) {
+		return map[string]any{"reason": gone.Reason, "at": gone.At}
+	}
+	return nil
+}
+
+// retryAfter is how many seconds a client is to wait where a limit is reached.
+func retryAfter(err error) int {
+	var limit *fleet.LimitError
+	if errors.As(err, &limit) {
+		return max(1, int(math.Ceil(limit.RetryAfter.Seconds())))
+	}
+	return 1
 }
 
 // Describe returns what to tell the client of err in the midst of the answer w.
@@ -141,7 +169,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.Error("request failed", "request", id, "method", r.Method, "path", r.URL.Path, "error", err)
 	}
 	if told.Code == api.LimitReached {
-		w.Header().Set("Retry-After", "1")
+		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	WriteJSON(w, Statuses[told.Code], api.ErrorBody{Error: *told})

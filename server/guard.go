@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -33,10 +34,21 @@ func (s *server) guard(next http.Handler) http.Handler {
 		if s.Log.Enabled(r.Context(), slog.LevelDebug) {
 			defer s.logRequest(w, r, id, time.Now())
 		}
+		if s.Observe != nil {
+			start := time.Now()
+			defer func() { s.Observe(r, w.status, time.Since(start)) }()
+		}
 		defer s.recover(w, r, id)
-		if err := s.checkCaller(r); err != nil {
-			s.fail(w, r, err)
+		err := s.checkCaller(r)
+		if err == nil {
+			w.caller, err = s.authenticate(r)
+		}
+		if err != nil {
+			s.refuse(w, r, err)
 			return
+		}
+		if w.caller != (Caller{}) {
+			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, w.caller))
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -62,7 +74,18 @@ func (s *server) recover(w *response, r *http.Request, id string) {
 
 func (s *server) logRequest(w *response, r *http.Request, id string, start time.Time) {
 	s.Log.Debug("request", "request", id, "method", r.Method, "path", r.URL.Path, "status", w.status,
-		"seconds", time.Since(start).Seconds(), "remote", r.RemoteAddr)
+		"seconds", time.Since(start).Seconds(), "remote", r.RemoteAddr, "key", w.caller.Key, "sandbox", SandboxOf(r))
+}
+
+// refuse answers a request that is not let in.
+func (s *server) refuse(w *response, r *http.Request, err error) {
+	told := describe(err, w.Header().Get(requestIDHeader))
+	if told.Code == api.Unauthenticated {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="k2sandbox"`) // RFC 6750
+	}
+	s.Log.Warn("request refused", "request", w.Header().Get(requestIDHeader), "method", r.Method, "path", r.URL.Path,
+		"remote", r.RemoteAddr, "reason", told.Message)
+	s.fail(w, r, told)
 }
 
 // checkCaller keeps out web pages that the user's browser shows: by the Host that
@@ -84,12 +107,15 @@ func (s *server) checkCaller(r *http.Request) error {
 	return nil
 }
 
+// portPath is where servers inside are reached, on an agent or through a server.
+var portPath = regexp.MustCompile(`^/v1/(sandboxes/[^/]+/(v1/)?)?ports/`)
+
 // fromPort reports whether a page that came through a port loads what belongs to it,
 // through a port, too. It has an origin of its own, "null", and is told from pages of
 // other sites, which can have that too, by the Referer: a page cannot choose that one.
 func fromPort(r *http.Request) bool {
 	origin, referer := r.Header.Get("Origin"), r.Header.Get("Referer")
-	return strings.HasPrefix(r.URL.Path, "/v1/ports/") && (origin == "" || origin == "null") && sameHost(referer, r.Host)
+	return portPath.MatchString(r.URL.Path) && (origin == "" || origin == "null") && sameHost(referer, r.Host)
 }
 
 func (s *server) hostAllowed(r *http.Request) bool {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -19,7 +20,7 @@ func checkQuery(r *http.Request, known []string) error {
 		return api.Errorf(api.InvalidRequest, "cannot read the query: %v", err)
 	}
 	for name, values := range query {
-		if !slices.Contains(known, name) {
+		if !slices.ContainsFunc(known, func(k string) bool { return isQuery(k, name) }) {
 			return api.Invalid(name, "unknown query parameter")
 		}
 		if len(values) > 1 {
@@ -27,6 +28,12 @@ func checkQuery(r *http.Request, known []string) error {
 		}
 	}
 	return nil
+}
+
+// isQuery reports whether a parameter is a known one; metadata.* is any that begins so.
+func isQuery(known, name string) bool {
+	prefix, any := strings.CutSuffix(known, "*")
+	return known == name || any && strings.HasPrefix(name, prefix)
 }
 
 // QueryInt returns an integer query parameter, or otherwise where it is not there.
@@ -55,4 +62,13 @@ func After(r *http.Request, most int64) (int64, error) {
 		return parseInt("Last-Event-ID", id, 0, most)
 	}
 	return after, err
+}
+
+// RawPath returns the path just as the client wrote it.
+func RawPath(r *http.Request) string {
+	path, _, _ := strings.Cut(r.RequestURI, "?")
+	if _, after, absolute := strings.Cut(path, "://"); absolute && !strings.HasPrefix(path, "/") {
+		return after[max(strings.IndexByte(after, '/'), 0):]
+	}
+	return path
 }

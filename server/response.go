@@ -19,6 +19,7 @@ type response struct {
 	patience time.Duration
 	extended time.Time // when the deadline was last moved
 	status   int
+	caller   Caller
 }
 
 func (w *response) WriteHeader(status int) {

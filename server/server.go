@@ -31,6 +31,21 @@ type Options struct {
 	// this API, with cookies, scripts that call it and all: only for code that is trusted.
 	TrustPorts bool
 
+	// Keys are the API keys, of which each request needs one, but for those that ask for
+	// health and the document. Without any all requests are let in.
+	Keys *Keys
+
+	// Token reports whether a token is that of a sandbox, whose requests it lets in.
+	Token func(sandboxID, token string) bool
+
+	// Behind is for a server that only another one of ours reaches: that one has checked
+	// the caller, tells by X-Forwarded-Prefix where we are, and is trusted with the
+	// other X-Forwarded headers, and with what browsers do with pages of ports.
+	Behind bool
+
+	// Observe is told of each request once it is answered, for metrics; nil: nobody is.
+	Observe func(r *http.Request, status int, took time.Duration)
+
 	Version string // of the program, which capabilities tell
 
 	// Epoch is what every stream has as X-Epoch: it names what its numbers belong to, so
@@ -43,6 +58,10 @@ type Options struct {
 	Ping         time.Duration // silence in a stream before a ping; 0 is 15 s
 	WriteTimeout time.Duration // how long a write may make no progress; 0 is 60 s
 	AskTimeout   time.Duration // how long a kernel may take for an answer that is not a run; 0 is 30 s
+
+	// AnswerTimeout is how long a sandbox may take for the head of an answer, once it has
+	// the request; servers inside may take as long as their clients wait. 0 is 2 min.
+	AnswerTimeout time.Duration
 }
 
 // WithDefaults returns the options with a value in each field.
@@ -55,6 +74,7 @@ func (o Options) WithDefaults() Options {
 	o.Ping = or(o.Ping, 15*time.Second)
 	o.WriteTimeout = or(o.WriteTimeout, time.Minute)
 	o.AskTimeout = or(o.AskTimeout, 30*time.Second)
+	o.AnswerTimeout = or(o.AnswerTimeout, 2*time.Minute)
 	return o
 }
 

@@ -31,8 +31,6 @@ func (h *portHandlers) routes() []server.Route {
 	}
 }
 
-const sandboxPolicy = "sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads"
-
 // transport reaches servers inside. A connection carries one request: nothing is left
 // of it when the answer ends, and none is stale.
 var transport = &http.Transport{
@@ -83,14 +81,17 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get("Service-Worker") != "" {
 		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
 	}
-	before, path, found := strings.Cut(rawPath(r), "/ports/"+port+"/")
+	before, path, found := strings.Cut(server.RawPath(r), "/ports/"+port+"/")
 	if !found {
 		return api.Invalid("port", "must be spelled as digits")
+	}
+	if h.o.Behind {
+		before = r.Header.Get("X-Forwarded-Prefix")
 	}
 	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
 	f := forwarding{
 		prefix: before + "/ports/" + port, path: "/" + path, target: net.JoinHostPort("127.0.0.1", port),
-		host: r.Host, guarded: !h.o.TrustPorts, browser: r.Header.Get("Sec-Fetch-Site") != "",
+		host: r.Host, trusted: h.o.TrustPorts || h.o.Behind, behind: h.o.Behind, browser: r.Header.Get("Sec-Fetch-Site") != "",
 	}
 	var failed error
 	proxy := httputil.ReverseProxy{
@@ -124,21 +125,13 @@ func portOf(r *http.Request) (string, error) {
 	return given, nil
 }
 
-// rawPath returns the path just as the client wrote it.
-func rawPath(r *http.Request) string {
-	path, _, _ := strings.Cut(r.RequestURI, "?")
-	if _, after, absolute := strings.Cut(path, "://"); absolute && !strings.HasPrefix(path, "/") {
-		return after[max(strings.IndexByte(after, '/'), 0):]
-	}
-	return path
-}
-
 // forwarding is one request on its way.
 type forwarding struct {
 	prefix, path string // of its URL, as the client wrote it
 	target       string // host and port inside
 	host         string // that the client knows
-	guarded      bool   // the answer is not to be trusted
+	trusted      bool   // nobody has to be guarded from the answer, or who is before us does
+	behind       bool   // another server of ours, whose word counts
 	browser      bool   // the client is one
 }
 
@@ -150,12 +143,17 @@ func (f *forwarding) rewrite(p *httputil.ProxyRequest) {
 		p.Out.URL.Path, _ = url.PathUnescape(f.path)
 	}
 	p.SetXForwarded()
+	if f.behind {
+		for _, name := range []string{"X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
+			p.Out.Header[name] = p.In.Header[name]
+		}
+	}
 	p.Out.Header.Set("X-Forwarded-Prefix", f.prefix)
 	p.Out.Header.Del("X-Api-Key")
 	if _, ok := p.In.Header["User-Agent"]; !ok {
 		p.Out.Header.Set("User-Agent", "") // and not Go's
 	}
-	if f.guarded && f.browser {
+	if !f.trusted && f.browser {
 		p.Out.Header.Del("Cookie")
 	}
 }
@@ -163,23 +161,12 @@ func (f *forwarding) rewrite(p *httputil.ProxyRequest) {
 // answer changes what an answer from inside says to a browser about this origin.
 func (f *forwarding) answer(resp *http.Response) error {
 	h := resp.Header
-	for _, name := range []string{
-		"Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc",
-		"X-Request-Id", "X-Content-Type-Options", // this server has said its own
-	} {
-		h.Del(name)
-	}
-	if f.guarded {
-		h.Add("Content-Security-Policy", sandboxPolicy)
-		if f.browser {
-			h.Del("Set-Cookie")
-		}
-	}
+	server.GuardPage(h, f.trusted, f.browser)
 	if where, err := url.Parse(h.Get("Location")); err == nil && h.Get("Location") != "" {
 		if where.Scheme == "http" && (where.Host == f.host || where.Host == f.target) {
 			where.Scheme, where.Host = "", ""
 		}
-		if where.Scheme == "" && where.Host == "" && strings.HasPrefix(where.EscapedPath(), "/") {
+		if where.Scheme == "" && where.Host == "" && strings.HasPrefix(where.EscapedPath(), "/") && !strings.HasPrefix(where.EscapedPath(), f.prefix+"/") {
 			h.Set("Location", f.prefix+where.String())
 		}
 	}

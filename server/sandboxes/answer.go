@@ -1,0 +1,160 @@
+package sandboxes
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// maxFields bounds the fields of a head; the transport bounds its bytes.
+const maxFields = 128
+
+// answer looks at the head of an answer, and takes from it what an agent has no say in.
+func (p *passage) answer(resp *http.Response) error {
+	if p.patience != nil && !p.patience.end() {
+		return errSlow
+	}
+	if err := p.check(resp); err != nil {
+		return err
+	}
+	if p.port {
+		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
+		server.GuardPage(resp.Trailer, true, p.browser())
+	} else {
+		keep(resp.Header, known)
+		keep(resp.Trailer, trailers)
+		resp.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'") // whatever it says that it is
+	}
+	p.place(resp.Header)
+	switch {
+	case resp.StatusCode == http.StatusSwitchingProtocols:
+		go p.endWithSandbox()
+	case resp.Body != http.NoBody:
+		resp.Body = &checked{resp.Body, resp, !sized(resp), p.port}
+	}
+	return nil
+}
+
+// check refuses what no agent of ours says.
+func (p *passage) check(resp *http.Response) error {
+	fields := 0
+	for name, values := range resp.Header {
+		fields += len(values)
+		if slices.ContainsFunc(values, func(v string) bool { return strings.ContainsFunc(v, control) }) {
+			return fmt.Errorf("control characters in the header %.100q", name)
+		}
+	}
+	status := resp.StatusCode
+	switch {
+	case fields > maxFields:
+		return fmt.Errorf("%d header fields", fields)
+	case status == http.StatusSwitchingProtocols && p.in.Header.Get("Upgrade") == "":
+		return errors.New("another protocol, unasked")
+	case (status < 200 || status > 599) && status != http.StatusSwitchingProtocols:
+		return fmt.Errorf("the status %d", status)
+	case !p.port && status >= 300 && status < 400 && status != http.StatusNotModified:
+		return errors.New("a redirect")
+	case !p.port && resp.Header.Get("Content-Encoding") != "":
+		return errors.New("a content encoding")
+	}
+	return nil
+}
+
+func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+
+// known are the headers of agents of ours.
+var known = []string{
+	"Accept-Ranges", "Allow", "Cache-Control", "Connection", "Content-Disposition", "Content-Length", "Content-Range", "Content-Type",
+	"Date", "Etag", "Last-Modified", "Location", "Retry-After", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Upgrade",
+	"X-Accel-Buffering", "X-Epoch", "X-Execution-Id", "X-Install-Id", "X-Notebook-Id", "X-Output-Start", "X-Output-Total", "X-Output-Truncated",
+}
+
+// trailers are what comes behind an agent's answers.
+var trailers = []string{"X-Archive-Skipped"}
+
+func keep(h http.Header, names []string) {
+	for name := range h {
+		if !slices.Contains(names, name) {
+			delete(h, name)
+		}
+	}
+}
+
+// place puts where the answer points to under our path, where the agent's own paths are.
+func (p *passage) place(h http.Header) {
+	given := h.Get("Location")
+	h.Del("Location")
+	if to, ok := p.location(given); ok {
+		h.Set("Location", to)
+	}
+}
+
+// location returns the Location for the client. It points to no other sandbox, also by
+// ways that only some clients take, and no client follows it to another host with its key.
+func (p *passage) location(given string) (string, bool) {
+	where, err := url.Parse(given)
+	if given == "" || err != nil || strings.Contains(given, "\\") || strings.Contains(strings.ToLower(given), "%2e") {
+		return "", false
+	}
+	if where.Scheme != "" || where.Host != "" {
+		if !strings.EqualFold(where.Host, p.in.Host) || where.Opaque != "" {
+			return given, p.port && server.CallerOf(p.in) == (server.Caller{})
+		}
+		where.Scheme, where.Host, where.User = "", "", nil
+		given = where.String()
+	}
+	if rest, ok := strings.CutPrefix(given, "/v1/"); ok && !strings.HasPrefix(given, p.prefix+"/") {
+		given = p.prefix + "/" + rest
+	}
+	full, err := p.in.URL.Parse(given)
+	return given, err == nil && strings.HasPrefix(full.EscapedPath(), p.prefix+"/")
+}
+
+// endWithSandbox ends a connection of another protocol with the sandbox: its client may
+// not notice by itself.
+func (p *passage) endWithSandbox() {
+	select {
+	case <-p.box.Done():
+		p.cancel(errors.New("the sandbox has ended"))
+	case <-p.ctx.Done():
+	}
+}
+
+// sized reports whether the end of an answer is told, so that one that is cut is seen.
+func sized(resp *http.Response) bool {
+	return resp.ContentLength >= 0 || slices.Contains(resp.TransferEncoding, "chunked")
+}
+
+// checked is the body of an answer.
+type checked struct {
+	io.ReadCloser
+	resp   *http.Response
+	openly bool // it ends where the connection does, which looks the same where that was cut
+	port   bool
+}
+
+func (c *checked) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err == io.EOF && c.openly {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// Close looks at what came behind the body.
+func (c *checked) Close() error {
+	err := c.ReadCloser.Close()
+	if c.port {
+		server.GuardPage(c.resp.Trailer, true, false)
+		delete(c.resp.Trailer, "Set-Cookie")
+	} else {
+		keep(c.resp.Trailer, trailers)
+	}
+	return err
+}

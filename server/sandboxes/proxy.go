@@ -1,0 +1,194 @@
+package sandboxes
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// errSlow is why a request that gets no answer ends.
+var errSlow = api.Errorf(api.DeadlineExceeded, "the sandbox does not answer")
+
+// forward sends a request on to the sandbox's agent, as it is, and the answer back as
+// it comes, of which it reads nothing but the head. All that comes from the agent is hostile.
+func (h *handlers) forward(w http.ResponseWriter, r *http.Request) error {
+	release, box, err := h.use(r)
+	if err != nil {
+		return err
+	}
+	defer release()
+	if r.Header.Get("Service-Worker") != "" {
+		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
+	}
+	to, err := destination(r)
+	if err != nil {
+		return err
+	}
+	if err := h.enter(box.ID()); err != nil {
+		return err
+	}
+	defer h.leave(box.ID())
+	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	p := passage{target: to, w: w, in: r, o: h.o, box: box, ctx: ctx, cancel: cancel}
+	if failed := p.run(); failed != nil {
+		return h.explain(r, box, failed)
+	}
+	return nil
+}
+
+// explain tells why there is no answer.
+func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {
+	var told *api.Error
+	switch {
+	case r.Context().Err() != nil:
+		return r.Context().Err()
+	case errors.As(failed, &told):
+		return told
+	}
+	if _, err := h.fleet.Get(box.ID()); err != nil {
+		return err // it ended meanwhile
+	}
+	return api.Errorf(api.SandboxUnreachable, "sandbox %s does not answer as it should: %.200q", box.ID(), failed.Error())
+}
+
+// passage is one request on its way through.
+type passage struct {
+	target
+	w      http.ResponseWriter
+	in     *http.Request
+	o      server.Options
+	box    *fleet.Sandbox
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+
+	patience *patience // for the head of the answer; nil: as long as the client has
+	failed   error
+}
+
+func (p *passage) run() error {
+	in := p.in.WithContext(p.ctx)
+	if !p.port {
+		p.patience = newPatience(p.o.AnswerTimeout, func() { p.cancel(errSlow) })
+		defer p.patience.end()
+	}
+	if in.ContentLength != 0 {
+		in.Body = &body{Reader: server.Body(p.w, p.in, p.o), p: p}
+	}
+	proxy := httputil.ReverseProxy{
+		Transport: p, FlushInterval: -1, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
+		ErrorLog:     slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug),
+		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.failed = err },
+	}
+	proxy.ServeHTTP(p.w, in)
+	if p.failed != nil && p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
+	return p.failed
+}
+
+// RoundTrip passes on what is final: an informational answer (RFC 9110 section 15.2)
+// would bring headers that nobody has looked at. So it goes without the proxy's trace.
+func (p *passage) RoundTrip(r *http.Request) (*http.Response, error) {
+	return p.box.Transport().RoundTrip(r.WithContext(p.ctx))
+}
+
+// rewrite makes the request that the agent gets.
+func (p *passage) rewrite(pr *httputil.ProxyRequest) {
+	out := pr.Out
+	out.Host = pr.In.Host
+	out.URL = &url.URL{Scheme: "http", Host: "sandbox", Opaque: p.path, RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
+	pr.SetXForwarded()
+	out.Header.Set("X-Forwarded-Prefix", p.prefix)
+	out.Header.Set("X-Request-Id", p.w.Header().Get("X-Request-Id"))
+	out.Header.Del("X-Api-Key")
+	if !p.port || p.ours() {
+		out.Header.Del("Authorization")
+	}
+	if !p.port {
+		out.Header.Del("Cookie")
+		out.Header.Del("Accept-Encoding") // an agent packs nothing
+	} else if p.browser() && !p.o.TrustPorts {
+		out.Header.Del("Cookie")
+	}
+}
+
+// ours reports whether the request's Authorization is for us and not for a server inside.
+func (p *passage) ours() bool {
+	token := server.Bearer(p.in.Header)
+	if token == "" || p.o.Keys.Len() == 0 {
+		return false
+	}
+	if p.in.Header.Get("X-Api-Key") == "" {
+		return true // it was what let the request in
+	}
+	_, known := p.o.Keys.Find(token)
+	return known || p.o.Token(p.box.ID(), token)
+}
+
+func (p *passage) browser() bool { return p.in.Header.Get("Sec-Fetch-Site") != "" }
+
+// target is where a request goes.
+type target struct {
+	prefix string // of the path, in place of the agent's "/v1"
+	path   string // that the agent gets, as the client wrote it
+	port   bool   // to a server inside
+}
+
+// destination finds the agent's path in the request's. Clients of an agent work
+// unchanged whether it is its /v1 or all of its address that they replace.
+func destination(r *http.Request) (target, error) {
+	prefix := "/v1/sandboxes/" + server.SandboxOf(r)
+	rest, ok := strings.CutPrefix(server.RawPath(r), prefix+"/")
+	if !ok {
+		return target{}, api.Invalid("id", "must be spelled plainly")
+	}
+	if whole, ok := strings.CutPrefix(rest, "v1/"); ok {
+		prefix, rest = prefix+"/v1", whole
+	}
+	t := target{prefix: prefix, path: "/v1/" + rest, port: strings.HasPrefix(rest, "ports/")}
+	switch rest {
+	case "healthz", "readyz", "openapi.yaml":
+		t.path = "/" + rest
+	case "activity", "close":
+		return target{}, api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
+	}
+	return t, nil
+}
+
+// body is that of a request. As long as it moves nobody is impatient.
+type body struct {
+	io.Reader
+	p *passage
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if b.p.patience != nil {
+		b.p.patience.renew()
+	}
+	return n, err
+}
+
+func (b *body) Close() error { return nil } // the server closes it
+
+// buffers are for what passes through.
+var buffers = &bufferPool{sync.Pool{New: func() any { return new([size]byte) }}}
+
+const size = 32 << 10
+
+type bufferPool struct{ pool sync.Pool }
+
+func (b *bufferPool) Get() []byte    { return b.pool.Get().(*[size]byte)[:] }
+func (b *bufferPool) Put(buf []byte) { b.pool.Put((*[size]byte)(buf)) }

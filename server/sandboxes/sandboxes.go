@@ -1,0 +1,158 @@
+// Package sandboxes answers the part of the HTTP API that is about many sandboxes, and
+// forwards to them what works in one.
+package sandboxes
+
+import (
+	"maps"
+	"net/http"
+	"sync"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// Options of the API. Fleet is required.
+type Options struct {
+	server.Options
+	Fleet *fleet.Fleet // stays the caller's to close
+
+	Templates    []api.Template
+	Capabilities api.ServerCapabilities // what this package does not know by itself
+
+	MaxRequests int // to one sandbox at once; 0 is 1024
+}
+
+// New returns the HTTP API of the fleet.
+func New(o Options) http.Handler {
+	h := newHandlers(o)
+	return server.New(h.routes(), h.o)
+}
+
+func newHandlers(o Options) *handlers {
+	o.Options = o.WithDefaults()
+	if o.MaxRequests == 0 {
+		o.MaxRequests = 1024
+	}
+	if o.Fleet != nil {
+		o.Token = o.Fleet.Token
+	}
+	m := newMetrics()
+	o.Observe = m.observe
+	return &handlers{o: o.Options, fleet: o.Fleet, all: o, open: map[string]int{}, metrics: m}
+}
+
+// handlers answer the requests.
+type handlers struct {
+	o       server.Options
+	all     Options
+	fleet   *fleet.Fleet
+	metrics *metrics
+
+	mu   sync.Mutex
+	open map[string]int // requests in each sandbox
+}
+
+// routes are the operations. What none of them takes goes to the sandbox.
+func (h *handlers) routes() []server.Route {
+	const one = "/v1/sandboxes/{id}"
+	return []server.Route{
+		{Method: "POST", Path: "/v1/sandboxes", Handle: h.create},
+		{Method: "GET", Path: "/v1/sandboxes", Handle: h.list, Query: []string{"metadata.*", "state", "limit", "cursor"}},
+		{Method: "GET", Path: one, Handle: h.get},
+		{Method: "DELETE", Path: one, Handle: h.kill},
+		{Method: "POST", Path: one + "/timeout", Handle: h.setTimeout},
+		{Method: "POST", Path: one + "/close", Handle: h.close},
+		{Method: "POST", Path: one + "/pause", Handle: h.pause},
+		{Method: "POST", Path: one + "/resume", Handle: h.resume},
+		{Method: server.AnyMethod, Path: one + "/{path}", Handle: h.forward, Body: server.Unbounded},
+		{Method: "GET", Path: "/v1/templates", Handle: h.listTemplates},
+		{Method: "GET", Path: "/v1/capabilities", Handle: h.capabilities},
+		{Method: "GET", Path: "/healthz", Handle: h.health},
+		{Method: "GET", Path: "/readyz", Handle: h.ready},
+		{Method: "GET", Path: "/metrics", Handle: h.writeMetrics},
+		{Method: "GET", Path: "/openapi.yaml", Handle: h.openAPI},
+	}
+}
+
+// nothing is the body of a request that has nothing to say.
+type nothing struct{}
+
+// find returns a sandbox of the caller's. To others it does not exist.
+func (h *handlers) find(r *http.Request) (fleet.Info, error) {
+	info, err := h.fleet.Get(server.Param(r, "id"))
+	if err != nil {
+		return fleet.Info{}, err
+	}
+	return info, visible(r, info)
+}
+
+// use is fleet.Use for a sandbox of the caller's.
+func (h *handlers) use(r *http.Request) (func(), *fleet.Sandbox, error) {
+	release, box, err := h.fleet.Use(server.Param(r, "id"))
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := visible(r, box.Info()); err != nil {
+		release()
+		return nil, nil, err
+	}
+	return release, box, nil
+}
+
+// visible keeps apart what the owners of different keys have made.
+func visible(r *http.Request, info fleet.Info) error {
+	if c := server.CallerOf(r); c.Key != "" && info.Owner != c.Key {
+		return api.Errorf(api.NotFound, "cannot find sandbox %q", info.ID)
+	}
+	return nil
+}
+
+// audit logs what a caller did.
+func (h *handlers) audit(w http.ResponseWriter, r *http.Request, did, id string) {
+	c := server.CallerOf(r)
+	by := c.Key
+	if c.Sandbox != "" {
+		by = "access token"
+	}
+	h.o.Log.Info("audit", "did", did, "sandbox", id, "by", by, "request", w.Header().Get("X-Request-Id"), "remote", r.RemoteAddr)
+}
+
+// payload returns what the API tells of a sandbox.
+func payload(info fleet.Info) api.Sandbox {
+	box := api.Sandbox{
+		SandboxID: info.ID, Template: info.Template, State: api.SandboxState(info.State), Cwd: info.Cwd,
+		Metadata: maps.Clone(info.Metadata), CreatedAt: info.CreatedAt, LastActiveAt: info.LastActiveAt,
+		Timeout: info.Timeout.Seconds(),
+		Limits: api.SandboxLimits{
+			MemoryMB: int(info.Limits.Memory >> 20), CPUs: info.Limits.CPUs, Pids: int(info.Limits.Pids),
+			DiskMB: int(info.Limits.Disk >> 20), OpenFiles: int(info.Limits.Files),
+		},
+		Network:   api.SandboxNetwork{Mode: api.NetworkMode(info.Network.Mode)},
+		Isolation: isolation(info.Isolation),
+	}
+	if box.Metadata == nil {
+		box.Metadata = map[string]string{}
+	}
+	if !info.ExpiresAt.IsZero() {
+		box.ExpiresAt = &info.ExpiresAt
+	}
+	if info.State == fleet.Ended || info.State == fleet.Ending {
+		box.Reason, box.EndedAt = string(info.Reason), &info.EndedAt
+	}
+	return box
+}
+
+func isolation(i fleet.Isolation) api.SandboxIsolation {
+	told := api.SandboxIsolation{Level: i.Level, Missing: i.Missing, Enforced: i.Enforced}
+	if told.Missing == nil {
+		told.Missing = map[string]string{}
+	}
+	if told.Enforced == nil {
+		told.Enforced = map[string]string{}
+	}
+	if i.Level == "none" {
+		told.Warning = "nothing keeps the code in this sandbox from the host: it can do all that the server can"
+	}
+	return told
+}
