@@ -20,9 +20,13 @@ const (
 	ndjson      = "application/x-ndjson"
 	eventStream = "text/event-stream"
 
-	// settle is how long the head of a stream, and each line, may wait for more to
-	// go out with: a short run is sent, and wakes its client, once.
+	// settle is how long a line may wait for more to go out with: a short run is sent,
+	// and wakes its client, once.
 	settle = 5 * time.Millisecond
+
+	// headWait is how long the head of a stream may wait for the first line, which may
+	// be an error: on a loaded machine it takes its time.
+	headWait = 50 * time.Millisecond
 
 	batch = 32 << 10 // bytes of lines that are sent at once
 )
@@ -60,6 +64,7 @@ func Follow(w http.ResponseWriter, r *http.Request, o Options, after int64, line
 	if r.Method == http.MethodHead {
 		return true, nil
 	}
+	id := w.Header().Get(requestIDHeader)
 	s.open()
 	defer s.close()
 	for line, err := range lines(ctx, after) {
@@ -67,7 +72,7 @@ func Follow(w http.ResponseWriter, r *http.Request, o Options, after int64, line
 			break
 		}
 		if err != nil {
-			return s.fail(err, w.Header().Get(requestIDHeader))
+			return s.fail(err, id)
 		}
 		s.line(line)
 	}
@@ -98,7 +103,7 @@ func (s *stream) open() {
 	defer s.mu.Unlock()
 	s.buf = buffers.Get().(*[]byte)
 	s.due = true
-	s.timer = time.AfterFunc(settle, s.quiet)
+	s.timer = time.AfterFunc(headWait, s.quiet)
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, batch+batch/4); return &b }}
@@ -121,11 +126,12 @@ func (s *stream) line(l executor.Line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.last = l.Seq
+	first := !s.begun && len(*s.buf) == 0
 	s.put(l.JSON, s.id(l))
 	switch {
 	case len(*s.buf) >= batch:
 		s.send(!l.More)
-	case !s.due && l.Type != executor.End: // which finish sends
+	case (first || !s.due) && l.Type != executor.End: // which finish sends
 		s.due = true
 		s.timer.Reset(settle)
 	}

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -62,13 +63,17 @@ func line(seq int64, typ executor.Type, more bool) executor.Line {
 func serve(t *testing.T, o server.Options, f *feed) (*httptest.Server, <-chan bool) {
 	t.Helper()
 	stayed := make(chan bool, 1)
-	srv := httptest.NewServer(server.New([]server.Route{{Method: "GET", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
+	srv := httptest.NewServer(streams(o, f, stayed))
+	t.Cleanup(srv.Close)
+	return srv, stayed
+}
+
+func streams(o server.Options, f *feed, stayed chan<- bool) http.Handler {
+	return server.New([]server.Route{{Method: "GET", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
 		ok, err := server.Follow(w, r, o.WithDefaults(), 0, f.follow)
 		stayed <- ok
 		return err
-	}}}, o))
-	t.Cleanup(srv.Close)
-	return srv, stayed
+	}}}, o)
 }
 
 func request(t *testing.T, srv *httptest.Server, accept string) *http.Response {
@@ -165,7 +170,7 @@ func TestFollowDoesNotPingBetweenLines(t *testing.T) {
 	srv, _ := serve(t, server.Options{Ping: time.Hour}, f)
 	resp := request(t, srv, "")
 	f.lines <- line(1, executor.Start, true)
-	time.Sleep(50 * time.Millisecond) // longer than the head waits for a first line
+	time.Sleep(50 * time.Millisecond) // longer than lines wait for each other
 	f.lines <- line(2, executor.End, true)
 	close(f.lines)
 	if body, err := io.ReadAll(resp.Body); err != nil || strings.Count(string(body), "\n") != 2 {
@@ -197,13 +202,15 @@ func TestFollowSendsLongLines(t *testing.T) {
 }
 
 func TestFollowFailsBeforeTheFirstLine(t *testing.T) {
-	f := newFeed()
-	f.err <- fmt.Errorf("cannot: %w", executor.ErrEvicted)
-	srv, _ := serve(t, server.Options{}, f)
-	resp := request(t, srv, "")
-	if e := fault(t, resp); resp.StatusCode != 410 || e.Code != api.Gone {
-		t.Errorf("status %d: %+v", resp.StatusCode, e)
-	}
+	synctest.Test(t, func(t *testing.T) { // no head goes out while the error is on its way
+		f := newFeed()
+		f.err <- fmt.Errorf("cannot: %w", executor.ErrEvicted)
+		w := httptest.NewRecorder()
+		streams(server.Options{}, f, make(chan bool, 1)).ServeHTTP(w, httptest.NewRequest("GET", "http://localhost/", nil))
+		if e := fault(t, w.Result()); w.Code != 410 || e.Code != api.Gone {
+			t.Errorf("status %d: %+v", w.Code, e)
+		}
+	})
 }
 
 func TestFollowFailsAfterTheFirstLine(t *testing.T) {
