@@ -44,7 +44,7 @@ func TestRequestsAreActivity(t *testing.T) {
 		h := newHost(t)
 		f := open(t, h, fleet.Options{})
 		info, _ := create(t, f, h, fleet.CreateOptions{Timeout: time.Minute})
-		release, s, err := f.Use(info.ID)
+		release, _, err := f.Use(info.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,8 +55,7 @@ func TestRequestsAreActivity(t *testing.T) {
 		}
 		release()
 		time.Sleep(59 * time.Second)
-		s = handle(t, f, info.ID)
-		if got := lives(s); got != time.Minute {
+		if got := lives(handle(t, f, info.ID)); got != time.Minute {
 			t.Errorf("it lived for %v after the last request", got)
 		}
 	})

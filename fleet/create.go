@@ -56,10 +56,13 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	}
 	defer f.work.Done()
 	m, err := f.o.Runtime.Start(start, Spec{ID: s.id, Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network})
-	if err != nil {
-		err = fmt.Errorf("cannot start sandbox: %w", err)
-	} else {
+	switch cause := start.Err(); {
+	case err == nil:
 		err = <-f.registry.put(s.take(m))
+	case cause != nil:
+		err = fmt.Errorf("cannot start sandbox: %w: %w", cause, err)
+	default:
+		err = fmt.Errorf("cannot start sandbox: %w", err)
 	}
 	info, err := f.settle(ctx, s, err)
 	if err != nil {

@@ -56,6 +56,9 @@ func TestCreateUseKill(t *testing.T) {
 		t.Errorf("the agent answers %q, %v", text, err)
 	}
 	resp.Body.Close()
+	if usage, err := f.Usage(info.ID); err != nil || usage.Memory != 20<<20 {
+		t.Errorf("Usage: %+v, %v", usage, err)
+	}
 	release()
 	release() // does nothing
 	if err := f.Kill(t.Context(), info.ID); err != nil {
@@ -371,7 +374,7 @@ func TestKillWhileCreating(t *testing.T) {
 			if got, err := f.Get(id); err != nil || got.State != fleet.Creating {
 				t.Errorf("Get: %+v, %v", got, err)
 			}
-			for what, err := range map[string]error{"Use": third(f.Use(id)), "Pause": second(f.Pause(t.Context(), id)), "SetTimeout": second(f.SetTimeout(id, 0))} {
+			for what, err := range map[string]error{"Use": third(f.Use(id)), "Pause": second(f.Pause(t.Context(), id)), "SetTimeout": second(f.SetTimeout(id, 0)), "Usage": second(f.Usage(id))} {
 				if !errors.Is(err, fleet.ErrState) {
 					t.Errorf("%s: %v", what, err)
 				}
@@ -493,4 +496,16 @@ func TestKillWhilePausing(t *testing.T) {
 	if m.closes.Load() != "POST /v1/close?now=true" || h.count() != 0 {
 		t.Errorf("the agent was told %v; %d are left", m.closes.Load(), h.count())
 	}
+}
+
+// A start that takes too long is told as such, whatever the runtime says of it.
+func TestStartTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		h.start = func(ctx context.Context, _ fleet.Spec) error { <-ctx.Done(); return errors.New("signal: killed") }
+		f := open(t, h, fleet.Options{})
+		if _, _, err := f.Create(t.Context(), fleet.CreateOptions{}); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "signal: killed") {
+			t.Errorf("Create: %v", err)
+		}
+	})
 }

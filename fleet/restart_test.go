@@ -68,9 +68,6 @@ func TestCloseLeavesAndOpenTakesBack(t *testing.T) {
 		release()
 		<-s.Done()
 	}
-	if err := f.Kill(t.Context(), runs.ID); err == nil { // or is over
-		t.Log("it was still ending")
-	}
 	wantGone(t, f, runs.ID, fleet.Crashed)
 	if h.swept != 0 {
 		t.Errorf("%d were swept", h.swept)

@@ -105,9 +105,6 @@ func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) { return s.machine
 // caller's to bound.
 func (s *Sandbox) Transport() http.RoundTripper { return s.transport }
 
-// Usage tells what the sandbox uses now.
-func (s *Sandbox) Usage() (Usage, error) { return s.machine.Usage() }
-
 // Gone waits until the sandbox begins to end, and returns its *GoneError; nil where ctx is
 // over before. It tells a failed request whether the sandbox's end was the cause.
 func (s *Sandbox) Gone(ctx context.Context) error {
@@ -136,6 +133,22 @@ func (f *Fleet) Get(id string) (Info, error) {
 		return Info{}, err
 	}
 	return s.Info(), nil
+}
+
+// Usage tells what a sandbox uses now, and is no activity. Errors are those of Get,
+// ErrState of one that is being created, and the runtime's.
+func (f *Fleet) Usage(id string) (Usage, error) {
+	s, err := f.find(id)
+	if err != nil {
+		return Usage{}, err
+	}
+	f.mu.Lock()
+	m := s.machine
+	f.mu.Unlock()
+	if m == nil {
+		return Usage{}, errCreating
+	}
+	return m.Usage()
 }
 
 // Use returns a running sandbox for one request, which counts as activity until release

@@ -27,8 +27,11 @@ func (s *storm) add(id string) {
 	s.ids = append(s.ids, id)
 }
 
-// pick returns one of the newest.
-func (s *storm) pick() string {
+// pick returns one of the newest, or one that is being created.
+func (s *storm) pick(f *fleet.Fleet) string {
+	if page, err := f.List(fleet.ListOptions{State: fleet.Creating, Limit: 1}); err == nil && len(page.Sandboxes) > 0 && rand.IntN(4) == 0 {
+		return page.Sandboxes[0].ID
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.ids) == 0 {
@@ -87,15 +90,16 @@ func (s *storm) after(m *machine) {
 		}
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.made = append(s.made, m)
+	s.mu.Unlock()
+	time.Sleep(rand.N(50 * time.Millisecond)) // nobody knows of it yet
 }
 
 // act does one thing to a fleet, and wants the answer to be one of those that there are.
 func (s *storm) act(t *testing.T, f *fleet.Fleet) {
-	ctx, cancel := context.WithTimeout(t.Context(), rand.N(2*time.Second))
+	ctx, cancel := context.WithTimeout(t.Context(), rand.N(time.Second))
 	defer cancel()
-	id := s.pick()
+	id := s.pick(f)
 	var err error
 	switch rand.IntN(12) {
 	case 0, 1, 2:
