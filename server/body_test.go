@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -75,29 +76,30 @@ func TestAPayloadThatStallsIsGivenUp(t *testing.T) {
 // The time that a payload has is over with it, and one that nobody reads has none.
 func TestAnAnswerOutlivesTheTimeOfItsPayload(t *testing.T) {
 	for _, reads := range []bool{true, false} {
-		f := newFeed()
-		o := server.Options{WriteTimeout: 30 * time.Millisecond}
-		srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
-			if reads {
-				if err := server.Decode(r, &struct{}{}); err != nil {
-					return err
+		synctest.Test(t, func(t *testing.T) {
+			f := newFeed()
+			o := server.Options{WriteTimeout: time.Second, Ping: time.Hour}
+			client := piped(t, server.New([]server.Route{{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
+				if reads {
+					if err := server.Decode(r, &struct{}{}); err != nil {
+						return err
+					}
 				}
+				_, err := server.Follow(w, r, o.WithDefaults(), 0, f.follow)
+				return err
+			}}}, o))
+			resp, err := client.Post("http://localhost", "application/json", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
 			}
-			_, err := server.Follow(w, r, o.WithDefaults(), 0, f.follow)
-			return err
-		}}}, o))
-		resp, err := srv.Client().Post(srv.URL, "application/json", strings.NewReader("{}"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(50 * time.Millisecond) // longer than a read may take
-		f.lines <- line(1, "end", false)
-		close(f.lines)
-		if got, err := io.ReadAll(resp.Body); err != nil || string(got) != `{"seq":1,"type":"end"}`+"\n" {
-			t.Errorf("got %q, %v", got, err)
-		}
-		resp.Body.Close()
-		srv.Close()
+			defer resp.Body.Close()
+			time.Sleep(time.Minute) // longer than a read may take
+			f.lines <- line(1, "end", false)
+			close(f.lines)
+			if got, err := io.ReadAll(resp.Body); err != nil || string(got) != `{"seq":1,"type":"end"}`+"\n" {
+				t.Errorf("got %q, %v", got, err)
+			}
+		})
 	}
 }
 

@@ -283,25 +283,34 @@ func TestFollowGivesUpOnAClientThatDoesNotRead(t *testing.T) {
 
 // A deadline of one answer must not end the next on the same connection.
 func TestConnectionOutlivesWriteDeadlines(t *testing.T) {
-	f := newFeed()
-	srv, _ := serve(t, server.Options{WriteTimeout: 20 * time.Millisecond, Ping: time.Hour}, f)
-	resp := request(t, srv, "")
-	for seq := range int64(3) {
-		time.Sleep(30 * time.Millisecond) // longer than a write may take, and nothing is written
-		f.lines <- line(seq+1, executor.Stdout, false)
-	}
-	close(f.lines)
-	if body, err := io.ReadAll(resp.Body); err != nil || strings.Count(string(body), "\n") != 3 {
-		t.Errorf("got %q, %v", body, err)
-	}
-	resp, err := srv.Client().Get(srv.URL + "/nowhere")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != 404 {
-		t.Errorf("status %d", resp.StatusCode)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed()
+		client := piped(t, streams(server.Options{WriteTimeout: time.Second, Ping: time.Hour}, f, make(chan bool, 1)))
+		resp, err := client.Get("http://localhost")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := bufio.NewReader(resp.Body)
+		for seq := range int64(3) {
+			time.Sleep(time.Minute) // longer than a write may take, and nothing is written
+			f.lines <- line(seq+1, executor.Stdout, false)
+			if got, err := body.ReadString('\n'); err != nil {
+				t.Errorf("got %q, %v", got, err)
+			}
+		}
+		close(f.lines)
+		if rest, err := io.ReadAll(body); err != nil || len(rest) > 0 {
+			t.Errorf("got %q, %v", rest, err)
+		}
+		resp.Body.Close()
+		if resp, err = client.Get("http://localhost/nowhere"); err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != 404 {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	})
 }
 
 func TestHeadOfAStream(t *testing.T) {
