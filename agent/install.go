@@ -185,6 +185,7 @@ func (i *Install) run() {
 	}
 	i.log.Append(line(&end))
 	i.log.Close()
+	i.box.touch()
 	close(i.done)
 }
 

@@ -33,7 +33,7 @@ func (s *Sandbox) furnish(ctx context.Context) {
 	python, err := s.python(&s.o.Spec)
 	if err == nil {
 		s.environ = besides(s.environ, python)
-		s.env, err = packages.New(ctx, python, cmp.Or(s.o.Start.RunDir, os.TempDir()), s.environ, s.o.Packages)
+		s.env, err = packages.New(ctx, python, cmp.Or(s.o.Start.RunDir, os.TempDir()), s.environ, s.o.Packages, s.o.On)
 	}
 	if err != nil {
 		s.noPackages = fmt.Errorf("%w: %w", ErrNoPackages, err)
@@ -118,13 +118,18 @@ func (s *Sandbox) Installer() (string, error) {
 	return name, nil
 }
 
-// closePackages ends the installations and removes their environment.
-func (s *Sandbox) closePackages() error {
+// cancelInstalls ends the installations.
+func (s *Sandbox) cancelInstalls() {
 	s.installs.mu.Lock()
+	defer s.installs.mu.Unlock()
 	for _, i := range s.installs.order {
 		i.cancel(ErrClosed)
 	}
-	s.installs.mu.Unlock()
+}
+
+// closePackages ends the installations and removes their environment.
+func (s *Sandbox) closePackages() error {
+	s.cancelInstalls()
 	s.installs.work.Wait()
 	if s.env == nil {
 		return nil

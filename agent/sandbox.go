@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -52,6 +53,12 @@ type Options struct {
 	Keep        Keep
 	Processes   process.Options  // of commands and terminals
 	Packages    packages.Options // what may be installed, and from where
+
+	// On is the thread on which all that code of the sandbox can be is started: kernels,
+	// commands, installers. Nil: none is confined. It stays the caller's.
+	On *process.Thread
+	// Init has the sandbox wait for orphans, as the first process of a PID namespace has to; see process.Reap.
+	Init bool
 }
 
 // Sandbox is one sandbox. Its methods are safe for concurrent use.
@@ -64,8 +71,12 @@ type Sandbox struct {
 	table    *process.Table // of commands and terminals
 	watches  sync.WaitGroup // goroutines that wait for what the timeline tells; they end with the contexts
 	closing  sync.Once
+	haste    context.Context // done: nothing that ends gets time to
+	hasten   context.CancelFunc
 	ended    chan struct{} // closed when the timeline is
 	left     error         // what Close could not end
+	unreap   func()
+	active   atomic.Int64 // when something last happened, in nanoseconds since 1970; see Activity
 
 	environ    []string              // of kernels, from which installers and processes start too
 	env        *packages.Environment // of the sandbox's own packages; nil: noPackages says why
@@ -109,6 +120,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		o.Executor.Spill = journal.TempStore
 	}
 	o.Keep.setDefaults()
+	o.Start.On, o.Processes.On = o.On, o.On
 	if o.Cwd == "" {
 		here, err := os.Getwd()
 		if err != nil {
@@ -117,17 +129,25 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		o.Cwd = here
 	}
 	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), ended: make(chan struct{}), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8], ports: newPorts()}
+	s.haste, s.hasten = context.WithCancel(context.Background())
 	s.note(TimelineEvent{Type: Created})
 	if err := o.Packages.Validate(); err != nil {
 		return nil, fmt.Errorf("option Packages: %w", err)
 	}
+	s.unreap = func() {}
+	if o.Init {
+		s.unreap = process.Reap()
+	}
 	s.furnish(ctx)
 	var err error
 	if s.files, err = files.Open(o.Root, o.Cwd); err != nil {
+		s.unreap()
 		return nil, errors.Join(err, s.closePackages())
 	}
 	if _, err := s.open(ctx, DefaultContext, o.Spec, ContextOptions{}); err != nil {
-		return nil, errors.Join(err, s.closePackages(), s.files.Close())
+		err = errors.Join(err, s.closePackages(), s.files.Close())
+		s.unreap()
+		return nil, err
 	}
 	s.watches.Go(s.watchPorts)
 	return s, nil
@@ -301,37 +321,4 @@ func (s *Sandbox) DeleteContext(id string) error {
 func (r *room) close(status executor.Status) error {
 	r.Close(status)
 	return r.kernel.Close()
-}
-
-// Close ends the sandbox: open runs end as sandbox_killed, and all that it started is
-// gone when it returns, to every caller.
-func (s *Sandbox) Close() error {
-	s.closing.Do(s.close)
-	return s.left
-}
-
-func (s *Sandbox) close() {
-	s.mu.Lock()
-	s.closed = true
-	rooms := s.contexts
-	s.contexts = map[string]*room{}
-	s.mu.Unlock()
-	var work sync.WaitGroup
-	errs := make(chan error, len(rooms)+1)
-	work.Go(func() { errs <- s.table.Close() })
-	for _, r := range rooms {
-		work.Go(func() { errs <- r.close(executor.SandboxKilled) })
-	}
-	work.Wait()
-	close(errs)
-	for err := range errs {
-		s.left = errors.Join(s.left, err)
-	}
-	s.notebooks.work.Wait() // their contexts have ended
-	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
-	close(s.ports.quit)
-	s.watches.Wait()
-	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
-	s.timeline.Close()
-	close(s.ended)
 }

@@ -56,7 +56,10 @@ func (e entry) AppendLine(dst []byte, seq int64, at time.Time) []byte {
 }
 
 // note puts an event into the timeline.
-func (s *Sandbox) note(e TimelineEvent) { s.timeline.Append(entry{e}) }
+func (s *Sandbox) note(e TimelineEvent) {
+	s.touch()
+	s.timeline.Append(entry{e})
+}
 
 // Timeline yields what happened to the sandbox after number after, and follows it
 // until the sandbox is closed: the last line is always there.

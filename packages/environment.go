@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -25,6 +24,7 @@ type Environment struct {
 	dir     string
 	lower   lower
 	environ []string
+	on      *process.Thread
 	guard   *process.Guard
 	stage   *stage // that the last installation has left; nil: none, or it failed
 }
@@ -39,14 +39,15 @@ type lower struct {
 
 // New makes an environment in a folder of its own in parent, over that of the
 // interpreter. environ, "NAME=value", is what installers see: it has to be without
-// secrets, as a package can bring code that is run to install it.
-func New(ctx context.Context, interpreter, parent string, environ []string, o Options) (*Environment, error) {
+// secrets, as a package can bring code that is run to install it. Programs are started
+// on the thread, which may be nil.
+func New(ctx context.Context, interpreter, parent string, environ []string, o Options, on *process.Thread) (*Environment, error) {
 	if err := o.Validate(); err != nil {
 		return nil, err
 	}
-	e := &Environment{o: o, environ: environ}
+	e := &Environment{o: o, environ: environ, on: on}
 	var err error
-	if e.lower, err = examine(ctx, interpreter, environ); err != nil {
+	if e.lower, err = examine(ctx, interpreter, environ, on); err != nil {
 		return nil, fmt.Errorf("cannot examine %s: %w", interpreter, err)
 	}
 	if e.dir, err = os.MkdirTemp(parent, "k2-env-"); err != nil {
@@ -210,7 +211,7 @@ func isVirtual(bin string) bool {
 
 // examine finds out what there is to know of an interpreter: from the files of a
 // virtual environment, or else by asking it, which takes as long as Python's start.
-func examine(ctx context.Context, interpreter string, environ []string) (lower, error) {
+func examine(ctx context.Context, interpreter string, environ []string, on *process.Thread) (lower, error) {
 	if l, ok := examineVirtual(interpreter); ok {
 		return l, nil
 	}
@@ -227,18 +228,25 @@ print(json.dumps({
 `
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, interpreter, "-c", question)
-	cmd.Env, cmd.Dir, cmd.WaitDelay = without(environ, "PYTHONPATH"), "/", time.Second
-	out, err := cmd.Output()
-	var failed *exec.ExitError
-	if errors.As(err, &failed) {
-		return lower{}, fmt.Errorf("%w: %s", err, bytes.TrimSpace(failed.Stderr))
-	}
+	out, words := process.NewTail(1<<20), &tail{}
+	p, err := process.Start(process.Command{
+		Args: []string{interpreter, "-c", question}, Dir: "/", Env: without(environ, "PYTHONPATH"), Stdout: out, Stderr: words, KillGroup: true, On: on,
+	})
 	if err != nil {
 		return lower{}, err
 	}
+	defer p.Close()
+	select {
+	case <-p.Done():
+	case <-ctx.Done():
+		return lower{}, ctx.Err()
+	}
+	if exit := p.Exit(); exit != (process.Exit{}) {
+		p.Close() // who writes its words has ended then
+		return lower{}, &Failed{interpreter, exit, strings.TrimSpace(words.String())}
+	}
 	l := lower{Interpreter: interpreter}
-	if err := json.Unmarshal(out, &l); err != nil {
+	if err := json.Unmarshal([]byte(out.String()), &l); err != nil {
 		return lower{}, fmt.Errorf("it does not answer as Python would: %w", err)
 	}
 	return l, nil

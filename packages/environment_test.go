@@ -87,7 +87,7 @@ func environ() []string { return kernel.DefaultEnviron(os.Environ()) }
 func environment(t *testing.T, python string, o packages.Options) *packages.Environment {
 	t.Helper()
 	parent := t.TempDir()
-	e, err := packages.New(t.Context(), python, parent, environ(), o)
+	e, err := packages.New(t.Context(), python, parent, environ(), o, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -393,7 +393,7 @@ func TestPipOfTheEnvironment(t *testing.T) {
 func TestFoldersThatAreNotThere(t *testing.T) {
 	dir := wheels(t)
 	given := append(environ(), "PIP_NO_INDEX=1", "PIP_FIND_LINKS="+filepath.Join(dir, "nowhere")+" "+dir)
-	e, err := packages.New(t.Context(), interpreter(t), t.TempDir(), given, packages.Options{Installer: packages.UV})
+	e, err := packages.New(t.Context(), interpreter(t), t.TempDir(), given, packages.Options{Installer: packages.UV}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

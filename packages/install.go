@@ -230,7 +230,7 @@ func (e *Environment) run(ctx context.Context, name string, argv []string, stdou
 	}
 	words := &tail{next: stderr}
 	p, err := process.Start(process.Command{
-		Args: argv, Dir: e.dir, Env: e.installerEnviron(), Stdout: stdout, Stderr: words, KillGroup: true, Guard: e.guard,
+		Args: argv, Dir: e.dir, Env: e.installerEnviron(), Stdout: stdout, Stderr: words, KillGroup: true, Guard: e.guard, On: e.on,
 	})
 	if err != nil {
 		return err

@@ -223,8 +223,8 @@ func (t *Table) prune() {
 	}
 }
 
-// Shutdown ends all jobs by SIGTERM, and closes the table after the grace, when all
-// have ended or when ctx is done. It starts none any more.
+// Shutdown is Close with time for the jobs: they get SIGTERM first, and SIGKILL after the
+// grace or when ctx is done.
 func (t *Table) Shutdown(ctx context.Context) error {
 	t.mu.Lock()
 	t.ending = true
@@ -232,7 +232,8 @@ func (t *Table) Shutdown(ctx context.Context) error {
 	t.mu.Unlock()
 	var stops sync.WaitGroup
 	for _, j := range jobs {
-		if !j.isDone() {
+		if ctx.Err() == nil && !j.isDone() {
+			j.set(&j.closed)
 			stops.Go(func() { _ = j.Stop(ctx, t.o.Grace) }) // what is left Close ends
 		}
 	}

@@ -21,11 +21,12 @@ import (
 func New(box *agent.Sandbox, o server.Options) http.Handler {
 	o = o.WithDefaults()
 	o.Epoch = box.Epoch()
-	return server.New(routes(box, o), o)
+	all := &answers{}
+	return all.count(server.New(routes(box, o, all), o))
 }
 
 // routes are all operations, of each part in turn.
-func routes(box *agent.Sandbox, o server.Options) []server.Route {
+func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 	return slices.Concat(
 		(&handlers{box, o}).routes(),
 		(&historyHandlers{box}).routes(),
@@ -36,6 +37,7 @@ func routes(box *agent.Sandbox, o server.Options) []server.Route {
 		(&portHandlers{o}).routes(),
 		(&capabilityHandlers{box, o}).routes(),
 		(&notebookHandlers{box, o}).routes(),
+		(&lifecycleHandlers{box, o, all}).routes(),
 	)
 }
 

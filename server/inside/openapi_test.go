@@ -98,6 +98,7 @@ var payloads = map[string]any{
 	"History":           api.History{},
 	"HistoryEntry":      api.HistoryEntry{},
 	"Health":            api.Health{},
+	"Activity":          api.Activity{},
 	"Entry":             files.Entry{},
 	"FileList":          api.FileList{},
 	"MoveRequest":       api.MoveRequest{},

@@ -1,0 +1,106 @@
+package inside
+
+import (
+	"context"
+	"net/http"
+	"sync"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// lifecycleHandlers are for the server that owns the sandbox.
+type lifecycleHandlers struct {
+	box     *agent.Sandbox
+	o       server.Options
+	answers *answers
+}
+
+func (h *lifecycleHandlers) routes() []server.Route {
+	routes := []server.Route{{Method: "GET", Path: "/v1/activity", Handle: h.activity}}
+	if h.o.Behind {
+		routes = append(routes, server.Route{Method: "POST", Path: closePath, Handle: h.close, Query: []string{"now"}})
+	}
+	return routes
+}
+
+// closePath is for the server alone, which never forwards a client there: it is in no document.
+const closePath = "/v1/close"
+
+func (h *lifecycleHandlers) activity(w http.ResponseWriter, _ *http.Request) error {
+	server.WriteJSON(w, http.StatusOK, h.box.Activity())
+	return nil
+}
+
+// close ends the sandbox and answers when the others have been told: nothing of their
+// streams is lost where the process ends then.
+func (h *lifecycleHandlers) close(w http.ResponseWriter, r *http.Request) error {
+	if err := server.Decode(r, &nothing{}); err != nil {
+		return err
+	}
+	now, err := queryBool(r, "now")
+	if err != nil {
+		return err
+	}
+	if now {
+		err = h.box.Close()
+	} else {
+		err = h.box.Shutdown(context.WithoutCancel(r.Context())) // each step has a bound of its own
+	}
+	if err != nil {
+		return api.Errorf(api.Internal, "not all that was started could be ended: %v", err)
+	}
+	h.answers.wait(r.Context())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// answers counts those that are under way, but for closePath's.
+type answers struct {
+	mu   sync.Mutex
+	open int
+	none chan struct{} // closed once there is none; nil where nobody waits
+}
+
+// count has the handler's answers counted until all of each has been sent.
+func (a *answers) count(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == closePath {
+			next.ServeHTTP(w, r)
+			return
+		}
+		a.add(1)
+		defer a.add(-1)
+		next.ServeHTTP(w, r)
+		_ = http.NewResponseController(w).Flush() // fails where the client is gone, or has a WebSocket
+	})
+}
+
+func (a *answers) add(n int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.open += n
+	if a.open == 0 && a.none != nil {
+		close(a.none)
+		a.none = nil
+	}
+}
+
+// wait waits until no answer is under way, or ctx is done.
+func (a *answers) wait(ctx context.Context) {
+	a.mu.Lock()
+	if a.open == 0 {
+		a.mu.Unlock()
+		return
+	}
+	if a.none == nil {
+		a.none = make(chan struct{})
+	}
+	none := a.none
+	a.mu.Unlock()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+}
