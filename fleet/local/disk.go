@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -26,11 +27,10 @@ type disk struct {
 	loop  loopDevice
 }
 
-// loopDevice is a loop device with what it is of, by which a later one of the same number is told apart.
+// loopDevice is a loop device, and the mark by which it is told from a later one of the same number.
 type loopDevice struct {
 	Number int    `json:"number"`
-	Inode  uint64 `json:"inode"`
-	Device uint64 `json:"device"`
+	Mark   string `json:"mark"`
 }
 
 // newDisk makes an empty disk. Its image has no name, so that nothing of it is left behind.
@@ -94,7 +94,7 @@ func (l loopDevice) wait(timeout time.Duration) error {
 	deadline := time.Now().Add(timeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
-		if err != nil || info.Inode != l.Inode || info.Device != l.Device {
+		if err != nil || unix.ByteSliceToString(info.File_name[:]) != l.Mark {
 			return nil
 		}
 		if time.Now().After(deadline) {
@@ -187,18 +187,13 @@ func attachLoop(file *os.File) (*os.File, loopDevice, error) {
 		if err != nil {
 			return nil, loopDevice{}, fmt.Errorf("cannot find a free loop device: %w", err)
 		}
-		loop := loopDevice{Number: n}
+		loop := loopDevice{Number: n, Mark: "k2sandbox-" + rand.Text()}
 		dev, err := os.OpenFile(loop.path(), os.O_RDWR, 0)
 		if err != nil {
 			return nil, loopDevice{}, err
 		}
-		err = configureLoop(dev, file)
-		if err == nil {
-			var info *unix.LoopInfo64
-			if info, err = unix.IoctlLoopGetStatus64(int(dev.Fd())); err == nil {
-				loop.Inode, loop.Device = info.Inode, info.Device
-				return dev, loop, nil
-			}
+		if err = loop.configure(dev, file); err == nil {
+			return dev, loop, nil
 		}
 		dev.Close()
 		if !errors.Is(err, unix.EBUSY) { // else somebody was faster
@@ -207,8 +202,9 @@ func attachLoop(file *os.File) (*os.File, loopDevice, error) {
 	}
 }
 
-func configureLoop(dev, file *os.File) error {
+func (l loopDevice) configure(dev, file *os.File) error {
 	config := unix.LoopConfig{Fd: uint32(file.Fd()), Size: 4096}
+	copy(config.Info.File_name[:], l.Mark)
 	config.Info.Flags = unix.LO_FLAGS_AUTOCLEAR | unix.LO_FLAGS_DIRECT_IO
 	err := unix.IoctlLoopConfigure(int(dev.Fd()), &config)
 	if errors.Is(err, unix.EINVAL) { // a file system that cannot read past the cache

@@ -31,6 +31,7 @@ type Inside struct {
 // the sandbox. control is the descriptor that it was started with.
 // After an error, which the server has been told, the process is to end.
 func Enter(controlFile *os.File) (*Inside, error) {
+	os.Clearenv() // of what Go itself was to know
 	c, err := newControl(controlFile)
 	if err != nil {
 		return nil, err

@@ -63,6 +63,7 @@ type Runtime struct {
 	missing  map[string]string // what does not hold for its sandboxes, and why
 	idmaps   bool              // mounts can be mapped to other users
 	disks    *spares           // nil where none can be made
+	zygote   *zygote           // nil without an interpreter
 
 	images sync.Mutex // held while one is made
 }
@@ -96,6 +97,9 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	r.parent = cgroup.Find()
 	if r.template, err = r.makeTemplate(ctx); err != nil {
 		return nil, fmt.Errorf("cannot make the template: %w", err)
+	}
+	if o.Interpreter != "" {
+		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
 	}
 	if err := r.choose(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
@@ -150,7 +154,8 @@ func (r *Runtime) adopt(rec record) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), rec.ID), record: rec, pidfd: pidfd, done: make(chan struct{})}
+	m := r.machine(rec.ID)
+	m.record, m.pidfd = rec, pidfd
 	if r.groups() {
 		m.group = r.parent.Group(r.groupName(rec.ID))
 	}
@@ -220,6 +225,9 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 func (r *Runtime) Close() error {
 	if r.disks != nil {
 		r.disks.close()
+	}
+	if r.zygote != nil {
+		r.zygote.Close()
 	}
 	return nil
 }

@@ -26,14 +26,25 @@ type machine struct {
 	process *process // nil where an earlier server started it
 	pidfd   *os.File
 	group   *cgroup.Group  // nil where there are none
+	forked  *os.File       // the zygote's end of the socket to the agent, until it has it
 	disk    *disk          // nil where there is none, or an earlier server made it
 	stack   *network.Stack // nil for a sandbox without network
+
+	life context.Context // ends when Kill begins
+	stop context.CancelFunc
+	work sync.WaitGroup // what goes on meanwhile
 
 	done chan struct{}
 	exit fleet.Exit // written before done is closed
 
 	kill    sync.Once
 	killErr error
+}
+
+func (r *Runtime) machine(id string) *machine {
+	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), id), done: make(chan struct{})}
+	m.life, m.stop = context.WithCancel(context.Background())
+	return m
 }
 
 // Record implements fleet.Machine.
@@ -109,11 +120,22 @@ func waitFor(pidfd *os.File) {
 	if err != nil {
 		return
 	}
-	_ = conn.Read(func(fd uintptr) bool {
-		poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(poll, 0)
-		return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
-	})
+	_ = conn.Read(readable)
+}
+
+func readable(fd uintptr) bool {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+	n, err := unix.Poll(poll, 0)
+	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)
+}
+
+// ended reports whether the process of a pidfd has ended, even if its parent has not been told.
+func ended(pidfd *os.File) (is bool) {
+	conn, err := pidfd.SyscallConn()
+	if err == nil {
+		err = conn.Control(func(fd uintptr) { is = readable(fd) })
+	}
+	return is || err != nil
 }
 
 // Kill implements fleet.Machine.
@@ -124,6 +146,7 @@ func (m *machine) Kill() error {
 
 func (m *machine) end() error {
 	var failed error
+	m.stop()
 	if m.pidfd != nil {
 		// The end of a pid namespace's first process ends all of them, and comes after theirs.
 		if err := signalProcess(m.pidfd, unix.SIGKILL); err != nil {
@@ -132,6 +155,10 @@ func (m *machine) end() error {
 	}
 	if m.group != nil { // where frozen processes die, too
 		failed = m.group.Kill()
+	}
+	m.work.Wait()
+	if m.forked != nil {
+		m.forked.Close()
 	}
 	if m.pidfd != nil {
 		<-m.done

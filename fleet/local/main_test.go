@@ -1,21 +1,26 @@
 package local_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"syscall"
 	"testing"
 
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 )
 
-// The test binary is also what sandboxes run: an agent that does as it is told.
+// The test binary is also what sandboxes run, and a server that can be killed.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "inside" {
-		if err := inside(); err != nil {
+	roles := map[string]func() error{"inside": inside, "broken": broken, "mute": mute, "server": server}
+	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
+		if err := roles[os.Args[1]](); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -24,10 +29,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// task is what a test asks an agent to do: a command, as the user inside.
+// task is what a test asks an agent to do.
 type task struct {
-	Args []string
-	Root bool // as the agent is
+	Args  []string // a command, as the user inside
+	Agent bool     // as the agent is
 }
 
 type outcome struct {
@@ -36,6 +41,15 @@ type outcome struct {
 	Err  string
 }
 
+// self is what an agent sees of itself.
+type self struct {
+	Dir     string
+	Environ []string
+	Files   map[string]string // targets, by descriptor
+	Maps    string
+}
+
+// inside is an agent that does as it is told.
 func inside() error {
 	in, err := local.Enter(os.NewFile(3, "control"))
 	if err != nil {
@@ -43,6 +57,8 @@ func inside() error {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/config", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(in.Config) })
+	mux.HandleFunc("/self", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(look()) })
+	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("/run", func(w http.ResponseWriter, r *http.Request) {
 		var t task
 		if err := json.NewDecoder(r.Body).Decode(&t); err != nil {
@@ -51,17 +67,35 @@ func inside() error {
 		}
 		_ = json.NewEncoder(w).Encode(perform(in, t))
 	})
-	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	if err := in.Ready(nil); err != nil {
 		return err
 	}
 	return http.Serve(in.Listener, mux)
 }
 
+// broken is an agent that cannot start.
+func broken() error {
+	in, err := local.Enter(os.NewFile(3, "control"))
+	if err != nil {
+		return err
+	}
+	return in.Ready(errors.New("no kernel today"))
+}
+
+// mute is an agent that never answers.
+func mute() error {
+	_, err := local.Enter(os.NewFile(3, "control"))
+	if err != nil {
+		return err
+	}
+	select {}
+}
+
 func perform(in *local.Inside, t task) outcome {
 	cmd := exec.Command(t.Args[0], t.Args[1:]...)
 	cmd.Env = in.Environ
-	if os.Getuid() == 0 && !t.Root {
+	cmd.Dir = in.Cwd
+	if os.Getuid() == 0 && !t.Agent && in.Level == "namespace" {
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(in.UID), Gid: uint32(in.GID)}}
 	}
 	out, err := cmd.CombinedOutput()
@@ -73,4 +107,30 @@ func perform(in *local.Inside, t task) outcome {
 		o.Code = cmd.ProcessState.ExitCode()
 	}
 	return o
+}
+
+func look() self {
+	dir, _ := os.Getwd()
+	maps, _ := os.ReadFile("/proc/self/maps")
+	s := self{Dir: dir, Environ: os.Environ(), Files: map[string]string{}, Maps: string(maps)}
+	open, _ := os.ReadDir("/proc/self/fd")
+	for _, f := range open {
+		s.Files[f.Name()], _ = os.Readlink("/proc/self/fd/" + f.Name())
+	}
+	return s
+}
+
+// server starts a sandbox in the directory that it is told, prints its record, and waits to be killed.
+func server() error {
+	r, err := local.New(context.Background(), local.Options{Dir: os.Args[2], Level: os.Args[3]})
+	if err != nil {
+		return err
+	}
+	m, err := r.Start(context.Background(), fleet.Spec{ID: os.Args[4]})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s\n", m.Record())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
 }

@@ -79,7 +79,7 @@ func (r *record) open() (*os.File, error) {
 		return nil, fmt.Errorf("cannot watch process %d: %w", r.PID, err)
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	if started, err := startTime(r.PID); err != nil || started != r.Started {
+	if started, err := startTime(r.PID); err != nil || started != r.Started || ended(f) {
 		f.Close()
 		return nil, nil
 	}

@@ -66,7 +66,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	p.cmd = exec.Command("/proc/self/exe", r.command[1:]...)
 	p.cmd.Args[0] = r.command[0]
 	p.cmd.Dir = "/"
-	p.cmd.Env = []string{}
+	p.cmd.Env = []string{"GODEBUG=containermaxprocs=0"} // else Go keeps files of this process's control group open
 	p.cmd.Stderr = write
 	p.cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
 // Start implements fleet.Runtime.
@@ -21,6 +23,7 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	if err != nil {
 		return nil, err
 	}
+	m.work.Go(func() { m.fork(m.life) })
 	err = m.expect(ctx, func(got message) bool { return got.Ready })
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
@@ -31,7 +34,7 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 
 // enter starts a sandbox up to where its first process is confined. What fails has left nothing.
 func (r *Runtime) enter(ctx context.Context, s fleet.Spec, level string) (*machine, error) {
-	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), s.ID), done: make(chan struct{})}
+	m := r.machine(s.ID)
 	m.record = record{ID: s.ID, Level: level, Slot: noSlot, Limits: r.limits(s.Limits), Network: s.Network}
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the sandbox's directory: %w", err)
@@ -75,6 +78,40 @@ func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
 	return m.serve()
 }
 
+// fork has the zygote fork into the sandbox. Where it does not, the agent finds the end of their
+// socket closed, and starts kernels anew.
+func (m *machine) fork(ctx context.Context) {
+	r := m.runtime
+	if r.zygote == nil {
+		return
+	}
+	defer m.forked.Close()
+	e, err := m.entry()
+	if err == nil {
+		err = r.zygote.fork(ctx, e)
+		closeAll(e.Cgroups)
+	}
+	if err != nil {
+		r.options.Log.Warn("kernels of a sandbox start without the zygote", "sandbox", m.record.ID, "error", err)
+	}
+}
+
+func (m *machine) entry() (e entry, err error) {
+	e = entry{Pidfd: m.pidfd, Inside: m.forked, UID: userID, GID: userID, Rules: m.rules()}
+	if e.Filter, err = cage.Filter(); err != nil || m.group == nil {
+		return e, err
+	}
+	for _, path := range m.group.Procs() {
+		f, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			closeAll(e.Cgroups)
+			return e, err
+		}
+		e.Cgroups = append(e.Cgroups, f)
+	}
+	return e, nil
+}
+
 // users finds ids for the sandbox.
 func (m *machine) users() (users, error) {
 	if os.Geteuid() != 0 {
@@ -110,6 +147,11 @@ func (m *machine) configure(s fleet.Spec, u users, given kit) (err error) {
 	}
 	if err := m.makeNetwork(c, u, given); err != nil {
 		return err
+	}
+	if m.runtime.zygote != nil {
+		if m.forked, given["zygote"], err = socketPair(unix.SOCK_SEQPACKET); err != nil {
+			return err
+		}
 	}
 	if given["listener"], err = listen(m.dir); err != nil {
 		return err
