@@ -14,6 +14,9 @@ import (
 
 func main() {
 	disinherit()
+	if len(os.Args) == 2 && os.Args[1] == insideCommand {
+		os.Exit(beInside())
+	}
 	root := command()
 	root.SetArgs(joinPairs(os.Args[1:]))
 	err := root.ExecuteContext(context.Background())
@@ -42,8 +45,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serveCommand("serve", "Serve the HTTP API"))
-	root.AddCommand(serveCommand("agent", "Serve the HTTP API of one sandbox, as its first process"))
+	root.AddCommand(serveCommand(), agentCommand())
 	root.AddCommand(runCommand(), notebookCommand(), doctorCommand(), pythonCommand(), versionCommand())
 	return root
 }

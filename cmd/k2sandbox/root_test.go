@@ -53,7 +53,7 @@ func TestServeWithARoot(t *testing.T) {
 			t.Errorf("%s: %d %s", path, status, text)
 		}
 	}
-	refused := run(t, call{args: []string{"serve", "--listen", "127.0.0.1:0", "--root", dir + "/none"}})
+	refused := run(t, call{args: []string{"agent", "--listen", "127.0.0.1:0", "--root", dir + "/none"}})
 	refused.expect(t, 1, "")
 	refused.complains(t, "--root")
 }

@@ -1,117 +1,286 @@
 package main
 
 import (
-	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local"
+	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/server"
-	"github.com/k2sandbox/k2sandbox/server/inside"
+	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
 // closing is how long open answers may take to end once the server stops.
 const closing = 5 * time.Second
 
-func serveCommand(name, short string) *cobra.Command {
-	var (
-		s       settings
-		l       limits
-		p       packageFlags
-		address string
-		hosts   []string
-		root    string
-		remote  bool
-		trust   bool
-	)
+// serving are the flags of a server of sandboxes.
+type serving struct {
+	s        settings
+	confined confined
+	address  string
+	hosts    []string
+	stateDir string
+	onStop   string
+	json     bool
+	trust    bool
+	access   access
+}
+
+func serveCommand() *cobra.Command {
+	var o serving
 	cmd := &cobra.Command{
-		Use:   name,
-		Short: short,
+		Use:   "serve",
+		Short: "Serve the HTTP API of many sandboxes, each confined",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			options, err := l.options()
-			if err != nil {
-				return err
-			}
-			if options.Packages, err = p.options(); err != nil {
-				return err
-			}
-			if options.Root, err = rootDir(root); err != nil {
-				return err
-			}
-			s.cwd = cmp.Or(s.cwd, options.Root)
-			ln, err := listen(address, remote)
-			if err != nil {
-				return err
-			}
-			defer ln.Close()
-			box, err := s.start(ctx, options)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", location(ln))
-			if s.logLevel <= slog.LevelInfo {
-				fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
-			}
-			return serve(ctx, ln, box, server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version})
+			return o.run(ctx, cmd)
 		},
 	}
-	s.addAll(cmd, slog.LevelInfo)
-	l.add(cmd)
-	p.add(cmd)
-	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
-	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
-	cmd.Flags().StringVar(&root, "root", "", "directory that the files API does not leave and calls \"/\" (it does not confine what code does); also the working directory, unless --cwd is another")
-	_ = cmd.MarkFlagDirname("root")
-	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")
-	cmd.Flags().BoolVar(&trust, "unsafe-trust-ports", false, "let pages of servers inside, at /v1/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
+	flags := cmd.Flags()
+	o.s.addInterpreter(cmd, slog.LevelInfo)
+	flags.StringVar(&o.address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
+	flags.StringSliceVar(&o.hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
+	flags.StringVar(&o.stateDir, "state-dir", "", "folder of the sandboxes, of which a server that follows takes back those that live (default: one for each address in $XDG_STATE_HOME/k2sandbox or ~/.local/state/k2sandbox)")
+	_ = cmd.MarkFlagDirname("state-dir")
+	flags.StringVar(&o.onStop, "on-stop", "end", `what becomes of the sandboxes when the server is stopped: "end", or "keep" for one that follows`)
+	flags.BoolVar(&o.json, "log-json", false, "log as lines of JSON")
+	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
+	o.confined.add(cmd)
+	o.access.add(cmd)
 	return cmd
 }
 
-// rootDir checks the directory that the files API is confined to, if any.
-func rootDir(given string) (string, error) {
-	if given == "" {
-		return "", nil
+func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
+	if o.onStop != "end" && o.onStop != "keep" {
+		return fmt.Errorf("--on-stop %q: want end or keep", o.onStop)
 	}
-	dir, err := workingDir(given)
+	keys, secure, err := o.access.read()
 	if err != nil {
-		return "", fmt.Errorf("--root: %w", err)
+		return err
 	}
-	return dir, nil
+	ln, err := listen(o.address, o.access.remote || keys.Len() > 0)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	dir, remove, err := o.state(ln)
+	if err != nil {
+		return err
+	}
+	defer remove()
+	log := o.log()
+	runtime, err := o.confined.runtime(ctx, dir, &o.s, log)
+	if err != nil {
+		return err
+	}
+	defer runtime.Close()
+	boxes, err := fleet.Open(o.confined.fleet(dir, runtime, o.onStop == "end", log))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
+		defer cancel()
+		if err := boxes.Close(limit); err != nil {
+			log.Error("cannot end all sandboxes", "error", err)
+		}
+	}()
+	h := sandboxes.New(sandboxes.Options{
+		Options: server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version},
+		Fleet:   boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
+		Shared: keys.Len() == 0,
+	})
+	where := location(ln)
+	if secure != nil {
+		where = strings.Replace(where, "http://", "https://", 1)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", where)
+	if o.s.logLevel <= slog.LevelInfo && keys.Len() == 0 && secure == nil {
+		fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
+	}
+	return serveHTTP(ctx, ln, h, secure, log, func() error {
+		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
+		defer cancel()
+		return boxes.Close(limit)
+	})
 }
 
-// serve answers on the listener until ctx is done, and closes the sandbox: open
-// runs end, their streams say so, and no process is left.
-func serve(ctx context.Context, ln net.Listener, box *agent.Sandbox, o server.Options) error {
+// templates are those that there are.
+var templates = []api.Template{{Template: "k2sandbox/python:latest", Aliases: []string{"k2sandbox/python", "default", "host"}, Default: true}}
+
+func (o *serving) log() *slog.Logger {
+	if o.json {
+		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.s.logLevel}))
+	}
+	return o.s.log()
+}
+
+// state returns the folder of the sandboxes and what removes it, where it is for this
+// process alone: nobody can come back to a port that was free by chance.
+func (o *serving) state(ln net.Listener) (dir string, remove func(), err error) {
+	if o.stateDir != "" {
+		dir, err = filepath.Abs(o.stateDir)
+		return dir, func() {}, err
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) {
+		home := homeDir()
+		if home == "" {
+			dir, err = privateTempDir()
+			return filepath.Join(dir, "state", folder(ln)), func() {}, err
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	base = filepath.Join(base, "k2sandbox")
+	if !strings.HasSuffix(o.address, ":0") {
+		return filepath.Join(base, folder(ln)), func() {}, nil
+	}
+	if o.onStop == "keep" {
+		return "", nil, errors.New("--on-stop keep with a port that is free by chance: give --state-dir")
+	}
+	if err = os.MkdirAll(base, 0o700); err == nil {
+		dir, err = os.MkdirTemp(base, "once-")
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, err
+}
+
+// folder returns a name of a folder for a listener's address.
+func folder(ln net.Listener) string {
+	return strings.Map(func(r rune) rune {
+		if r == '/' || r == ':' {
+			return '_'
+		}
+		return r
+	}, strings.TrimPrefix(ln.Addr().String(), "/"))
+}
+
+// serveHTTP answers on the listener until ctx is done, and then has closed what is served,
+// whose streams end by that.
+func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, secure *tls.Config, log *slog.Logger, closed func() error) error {
 	srv := &http.Server{
-		Handler:           inside.New(box, o),
-		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
+		Handler:           h,
+		TLSConfig:         secure,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute, // no ReadTimeout or WriteTimeout: a stream lasts as long as its run
 		MaxHeaderBytes:    64 << 10,
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }()
+	go func() {
+		if secure != nil {
+			failed <- srv.ServeTLS(ln, "", "")
+		} else {
+			failed <- srv.Serve(ln)
+		}
+	}()
 	var err error
 	select {
 	case err = <-failed:
 	case <-ctx.Done():
-		o.Log.Info("stopping")
+		log.Info("stopping")
 	}
-	err = errors.Join(err, box.Close())
+	err = errors.Join(err, closed())
 	limit, cancel := context.WithTimeout(context.Background(), closing)
 	defer cancel()
 	if srv.Shutdown(limit) != nil {
 		_ = srv.Close() // of clients that do not read to the end
 	}
 	return err
+}
+
+// confined are the flags that say how sandboxes are confined, and what they may use.
+type confined struct {
+	level            string
+	timeout          seconds
+	maxTimeout       seconds
+	max, perKey      int
+	createsPerMinute float64
+	limits           fleet.Limits
+	memory, disk     int
+	network          string
+	private          bool
+}
+
+func (c *confined) add(cmd *cobra.Command) {
+	c.timeout, c.maxTimeout = seconds(300*time.Second), seconds(24*time.Hour)
+	flags := cmd.Flags()
+	flags.StringVar(&c.level, "isolation", "auto", `how code is confined: "namespace", "landlock", "auto" for the strongest that works here, or "none", which is not at all`)
+	flags.Var(&c.timeout, "timeout", "how long a sandbox may do nothing, unless its creator says otherwise")
+	flags.Var(&c.maxTimeout, "max-timeout", "the longest that a creator may say")
+	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
+	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
+	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
+	flags.IntVar(&c.memory, "memory", 2048, "MiB of memory of a sandbox, unless its creator says otherwise")
+	flags.Float64Var(&c.limits.CPUs, "cpus", 2, "cores of a sandbox, unless its creator says otherwise")
+	flags.Int64Var(&c.limits.Pids, "pids", 1024, "processes and threads of a sandbox, unless its creator says otherwise")
+	flags.IntVar(&c.disk, "disk", 10240, "MiB of files of a sandbox, unless its creator says otherwise")
+	flags.Int64Var(&c.limits.Files, "open-files", 4096, "open files of a process, unless its sandbox's creator says otherwise")
+	flags.BoolVar(&c.private, "allow-private-networks", false, "let sandboxes reach private networks, though not this host, link-local addresses or each other")
+}
+
+func (c *confined) runtime(ctx context.Context, dir string, s *settings, log *slog.Logger) (*local.Runtime, error) {
+	for name, value := range map[string]float64{"memory": float64(c.memory), "cpus": c.limits.CPUs, "pids": float64(c.limits.Pids), "disk": float64(c.disk), "open-files": float64(c.limits.Files), "max-sandboxes": float64(c.max)} {
+		if value <= 0 {
+			return nil, fmt.Errorf("--%s %v: want more than nothing", name, value)
+		}
+	}
+	spec, err := s.spec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c.limits.Memory, c.limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
+	environ, net := reach(kernel.DefaultEnviron(os.Environ()), c.private)
+	r, err := local.New(ctx, local.Options{
+		Dir: dir, Interpreter: spec.Interpreter, Environ: environ, Level: c.level, Limits: c.limits, Network: net, Log: log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot confine sandboxes: %w", err)
+	}
+	told := r.Isolation()
+	log.Info("sandboxes are confined", "level", told.Level, "missing", told.Missing)
+	if told.Level == "none" {
+		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
+	}
+	return r, nil
+}
+
+func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {
+	return fleet.Options{
+		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max,
+		DefaultTimeout: time.Duration(c.timeout), MaxTimeout: time.Duration(c.maxTimeout),
+		Quota: func(string) fleet.Quota {
+			return fleet.Quota{Sandboxes: c.perKey, Rate: c.createsPerMinute / 60, Burst: max(1, int(c.createsPerMinute/6))}
+		},
+	}
+}
+
+func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
+	told := r.Isolation()
+	levels := map[string]string{}
+	for _, level := range []string{"namespace", "landlock"} {
+		if why := told.Missing[level]; why != "" {
+			levels[level] = why
+		}
+	}
+	return api.ServerCapabilities{
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Isolation: api.SandboxIsolation{Level: told.Level, Missing: told.Missing, Enforced: told.Enforced},
+		Levels: levels, Networks: []string{"full", "none"},
+		Limits: api.ServerLimits{MaxSandboxes: c.perKey, CreatesPerMinute: c.createsPerMinute},
+	}
 }

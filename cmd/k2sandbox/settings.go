@@ -29,12 +29,17 @@ func (s *settings) addDataDir(cmd *cobra.Command) {
 	_ = cmd.MarkFlagDirname("data-dir")
 }
 
-func (s *settings) addAll(cmd *cobra.Command, defaultLevel slog.Level) {
+// addInterpreter adds those that every command with a kernel has.
+func (s *settings) addInterpreter(cmd *cobra.Command, defaultLevel slog.Level) {
 	s.addDataDir(cmd)
 	cmd.Flags().StringVar(&s.python, "python", "", "use this interpreter, which has ipykernel, in place of the managed Python")
+	cmd.Flags().TextVar(&s.logLevel, "log-level", defaultLevel, "what to log on standard error: debug, info, warn or error")
+}
+
+func (s *settings) addAll(cmd *cobra.Command, defaultLevel slog.Level) {
+	s.addInterpreter(cmd, defaultLevel)
 	cmd.Flags().StringVar(&s.kernel, "kernel", "", "use this installed kernelspec in place of the managed Python")
 	cmd.Flags().StringVar(&s.cwd, "cwd", "", "working directory of the code (default: this one)")
-	cmd.Flags().TextVar(&s.logLevel, "log-level", defaultLevel, "what to log on standard error: debug, info, warn or error")
 	cmd.MarkFlagsMutuallyExclusive("python", "kernel")
 	_ = cmd.MarkFlagDirname("cwd")
 	_ = cmd.RegisterFlagCompletionFunc("kernel", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

@@ -27,12 +27,17 @@ func (h *handlers) forward(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
-	if r.Header.Get("Service-Worker") != "" {
-		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
-	}
 	to, err := destination(r)
 	if err != nil {
 		return err
+	}
+	return h.pass(w, r, box, to)
+}
+
+// pass sends a request to a sandbox.
+func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to target) error {
+	if r.Header.Get("Service-Worker") != "" {
+		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
 	}
 	if err := h.enter(box.ID()); err != nil {
 		return err
@@ -84,7 +89,9 @@ func (p *passage) run() error {
 		defer p.patience.end()
 	}
 	if in.ContentLength != 0 {
-		in.Body = &body{Reader: server.Body(p.w, p.in, p.o), p: p}
+		sent := server.Body(p.w, p.in, p.o)
+		defer sent.Close() // the transport may not have read to the end
+		in.Body = &body{sent, p}
 	}
 	proxy := httputil.ReverseProxy{
 		Transport: p, FlushInterval: -1, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
@@ -157,6 +164,11 @@ func destination(r *http.Request) (target, error) {
 	if whole, ok := strings.CutPrefix(rest, "v1/"); ok {
 		prefix, rest = prefix+"/v1", whole
 	}
+	return within(prefix, rest, r)
+}
+
+// within returns where the rest of a path leads in a sandbox.
+func within(prefix, rest string, r *http.Request) (target, error) {
 	t := target{prefix: prefix, path: "/v1/" + rest, port: strings.HasPrefix(rest, "ports/")}
 	switch rest {
 	case "healthz", "readyz", "openapi.yaml":
@@ -169,19 +181,17 @@ func destination(r *http.Request) (target, error) {
 
 // body is that of a request. As long as it moves nobody is impatient.
 type body struct {
-	io.Reader
+	io.ReadCloser
 	p *passage
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
+	n, err := b.ReadCloser.Read(p)
 	if b.p.patience != nil {
 		b.p.patience.renew()
 	}
 	return n, err
 }
-
-func (b *body) Close() error { return nil } // the server closes it
 
 // buffers are for what passes through.
 var buffers = &bufferPool{sync.Pool{New: func() any { return new([size]byte) }}}

@@ -20,6 +20,10 @@ type Options struct {
 	Templates    []api.Template
 	Capabilities api.ServerCapabilities // what this package does not know by itself
 
+	// Shared sends requests for paths of one sandbox that name none, such as /v1/code, to one
+	// that is made for them, which everybody shares: not for a server with keys.
+	Shared bool
+
 	MaxRequests int // to one sandbox at once; 0 is 1024
 }
 
@@ -48,6 +52,7 @@ type handlers struct {
 	all     Options
 	fleet   *fleet.Fleet
 	metrics *metrics
+	shared  shared
 
 	mu   sync.Mutex
 	open map[string]int // requests in each sandbox
@@ -56,7 +61,7 @@ type handlers struct {
 // routes are the operations. What none of them takes goes to the sandbox.
 func (h *handlers) routes() []server.Route {
 	const one = "/v1/sandboxes/{id}"
-	return []server.Route{
+	routes := []server.Route{
 		{Method: "POST", Path: "/v1/sandboxes", Handle: h.create},
 		{Method: "GET", Path: "/v1/sandboxes", Handle: h.list, Query: []string{"metadata.*", "state", "limit", "cursor"}},
 		{Method: "GET", Path: one, Handle: h.get},
@@ -73,6 +78,10 @@ func (h *handlers) routes() []server.Route {
 		{Method: "GET", Path: "/metrics", Handle: h.writeMetrics},
 		{Method: "GET", Path: "/openapi.yaml", Handle: h.openAPI},
 	}
+	if h.all.Shared {
+		routes = append(routes, server.Route{Method: server.AnyMethod, Path: "/v1/{path}", Handle: h.forwardShared, Body: server.Unbounded})
+	}
+	return routes
 }
 
 // nothing is the body of a request that has nothing to say.

@@ -29,7 +29,7 @@ type endpoint struct {
 
 func serve(t *testing.T, listen string, flags ...string) *endpoint {
 	t.Helper()
-	e := &endpoint{call: call{args: append([]string{"serve", "--python", interpreter, "--listen", listen, "--log-level", "warn"}, flags...)}}
+	e := &endpoint{call: call{args: append([]string{"agent", "--python", interpreter, "--listen", listen, "--log-level", "warn"}, flags...)}}
 	e.cmd = e.command(t)
 	e.cmd.Stderr = os.Stderr
 	stdout, err := e.cmd.StdoutPipe()
@@ -118,7 +118,7 @@ func TestServeOnAFreePort(t *testing.T) {
 		t.Errorf("end %+v", end)
 	}
 
-	second := run(t, call{args: []string{"serve", "--python", interpreter, "--listen", strings.TrimPrefix(e.address, "http://")}})
+	second := run(t, call{args: []string{"agent", "--python", interpreter, "--listen", strings.TrimPrefix(e.address, "http://")}})
 	second.expect(t, 1, "")
 	second.complains(t, "address already in use")
 
@@ -183,12 +183,12 @@ func TestServeRefuses(t *testing.T) {
 		"unix:/nowhere/s":                       "/nowhere",
 		"unix:/tmp/" + strings.Repeat("s", 120): "at most 107 bytes",
 	} {
-		got := run(t, call{args: []string{"serve", "--listen", address}})
+		got := run(t, call{args: []string{"agent", "--listen", address}})
 		got.expect(t, 1, "")
 		got.complains(t, want)
 	}
 	for flag, value := range map[string]string{"--max-contexts": "0", "--max-queued": "-1", "--max-output": "0", "--grace": "-1"} {
-		got := run(t, call{args: []string{"serve", "--listen", "127.0.0.1:0", flag, value}})
+		got := run(t, call{args: []string{"agent", "--listen", "127.0.0.1:0", flag, value}})
 		got.expect(t, 1, "")
 		got.complains(t, flag)
 	}
