@@ -17,7 +17,11 @@ import (
 // is in memory, which also has ENOSPC at its end.
 func (m *machine) makeDisk(ctx context.Context, u users, given kit) (err error) {
 	r := m.runtime
-	if r.disks == nil || m.record.Level != "namespace" {
+	if m.record.Level != "namespace" {
+		return nil
+	}
+	if r.disks == nil {
+		m.record.Limits.Disk = min(m.record.Limits.Disk, max(m.record.Limits.Memory/2, leastDisk))
 		return nil
 	}
 	if m.record.Limits.Disk == r.limits(fleet.Limits{}).Disk {
@@ -35,6 +39,9 @@ func (m *machine) makeDisk(ctx context.Context, u users, given kit) (err error) 
 	given["disk"], m.disk.mount = m.disk.mount, nil
 	return nil
 }
+
+// leastDisk is what a disk in memory may have beyond half of the sandbox's memory, in bytes.
+const leastDisk = 256 << 20
 
 // makeGroup makes a control group with the sandbox's limits, where that is possible.
 func (m *machine) makeGroup() (err error) {

@@ -55,6 +55,11 @@ func mountRoot(c *Config, given map[string]*os.File) error {
 	if err := devices("root/dev", c); err != nil {
 		return err
 	}
+	if !c.Setup.SetUID {
+		if err := closeRoot("root", c); err != nil {
+			return err
+		}
+	}
 	return pivot()
 }
 
@@ -113,7 +118,8 @@ func attachDisk(c *Config, disk *os.File) error {
 	if disk != nil {
 		return attach(disk, "disk")
 	}
-	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Setup.Size, 10))
+	files := max(c.Setup.Size/(8<<10), 16<<10) // each takes memory that its size does not tell of
+	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Setup.Size, 10), "nr_inodes", strconv.FormatInt(files, 10))
 }
 
 // fill puts into the writable layer what is the sandbox's own from the start.
@@ -193,7 +199,7 @@ func devices(dev string, c *Config) error {
 	if err := terminals(filepath.Join(dev, "pts"), c); err != nil {
 		return err
 	}
-	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Limits.Memory/4, 10)); err != nil {
+	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Limits.Memory/4, 10), "nr_inodes", "16k"); err != nil {
 		return err
 	}
 	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
@@ -202,6 +208,16 @@ func devices(dev string, c *Config) error {
 		}
 	}
 	return unix.MountSetattr(unix.AT_FDCWD, dev, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+}
+
+// closeRoot leaves of a root whose files all belong to the user the usual places to be written.
+func closeRoot(root string, c *Config) error {
+	for _, dir := range []string{root + c.Home, root + "/tmp", root + "/var/tmp"} {
+		if err := mountCopy(dir, dir, noSuid); err != nil {
+			return err
+		}
+	}
+	return unix.MountSetattr(unix.AT_FDCWD, root, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
 func terminals(path string, c *Config) error {
