@@ -33,13 +33,14 @@ func Translate(environ []string) ([]string, []Endpoint) {
 		if !slices.Contains(proxies, name) && !slices.Contains(indexes, name) {
 			continue
 		}
+		trust := strings.HasSuffix(name, "_HOST") // in what an index is, which another variable names
 		fields := separated(value)
 		for j, field := range fields {
-			at := authority(field, slices.Contains(proxies, name) || strings.HasSuffix(name, "_HOST"))
+			at := authority(field, trust || slices.Contains(proxies, name))
 			if at == nil {
 				continue
 			}
-			if at.port != 0 {
+			if at.port != 0 && !trust {
 				found = append(found, Endpoint{at.host, at.port})
 			}
 			if loopback(at.host) {
@@ -112,10 +113,9 @@ func authority(text string, bare bool) *place {
 	host = host[strings.LastIndexByte(host, '@')+1:]
 	start := len(text) - len(rest) + end - len(host)
 	port := ""
-	if h, p, err := net.SplitHostPort(host); err == nil {
+	if _, p, err := net.SplitHostPort(host); err == nil {
 		port = p
 		host = host[:len(host)-len(p)-1]
-		_ = h
 	}
 	at := &place{
 		host:   strings.Trim(host, "[]"),
@@ -132,7 +132,10 @@ func authority(text string, bare bool) *place {
 // portOf is a port, or a scheme's usual one.
 func portOf(scheme, port string) uint16 {
 	if port != "" {
-		n, _ := strconv.ParseUint(port, 10, 16)
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			return 0
+		}
 		return uint16(n)
 	}
 	switch strings.ToLower(strings.TrimPrefix(scheme, "git+")) {

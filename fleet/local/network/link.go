@@ -1,6 +1,7 @@
 package network
 
 import (
+	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -31,43 +32,59 @@ func newLink(f *os.File) (*link, error) {
 	return &link{file: f, raw: raw, done: make(chan struct{})}, nil
 }
 
+// frames are buffers for one frame each, so that a silent link holds none.
+var frames = sync.Pool{New: func() any { return new([mtu + 64]byte) }}
+
 // read delivers frames to the stack until the device is closed or fails.
 func (l *link) read() {
 	defer close(l.done)
-	b := make([]byte, mtu+64)
 	for {
-		n, err := l.frame(b)
+		b, n, err := l.frame()
 		if err != nil {
 			return
 		}
-		version, ok := admit(b[:n])
-		if !ok {
-			continue
-		}
-		l.mu.RLock()
-		deliver := l.deliver
-		l.mu.RUnlock()
-		if deliver == nil {
-			return
-		}
-		p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b[:n])})
-		deliver.DeliverNetworkPacket(version, p)
-		p.DecRef()
+		l.receive(b[:n])
+		frames.Put(b)
 	}
 }
 
-// frame waits for one frame.
-func (l *link) frame(b []byte) (n int, err error) {
+// receive gives the stack a copy of a frame that it is to see.
+func (l *link) receive(b []byte) {
+	version, ok := admit(b)
+	if !ok {
+		return
+	}
+	l.mu.RLock()
+	deliver := l.deliver
+	l.mu.RUnlock()
+	if deliver == nil {
+		return
+	}
+	p := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(b)})
+	deliver.DeliverNetworkPacket(version, p)
+	p.DecRef()
+}
+
+// frame waits for a frame; its buffer goes back to frames.
+func (l *link) frame() (b *[mtu + 64]byte, n int, err error) {
 	wait := l.raw.Read(func(fd uintptr) bool {
+		b = frames.Get().(*[mtu + 64]byte)
 		n, err = nowait(func() (int, error) {
-			return unix.Preadv2(int(fd), [][]byte{b}, -1, unix.RWF_NOWAIT)
+			return unix.Preadv2(int(fd), [][]byte{b[:]}, -1, unix.RWF_NOWAIT)
 		})
+		if n > 0 {
+			return true
+		}
+		frames.Put(b)
 		return err != unix.EAGAIN
 	})
-	if wait != nil {
-		return 0, wait
+	switch {
+	case wait != nil:
+		return nil, 0, wait
+	case err == nil && n == 0:
+		return nil, 0, io.EOF
 	}
-	return n, err
+	return b, n, err
 }
 
 // nowait repeats a call that a signal has interrupted.

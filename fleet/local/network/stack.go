@@ -38,6 +38,9 @@ type Options struct {
 	// idle for longest.
 	Connections, Datagrams int
 
+	// Idle is for how long a UDP flow may be silent; 0 is a minute.
+	Idle time.Duration
+
 	// Sockets bounds what all stacks that share it open; nil has no bound.
 	Sockets *Sockets
 
@@ -124,6 +127,7 @@ func serve(tun *os.File, o Options) (*Stack, error) {
 		connections: NewSockets(cmp.Or(o.Connections, 512)),
 		questions:   NewSockets(questionsAtOnce),
 	}
+	s.o.Idle = cmp.Or(o.Idle, time.Minute)
 	s.flows.most = cmp.Or(o.Datagrams, 256)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.start(); err != nil {

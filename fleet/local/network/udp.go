@@ -18,11 +18,9 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// flowIdle is for how long a flow of datagrams may be silent, and dnsIdle one of questions.
-const (
-	flowIdle = time.Minute
-	dnsIdle  = 10 * time.Second
-)
+// dnsIdle is for how long a flow of questions to some name server may be silent: mostly
+// it has one answer.
+const dnsIdle = 10 * time.Second
 
 // flows are the UDP flows of a stack, each with a socket of its own.
 type flows struct {
@@ -94,9 +92,9 @@ func (s *Stack) newFlow(r *udp.ForwarderRequest, to netip.AddrPort) (*flow, erro
 		out.Close()
 		return nil, errors.New(bad.String())
 	}
-	f := &flow{in: gonet.NewUDPConn(queue, endpoint), out: out, idle: flowIdle}
+	f := &flow{in: gonet.NewUDPConn(queue, endpoint), out: out, idle: s.o.Idle}
 	if to.Port() == dnsPort {
-		f.idle = dnsIdle
+		f.idle = min(f.idle, dnsIdle)
 	}
 	f.touch()
 	if !s.begin() {
