@@ -38,8 +38,8 @@ func startHost(ctx context.Context, interpreter string, environ []string) (*host
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
 	defer ours.Close()
+	defer theirs.Close()
 	texts, err := memory(python.ZygoteFiles())
 	if err != nil {
 		return nil, err
@@ -56,7 +56,9 @@ func startHost(ctx context.Context, interpreter string, environ []string) (*host
 	h.cmd.Stdout, h.cmd.Stderr = h.words, h.words
 	h.cmd.WaitDelay = time.Second
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := h.cmd.Start(); err != nil {
+	err = h.cmd.Start()
+	theirs.Close() // so that the process's end is the socket's
+	if err != nil {
 		conn.Close()
 		return nil, err
 	}

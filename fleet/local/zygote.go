@@ -14,8 +14,8 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
-// Pauses before a zygote that has died is started again: the first, and the longest, to which
-// they double.
+// Pauses before a zygote that has died soon is started again: the first, and the longest, to which
+// they double; one that has lived for that long is started at once.
 const zygotePause, zygoteRest = 500 * time.Millisecond, time.Minute
 
 // zygote keeps a process running that forks kernels of one interpreter into sandboxes. Its
@@ -82,14 +82,14 @@ func (z *zygote) fork(ctx context.Context, e entry) error {
 
 // keep has one process run until ctx ends; then everybody is told.
 func (z *zygote) keep(ctx context.Context) {
-	for pause := zygotePause; ; pause = min(2*pause, zygoteRest) {
+	for pause := time.Duration(0); ; pause = min(max(2*pause, zygotePause), zygoteRest) {
 		began := time.Now()
 		err := z.run(ctx)
 		if ctx.Err() == nil {
 			z.log.Warn("the zygote has ended and is started again", "interpreter", z.interpreter, "error", err)
 		}
 		if time.Since(began) > zygoteRest {
-			pause = zygotePause
+			pause = 0
 		}
 		for after := time.After(pause); after != nil; {
 			select {

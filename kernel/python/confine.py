@@ -52,8 +52,8 @@ def syscall(number: int, *args: Any) -> int:
 def doing(what: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        raise OSError(error.errno, f"cannot {what}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise RuntimeError(f"cannot {what}: {error}") from None
 
 
 def join(cgroups: list[int]) -> None:

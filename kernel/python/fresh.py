@@ -15,6 +15,7 @@ import os
 import signal
 import site
 import sys
+import threading
 import time
 import types
 
@@ -47,6 +48,7 @@ class Zygote:
 
     def __init__(self, launcher: types.ModuleType) -> None:
         self.launcher = launcher
+        self.shown: object = None
         self.executable, self.prefix = sys.executable, sys.prefix
         self.base = os.path.realpath(sys.executable)
         self.once = once(dict(os.environ))
@@ -111,18 +113,22 @@ class Start:
     def become(self, fds: list[int]) -> None:
         """Make this process, just forked, what `PREFIX/bin/python launcher.py ARGV…` would be."""
         os.setsid()
+        threading.main_thread()._set_native_id()  # type: ignore[attr-defined]
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for fd, number in zip(fds, (0, 1, 2), strict=True):
             os.dup2(fd, number)
         os.chdir(self.cwd)
         self._surround()
         self._settle()
-        sys.argv = ["launcher.py", *self.argv]
+        sys.argv = [self._program(), *self.argv]
         sys.orig_argv = [sys.executable, *sys.argv]
         sys.modules["__main__"] = zygote.launcher
-        prctl = ctypes.CDLL(None).prctl
-        prctl(15, os.path.basename(sys.executable).encode(), 0, 0, 0)  # PR_SET_NAME
-        prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: its user may look into it
+        appear(sys.orig_argv, self.env)
+
+    def _program(self) -> str:
+        """Return where the launcher would be: beside the connection file."""
+        at = self.argv.index("-f") + 1 if "-f" in self.argv[:-1] else 0
+        return os.path.join(os.path.dirname(self.argv[at]), "launcher.py") if at else "launcher.py"
 
     def _surround(self) -> None:
         """Take over the environment."""
@@ -134,7 +140,8 @@ class Start:
         speak()
         time.tzset()
         session = sys.modules["jupyter_client.session"]
-        session.Session.username.default_value = os.environ.get("USER", "username")
+        user = session.Session.username.default_value = os.environ.get("USER", "username")
+        getattr(session.Session, "_static_immutable_initial_values", {})["username"] = user  # traitlets 5
         session.session_flags["secure"][0]["Session"]["key"] = session.new_id_bytes()
 
     def _settle(self) -> None:
@@ -180,6 +187,34 @@ def tell_prefix() -> None:
     if "sysconfig" in sys.modules:
         names = vars(sys.modules["sysconfig"])
         names.update(_PREFIX=sys.prefix, _EXEC_PREFIX=sys.exec_prefix, _CONFIG_VARS=None)
+
+
+class MemoryMap(ctypes.Structure):
+    """struct prctl_mm_map"""
+
+    _fields_ = (
+        *((name, ctypes.c_uint64) for name in "start_code end_code start_data end_data start_brk brk".split()),
+        *((name, ctypes.c_uint64) for name in "start_stack arg_start arg_end env_start env_end".split()),
+        *(("auxv", ctypes.c_uint64), ("auxv_size", ctypes.c_uint32), ("exe", ctypes.c_uint32)),
+    )
+
+
+def appear(argv: list[str], env: dict[str, str]) -> None:
+    """Have ps and /proc show the process as one that was started so, and let its user look into it."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(15, os.path.basename(argv[0]).encode(), 0, 0, 0)  # PR_SET_NAME
+    libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE
+    arguments = b"".join(os.fsencode(arg) + b"\0" for arg in argv)
+    variables = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
+    zygote.shown = ctypes.create_string_buffer(arguments + variables)
+    start = ctypes.addressof(zygote.shown)
+    middle, end = start + len(arguments), start + len(arguments) + len(variables)
+    with open("/proc/self/stat", "rb") as file:
+        stat = [0, 0, 0, *map(int, file.read().rpartition(b")")[2].split()[1:])]  # field n of proc(5) is stat[n - 1]
+    libc.sbrk.restype = ctypes.c_uint64
+    fields = (stat[25], stat[26], stat[44], stat[45], stat[46], libc.sbrk(0), stat[27])
+    shown = MemoryMap(*fields, start, middle, middle, end, 0, 0, 0xFFFFFFFF)
+    libc.prctl(35, 14, ctypes.byref(shown), ctypes.sizeof(shown), 0)  # PR_SET_MM_MAP, if this kernel has it
 
 
 def speak() -> None:

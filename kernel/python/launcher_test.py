@@ -47,9 +47,13 @@ class Run:
 class Kernel:
     """A kernel that the launcher started, in a process group of its own."""
 
+    python = sys.executable
+
     def __init__(self, args: Sequence[str] = (), env: Mapping[str, str] | None = None) -> None:
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="k2", dir="/tmp"))
         connection = self.dir / "connection.json"
+        for file in LAUNCHER.parent.glob("*.py"):
+            shutil.copy(file, self.dir)
         ports = {f"{name}_port": n for n, name in enumerate(["shell", "iopub", "stdin", "control", "hb"], 1)}
         connection.write_text(
             json.dumps(
@@ -76,7 +80,7 @@ class Kernel:
     def spawn(self, args: list[str], env: dict[str, str]) -> Any:
         """Start the process, and return what can be asked for its pid, to poll and to wait."""
         return subprocess.Popen(
-            [sys.executable, str(LAUNCHER), *args],
+            [self.python, str(self.dir / LAUNCHER.name), *args],
             cwd=self.dir,
             env=env,
             stdin=subprocess.DEVNULL,

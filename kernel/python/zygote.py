@@ -226,7 +226,6 @@ def start(files: dict[str, str]) -> types.ModuleType:
     launcher = load("launcher", files["launcher.py"])
     confine, fresh = (load(name, files[f"{name}.py"]) for name in ("confine", "fresh"))
     fresh.preload(launcher, files)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     gc.collect()
     gc.disable()
     gc.freeze()  # what lies there is not written to by collections, and stays shared

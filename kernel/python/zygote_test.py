@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import json
 import os
 import pathlib
-import signal
+import re
 import socket
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -62,11 +62,12 @@ class Zygote:
             texts = {file.name: file.read_text() for file in FOLDER.glob("*.py")}
             files.write(json.dumps(texts).encode())
             files.seek(0)
+            a, b = theirs.fileno(), files.fileno()
             self.process = subprocess.Popen(
-                ["bash", "-c", f'exec 3<&{theirs.fileno()} 4<&{files.fileno()}; exec "$@"', "", python, "-c", BOOT],
+                ["bash", "-c", f'exec 3<&{a} 4<&{b} {a}<&- {b}<&-; exec "$@"', "", python, "-c", BOOT],
                 env=ONE if env is None else env,
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(), files.fileno()),
+                pass_fds=(a, b),
                 start_new_session=True,
             )
         theirs.close()
@@ -103,13 +104,15 @@ def zygote() -> Iterator[Zygote]:
 class Forked(Kernel):
     """A kernel that a zygote has forked."""
 
+    prefix = pathlib.Path(sys.prefix)
+
     def __init__(self, zygote: Zygote, *args: Any, **kwargs: Any) -> None:
         self.zygote = zygote
         super().__init__(*args, **kwargs)
 
     def spawn(self, args: list[str], env: dict[str, str]) -> Process:
         null = os.open(os.devnull, os.O_RDWR)
-        request = {"argv": args, "cwd": str(self.dir), "env": env, "prefix": sys.prefix}
+        request = {"argv": args, "cwd": str(self.dir), "env": env, "prefix": str(self.prefix)}
         answer = self.zygote.ask(self.zygote.inside, request, [null, null, 2])
         os.close(null)
         assert "pid" in answer, answer
@@ -119,3 +122,122 @@ class Forked(Kernel):
 @pytest.fixture(scope="module")
 def start(zygote: Zygote) -> Callable[..., Kernel]:
     return lambda *args, **kwargs: Forked(zygote, *args, **kwargs)
+
+
+# Forked and started kernels are alike
+
+
+@pytest.fixture(scope="module")
+def upper(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A virtual environment over that of the tests, as package packages makes one for a sandbox."""
+    path = tmp_path_factory.mktemp("env")
+    base = pathlib.Path(sys.executable).resolve()
+    version = "%d.%d" % sys.version_info[:2]
+    packages = path / "lib" / f"python{version}" / "site-packages"
+    packages.mkdir(parents=True)
+    (path / "bin").mkdir()
+    (path / "bin" / "python").symlink_to(base)
+    for name in ("python3", f"python{version}"):
+        (path / "bin" / name).symlink_to("python")
+    config = f"home = {base.parent}\ninclude-system-site-packages = false\nversion = {version}\n"
+    (path / "pyvenv.cfg").write_text(config)
+    lower = sysconfig.get_path("purelib")
+    (packages / "_k2_lower.pth").write_text(f"import site; site.addsitedir({lower!r})\n")
+    (packages / "own.py").write_text("value = 7\n")
+    (packages / "own.pth").write_text(f"import sys; sys.of_pth = sys.prefix\n{path / 'added'}\n")
+    (path / "added").mkdir()
+    return path
+
+
+ENV = {
+    "HOME": "/nonexistent",
+    "PATH": "/usr/bin:/bin",
+    "USER": "ada",
+    "TZ": "Asia/Tokyo",
+    "A": "ü \n",
+    "PYTHONPATH": "/usr/share:/nonexistent",
+}
+
+CELLS = r"""
+__name__, __doc__, sorted(n for n in globals() if not n.startswith("_i"))
+import sys, os, signal, threading, json; sys.argv
+sys.orig_argv
+sys.path
+sys.meta_path, sys.path_hooks
+sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix, sys.executable, sys._base_executable
+sys._home, sys.platlibdir, sys.pycache_prefix, sys.dont_write_bytecode, sys.of_pth
+sys.flags, sys._xoptions, sys.warnoptions, sys.getswitchinterval(), sys.getrecursionlimit()
+sys.getfilesystemencoding(), sys.getfilesystemencodeerrors(), sys.getdefaultencoding()
+[(f.name, f.encoding, f.errors, f.mode, f.line_buffering, f.write_through, f.newlines, f.fileno(), f.isatty(), f.buffer) for f in (sys.__stdin__, sys.__stdout__, sys.__stderr__)]
+type(sys.stdin), type(sys.stdout), sys.stdin is sys.__stdin__
+sys.excepthook, sys.displayhook, sys.breakpointhook, sys.__interactivehook__
+import locale; locale.setlocale(locale.LC_ALL), locale.getpreferredencoding(False), locale.localeconv()
+import time; time.tzname, time.timezone, time.daylight, time.localtime(0)
+dict(os.environ)
+open("/proc/self/environ").read().split("\0"), open("/proc/self/cmdline").read().split("\0"), open("/proc/self/comm").read()
+os.getcwd(), os.umask(0o77), os.umask(0o22), os.getpriority(os.PRIO_PROCESS, 0), sorted(os.sched_getaffinity(0)), os.cpu_count()
+{s.name: str(signal.getsignal(s)) for s in signal.valid_signals() if isinstance(s, signal.Signals)}
+[line for line in open("/proc/self/status") if line.startswith(("Sig", "Shd", "Cap", "Uid", "Gid", "Groups", "NoNew", "Seccomp", "Umask", "Threads", "THP")) and "SigQ" not in line]
+signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.getitimer(signal.ITIMER_REAL)
+os.getsid(0) == os.getpgrp() == os.getpid() == threading.main_thread().native_id == threading.get_native_id()
+import resource; [(n, resource.getrlimit(getattr(resource, n))) for n in dir(resource) if n.startswith("RLIMIT")]
+import warnings; warnings.filters
+import gc; gc.isenabled(), gc.get_threshold(), gc.get_debug()
+sorted(n for n in sys.modules if n.partition(".")[0] in ("numpy", "pandas", "matplotlib", "debugpy", "k2_zygote", "k2_launcher", "zygote", "fresh"))
+sys.modules["__main__"] is sys.modules[__name__], type(sys.modules["__main__"])
+[t.name for t in threading.enumerate()]
+sorted(os.readlink(f"/proc/self/fd/{fd}").partition(":")[0] for fd in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{fd}"))
+import own; own.value
+import site; site.PREFIXES, site.ENABLE_USER_SITE, site.USER_SITE, site.USER_BASE, site.getsitepackages()
+import sysconfig; sysconfig.get_paths(), sysconfig.get_config_var("prefix"), sysconfig.get_config_var("userbase"), sysconfig.get_default_scheme()
+import jupyter_core.paths as p; p.jupyter_path(), p.jupyter_config_path(), p.jupyter_runtime_dir()
+import IPython.core.application as a; a.ENV_CONFIG_DIRS, a.SYSTEM_CONFIG_DIRS
+import tempfile; tempfile.gettempdir()
+ip = get_ipython(); type(ip), type(ip.kernel), type(ip.kernel).__mro__, ip.profile_dir.location, ip.ipython_dir, ip.history_manager.enabled
+ip.kernel.session.username, ip.config, ip.kernel.parent.config, ip.kernel.parent.extra_args
+sorted(ip.magics_manager.magics["line"]), sorted(ip.magics_manager.magics["cell"]), sorted(ip.events.callbacks)
+ip.display_formatter.active_types, list(ip.display_formatter.formatters)
+import inspect; [(f.function, os.path.basename(f.filename)) for f in inspect.stack() if f.function not in ("<module>", "main")]
+import logging; logging.root.handlers, logging.root.level, logging.getLogger("tornado").handlers
+import asyncio; type(asyncio.get_event_loop()), type(asyncio.get_event_loop_policy())
+import subprocess; subprocess.run([sys.executable, "-c", "import sys, os; print(sys.path, sys.prefix, os.getppid() != 1)"], capture_output=True, text=True)
+subprocess._args_from_interpreter_flags()
+!echo $USER; ulimit -n; umask; echo $0
+%pip --version
+%history
+import multiprocessing; [multiprocessing.get_context(m).Pool(1).map(abs, [-1]) for m in ("fork", "spawn", "forkserver")]
+multiprocessing.current_process().name, multiprocessing.parent_process(), multiprocessing.get_start_method()
+pid = os.fork(); os._exit(7) if pid == 0 else os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+t = threading.Thread(target=lambda: print("of a thread")); t.start(); t.join()
+import atexit, faulthandler; faulthandler.is_enabled(), atexit._ncallbacks()
+hash("a") == hash("a"), len({__import__("random").random() for _ in range(9)})
+breakpoint.__module__, help, exit, quit, copyright, input, print
+1/0
+"""
+
+
+def told(kernel: Kernel, cell: str) -> tuple[str, ...]:
+    """Return what a cell shows, without what differs between any two kernels."""
+    run = kernel.run(cell)
+    rest = [m["content"] for m in run.published if m["msg_type"] not in ("stream", "status")]
+    text = json.dumps([run.reply["status"], run.text(), run.text("stderr"), rest], indent=1)
+    text = text.replace(str(kernel.dir), "DIR")
+    text = re.sub(r"/tmp/tmp\w{8}", "/tmp/TMP", text)
+    return tuple(re.sub(r"(0x|\b)[0-9a-f]{10,}\b|(pid=|pid |-)\d+", "N", text).splitlines())
+
+
+def test_forked_and_started_kernels_are_alike(zygote: Zygote, upper: pathlib.Path) -> None:
+    class Cold(Kernel):
+        python = str(upper / "bin" / "python")
+
+    class Warm(Forked):
+        prefix = upper
+
+    cold, warm = Cold(env=ENV), Warm(zygote, env=ENV)
+    try:
+        pairs = {cell: (told(cold, cell), told(warm, cell)) for cell in CELLS.strip().splitlines()}
+    finally:
+        cold.close()
+        warm.close()
+    assert {cell: pair for cell, pair in pairs.items() if pair[0] != pair[1]} == {}
+    assert [cell for cell, pair in pairs.items() if '"error"' in pair[0][1]] == ["1/0"]
