@@ -47,10 +47,11 @@ func (s *Sandbox) deadline() time.Time {
 	return s.active.Add(s.record.Timeout)
 }
 
-// rearm has due called when it is time to look at the sandbox again.
+// rearm has due called when it is time to look at the sandbox again. Requests only
+// move the deadline, and leave the timer alone.
 func (s *Sandbox) rearm() {
 	if !s.fleet.closed && (s.state == Running || s.state == Paused) {
-		s.timer.Reset(time.Until(s.deadline()))
+		s.timer.Reset(max(time.Until(s.deadline()), minWait))
 	}
 }
 
@@ -76,13 +77,9 @@ func (f *Fleet) due(s *Sandbox) {
 	}
 }
 
-// idle reports whether the timeout is over; where it is not, due is called again
-// in time: by the timer, or once the requests in flight have ended.
+// idle reports whether the timeout is over; where it is not, due is called again in time.
 func (s *Sandbox) idle() bool {
 	if s.state != Running && s.state != Paused {
-		return false
-	}
-	if s.state == Running && s.requests > 0 {
 		return false
 	}
 	if time.Until(s.deadline()) > 0 {

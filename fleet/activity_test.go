@@ -20,7 +20,10 @@ import (
 // lives returns how long it takes until nothing is left of the sandbox.
 func lives(s *fleet.Sandbox) time.Duration {
 	began := time.Now()
-	<-s.Done()
+	select {
+	case <-s.Done():
+	case <-time.After(24 * time.Hour):
+	}
 	return time.Since(began).Round(time.Second)
 }
 
@@ -193,7 +196,8 @@ func TestCrashWhileAsking(t *testing.T) {
 func TestEndedAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHost(t)
-		f := open(t, h, fleet.Options{})
+		dir := t.TempDir()
+		f := open(t, h, fleet.Options{Dir: dir})
 		info, token, err := f.Create(t.Context(), fleet.CreateOptions{})
 		if err != nil {
 			t.Fatal(err)
@@ -209,6 +213,14 @@ func TestEndedAreForgotten(t *testing.T) {
 		}
 		if page, err := f.List(fleet.ListOptions{State: fleet.Ended}); err != nil || len(page.Sandboxes) != 0 {
 			t.Errorf("listed: %+v, %v", page, err)
+		}
+		time.Sleep(time.Hour)
+		if err := f.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f = open(t, h, fleet.Options{Dir: dir, Keep: 48 * time.Hour})
+		if _, err := f.Get(info.ID); !errors.Is(err, fleet.ErrNotFound) {
+			t.Errorf("the registry still has it: %v", err)
 		}
 	})
 }

@@ -65,7 +65,7 @@ func (s *Sandbox) call(ctx context.Context, method, path string) ([]byte, error)
 	}
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%.200s", err.Error()) // it may quote the agent
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode < 200 || resp.StatusCode > 299 {

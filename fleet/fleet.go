@@ -39,8 +39,9 @@ type Options struct {
 }
 
 const (
-	askTimeout   = 5 * time.Second // of a question to an agent
-	askTries     = 3               // after which its answer counts as "idle"
+	minWait      = 50 * time.Millisecond // between two looks at a sandbox
+	askTimeout   = 5 * time.Second       // of a question to an agent
+	askTries     = 3                     // after which its answer counts as "idle"
 	adoptTimeout = 30 * time.Second
 	adoptAtOnce  = 8
 	closeSlack   = 5 * time.Second // what Close takes past its context, at most
@@ -60,6 +61,11 @@ func (o *Options) setDefaults() error {
 	o.Keep = cmp.Or(o.Keep, 24*time.Hour)
 	o.MaxKept = cmp.Or(o.MaxKept, 100_000)
 	o.Max = cmp.Or(o.Max, 1000)
+	for _, d := range []time.Duration{o.DefaultTimeout, o.MaxTimeout, o.PausedTimeout, o.StartTimeout, o.Grace, o.KillGrace, o.Keep} {
+		if d < 0 {
+			return fmt.Errorf("options: %v is no duration", d)
+		}
+	}
 	if o.Quota == nil {
 		o.Quota = func(string) Quota { return Quota{} }
 	}

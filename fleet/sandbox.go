@@ -185,7 +185,6 @@ func (s *Sandbox) release() {
 	defer s.fleet.mu.Unlock()
 	s.requests--
 	s.active = time.Now()
-	s.rearm()
 }
 
 // Token reports whether a token is the access token of a sandbox, which may have ended.
