@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sort"
+	"syscall"
 )
 
 // Store is a place outside memory for the bytes of a log that has grown long.
@@ -15,8 +16,23 @@ type Store interface {
 
 // TempStore makes a place on disk for a long log: a file without a name, which goes
 // when it is closed or when the process ends, however it ends.
-func TempStore() (Store, error) {
-	f, err := os.CreateTemp("", "k2-events-")
+func TempStore() (Store, error) { return storeIn("") }
+
+// TempStoreIn makes TempStores in a directory.
+func TempStoreIn(dir string) func() (Store, error) {
+	return func() (Store, error) { return storeIn(dir) }
+}
+
+func storeIn(dir string) (Store, error) {
+	const noName = 0o20000000 | syscall.O_DIRECTORY // O_TMPFILE of open(2), which package syscall does not have
+	if dir == "" {
+		dir = os.TempDir()
+	}
+	// O_EXCL: it cannot get a name later either.
+	if f, err := os.OpenFile(dir, os.O_RDWR|os.O_EXCL|noName, 0o600); err == nil {
+		return f, nil
+	}
+	f, err := os.CreateTemp(dir, "k2-events-") // a file system that knows no such files
 	if err != nil {
 		return nil, err
 	}
