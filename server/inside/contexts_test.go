@@ -38,43 +38,38 @@ func TestContexts(t *testing.T) {
 		t.Errorf("the contexts share variables: %s", got)
 	}
 
-	list := get[struct{ Contexts []agent.ContextInfo }](t, call(t, "GET", "/v1/contexts", nil), 200).Contexts
+	list := must[[]api.Context](t)(c.Contexts(t.Context()))
 	if len(list) != 2 || list[0].ContextID != "default" || list[1].ContextID != info.ContextID {
 		t.Errorf("got %+v", list)
 	}
-	open := runs(t, api.RunRequest{Context: info.ContextID, Code: "input()", AllowStdin: true})
-	open.until(t, executor.Input)
+	held := runs(t, api.RunRequest{Context: info.ContextID, Code: "input()", AllowStdin: true})
+	held.until(t, executor.Input)
 	waits := runs(t, api.RunRequest{Context: info.ContextID, Code: "1"})
-	one := "/v1/contexts/" + info.ContextID
-	if got := get[agent.ContextInfo](t, call(t, "GET", one, nil), 200); got.State != "busy" || got.Running != open.id || got.Queued != 1 {
+	if got := must[api.Context](t)(c.Context(t.Context(), info.ContextID)); got.State != "busy" || got.Running != held.id || got.Queued != 1 {
 		t.Errorf("got %+v", got)
 	}
 	quick(t, "1") // contexts do not wait for each other
 
-	late := openBackground(t, one+"/events")
-	if resp := call(t, "DELETE", one, nil); resp.StatusCode != 204 {
-		t.Errorf("status %d", resp.StatusCode)
+	late := open(t, call(t, "GET", "/v1/contexts/"+info.ContextID+"/events", nil)) // begins with the head of its answer
+	if err := c.DeleteContext(t.Context(), info.ContextID); err != nil {
+		t.Error(err)
 	}
-	open.end(t, executor.Aborted)
+	held.end(t, executor.Aborted)
 	waits.end(t, executor.Aborted)
 	late.end(t, executor.OK) // the log is complete
-	refused(t, call(t, "GET", one, nil), 404, api.NotFound)
-	refused(t, call(t, "POST", "/v1/code", api.RunRequest{Context: info.ContextID, Code: "1"}), 404, api.NotFound)
-	getEvents := call(t, "GET", "/v1/executions/"+open.id+"/events", nil)
-	if resp := getEvents; resp.StatusCode != 200 {
-		t.Errorf("the events of a deleted context's run are gone: %d", resp.StatusCode)
+	_, err := c.Context(t.Context(), info.ContextID)
+	refuses(t, err, 404, api.NotFound)
+	_, err = c.Submit(t.Context(), api.RunRequest{Context: info.ContextID, Code: "1"})
+	refuses(t, err, 404, api.NotFound)
+	for _, err := range c.Events(t.Context(), held.id, 0) {
+		if err != nil {
+			t.Errorf("the events of a deleted context's run are gone: %v", err)
+		}
 	}
-}
-
-// openBackground opens a context's background log; that it is there before its
-// first line is what the head of the answer tells.
-func openBackground(t *testing.T, path string) *stream {
-	t.Helper()
-	return open(t, call(t, "GET", path, nil))
 }
 
 func TestDefaultContextStays(t *testing.T) {
-	e := refused(t, call(t, "DELETE", "/v1/contexts/default", nil), 409, api.Conflict)
+	e := refuses(t, c.DeleteContext(t.Context(), "default"), 409, api.Conflict)
 	if !strings.Contains(e.Message, "default") {
 		t.Errorf("got %s", e.Message)
 	}
@@ -82,12 +77,15 @@ func TestDefaultContextStays(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
-	for _, path := range []string{"/v1/contexts/default/restart", "/v1/reset"} {
+	for path, restart := range map[string]func(context.Context) (api.Context, error){
+		"restart": func(ctx context.Context) (api.Context, error) { return c.RestartContext(ctx, "default") },
+		"reset":   c.Reset,
+	} {
 		quick(t, "lost = 1")
 		s := runs(t, api.RunRequest{Code: "input()", AllowStdin: true})
 		s.until(t, executor.Input)
 		queued := runs(t, api.RunRequest{Code: "1"})
-		info := get[agent.ContextInfo](t, call(t, "POST", path, nil), 200)
+		info := must[api.Context](t)(restart(t.Context()))
 		if info.ContextID != "default" || info.State == "dead" {
 			t.Errorf("%s: %+v", path, info)
 		}
@@ -105,9 +103,9 @@ func TestRestart(t *testing.T) {
 func TestInterruptContext(t *testing.T) {
 	s := runs(t, api.RunRequest{Code: "print('on', flush=True)\nimport time\ntime.sleep(60)"})
 	s.until(t, executor.Stdout)
-	get[agent.ContextInfo](t, call(t, "POST", "/v1/contexts/default/interrupt", nil), 200)
+	must[api.Context](t)(c.InterruptContext(t.Context(), "default"))
 	s.end(t, executor.Interrupted)
-	get[agent.ContextInfo](t, call(t, "POST", "/v1/contexts/default/interrupt", nil), 200) // nothing to interrupt is fine
+	must[api.Context](t)(c.InterruptContext(t.Context(), "default")) // nothing to interrupt is fine
 	quick(t, "1")
 }
 
@@ -146,9 +144,8 @@ func TestComplete(t *testing.T) {
 
 func TestInspect(t *testing.T) {
 	quick(t, "def documented():\n    'What it says.'\n    return 4242")
-	const path = "/v1/contexts/default/inspect"
 	show := func(req api.InspectRequest) (executor.Inspection, string) {
-		got := get[executor.Inspection](t, call(t, "POST", path, req), 200)
+		got := must[executor.Inspection](t)(c.Inspect(t.Context(), "default", req))
 		v, _ := got.Data.Get("text/plain")
 		return got, v.Text()
 	}
@@ -161,7 +158,8 @@ func TestInspect(t *testing.T) {
 	if got, _ := show(api.InspectRequest{Code: "no_such_name"}); got.Found {
 		t.Errorf("got %+v", got)
 	}
-	if e := refused(t, call(t, "POST", path, `{"code":"x","detail":2}`), 400, api.InvalidRequest); e.Details["field"] != "detail" {
+	_, err := c.Inspect(t.Context(), "default", api.InspectRequest{Code: "x", Detail: 2})
+	if e := refuses(t, err, 400, api.InvalidRequest); e.Details["field"] != "detail" {
 		t.Errorf("got %+v", e)
 	}
 }
@@ -193,7 +191,9 @@ threading.Thread(target=speak).start()
 		t.Errorf("replayed %+v", got)
 	}
 	refused(t, call(t, "GET", path+"?after=-1", nil), 400, api.InvalidRequest)
-	call(t, "DELETE", "/v1/contexts/"+info.ContextID, nil)
+	if err := c.DeleteContext(t.Context(), info.ContextID); err != nil {
+		t.Error(err)
+	}
 	again.end(t, executor.OK)
 }
 

@@ -303,14 +303,15 @@ func TestFileErrors(t *testing.T) {
 func TestDirectories(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
-	if e := get[files.Entry](t, call(t, "POST", "/v1/files/mkdir", api.MkdirRequest{Path: at("a/b"), Mode: "0750"}), 201); e.Mode != "0750" || e.Type != files.Dir {
+	if e := must[files.Entry](t)(c.MakeDir(t.Context(), at("a/b"), "0750")); e.Mode != "0750" || e.Type != files.Dir {
 		t.Errorf("got %+v", e)
 	}
-	get[files.Entry](t, call(t, "POST", "/v1/files/mkdir", api.MkdirRequest{Path: at("a/b")}), 200)
+	must[files.Entry](t)(c.MakeDir(t.Context(), at("a/b"), "")) // it is there
 	call(t, "PUT", fileURL("", at("a/b/f")), "f")
 	call(t, "PUT", fileURL("", at("g")), "g")
-	refused(t, call(t, "POST", "/v1/files/move", api.MoveRequest{From: at("g"), To: at("a/b/f")}), 409, api.Conflict)
-	if e := get[files.Entry](t, call(t, "POST", "/v1/files/move", api.MoveRequest{From: at("g"), To: at("a/b/f"), Overwrite: true}), 200); e.Path != at("a/b/f") {
+	_, err := c.MoveFile(t.Context(), at("g"), at("a/b/f"), false)
+	refuses(t, err, 409, api.Conflict)
+	if e := must[files.Entry](t)(c.MoveFile(t.Context(), at("g"), at("a/b/f"), true)); e.Path != at("a/b/f") {
 		t.Errorf("got %+v", e)
 	}
 	var paths []string
@@ -327,9 +328,9 @@ func TestDirectories(t *testing.T) {
 	if got := strings.Join(paths, " "); got != "/a /a/b /a/b/f" {
 		t.Errorf("got %s", got)
 	}
-	refused(t, call(t, "DELETE", fileURL("", at("a")), nil), 409, api.Conflict)
-	if resp := call(t, "DELETE", fileURL("", at("a"), "recursive", "true"), nil); resp.StatusCode != 204 {
-		t.Errorf("status %d", resp.StatusCode)
+	refuses(t, c.RemoveFile(t.Context(), at("a"), false), 409, api.Conflict)
+	if err := c.RemoveFile(t.Context(), at("a"), true); err != nil {
+		t.Error(err)
 	}
 	if page := get[api.FileList](t, call(t, "GET", fileURL("/list", dir), nil), 200); page.Entries == nil || len(page.Entries) != 0 {
 		t.Errorf("got %+v", page)

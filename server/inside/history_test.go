@@ -2,7 +2,6 @@ package inside_test
 
 import (
 	"mime"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -13,9 +12,9 @@ import (
 )
 
 // history asks for what ran in a context and returns the codes.
-func history(t *testing.T, path string) (api.History, []string) {
+func history(t *testing.T, id string, limit int) (api.History, []string) {
 	t.Helper()
-	got := get[api.History](t, call(t, "GET", path, nil), 200)
+	got := must[api.History](t)(c.History(t.Context(), id, limit))
 	var codes []string
 	for _, e := range got.History {
 		codes = append(codes, e.Code)
@@ -37,7 +36,7 @@ func TestHistory(t *testing.T) {
 	open.until(t, executor.Input)
 	queued := runs(t, api.RunRequest{Context: info.ContextID, Code: "waits"})
 
-	got, codes := history(t, path+"/history")
+	got, codes := history(t, info.ContextID, 0)
 	if !slices.Equal(codes, []string{"x = 1", "1/0", "print('on', flush=True); input()"}) || got.Truncated {
 		t.Errorf("got %+v", got)
 	}
@@ -48,13 +47,13 @@ func TestHistory(t *testing.T) {
 	if last.ExecutionID != open.id || last.State != executor.Running || last.Status != "" || last.EndedAt != nil {
 		t.Errorf("got %+v", last)
 	}
-	if got := get[api.Context](t, call(t, "POST", path+"/restart", nil), 200); got.ExecutionCount != 0 || got.Queued != 0 {
+	if got := must[api.Context](t)(c.RestartContext(t.Context(), info.ContextID)); got.ExecutionCount != 0 || got.Queued != 0 {
 		t.Errorf("after a restart %+v", got)
 	}
 	open.end(t, executor.Aborted)
 	queued.end(t, executor.Aborted)
 	runs(t, api.RunRequest{Context: info.ContextID, Code: "x = 2"}).end(t, executor.OK)
-	got, codes = history(t, path+"/history?limit=2")
+	got, codes = history(t, info.ContextID, 2)
 	if !slices.Equal(codes, []string{"print('on', flush=True); input()", "x = 2"}) || !got.Truncated || *got.History[1].ExecutionCount != 1 {
 		t.Errorf("got %+v", got)
 	}
@@ -63,7 +62,8 @@ func TestHistory(t *testing.T) {
 			t.Errorf("%s: %+v", limit, e)
 		}
 	}
-	refused(t, call(t, "GET", "/v1/contexts/nowhere/history", nil), 404, api.NotFound)
+	_, err := c.History(t.Context(), "nowhere", 0)
+	refuses(t, err, 404, api.NotFound)
 }
 
 func TestExport(t *testing.T) {
@@ -108,9 +108,10 @@ func TestExport(t *testing.T) {
 	if on := nb.Cells[3].Outputs; len(on) != 1 || on[0].Text != "on\n" {
 		t.Errorf("got %+v", on)
 	}
-	if resp := call(t, "DELETE", path, nil); resp.StatusCode != http.StatusNoContent {
-		t.Errorf("status %d", resp.StatusCode)
+	if err := c.DeleteContext(t.Context(), info.ContextID); err != nil {
+		t.Error(err)
 	}
 	open.end(t, executor.Aborted)
-	refused(t, call(t, "GET", path+"/notebook", nil), 404, api.NotFound)
+	_, err = c.ExportContext(t.Context(), info.ContextID)
+	refuses(t, err, 404, api.NotFound)
 }

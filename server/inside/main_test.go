@@ -20,6 +20,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/packages"
@@ -64,7 +65,12 @@ func run(m *testing.M) int {
 		return 1
 	}
 	site = httptest.NewServer(inside.New(box, server.Options{Log: log, MaxCode: 1 << 20, MaxBody: 2 << 20}))
+	if c, err = client.New(site.URL, client.Options{Retries: -1}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	code := m.Run()
+	c.Close()
 	if err := box.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1

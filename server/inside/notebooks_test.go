@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
+	"iter"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -11,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/notebook"
 )
@@ -29,52 +32,53 @@ func ipynb(t *testing.T, sources ...string) json.RawMessage {
 	return b.Bytes()
 }
 
-// notebookLine is a line of the stream of a notebook's run, of any type.
-type notebookLine struct {
-	api.NotebookEnd
-	Context     string `json:"context"`
-	Cells       int    `json:"cells"`
-	ExecutionID string `json:"execution_id"`
-	Text        string `json:"text"`
+// notebookRun is a stream of a notebook's run.
+type notebookRun struct {
+	next func() (client.NotebookEvent, bool)
+	id   string // once it has begun
 }
 
-// notebookRun is a stream of a notebook's run.
-type notebookRun struct{ *stream }
+func openNotebook(t *testing.T, events iter.Seq2[client.NotebookEvent, error]) *notebookRun {
+	return &notebookRun{next: pull(t, events)}
+}
 
 // runNotebook begins to run a notebook in the default context, which the tests take in turns.
-func runNotebook(t *testing.T, req api.NotebookRequest) notebookRun {
-	t.Helper()
+func runNotebook(t *testing.T, req api.NotebookRequest) *notebookRun {
 	req.Context = "default"
-	return notebookRun{open(t, call(t, "POST", "/v1/notebooks/run", req))}
+	return openNotebook(t, c.RunNotebook(t.Context(), req))
 }
 
-// until reads to the first line of a type.
-func (s notebookRun) until(t *testing.T, typ executor.Type) notebookLine {
+// until reads to the first event of a type.
+func (s *notebookRun) until(t *testing.T, typ executor.Type) client.NotebookEvent {
 	t.Helper()
-	for s.lines.Scan() {
-		var line notebookLine
-		if err := json.Unmarshal(s.lines.Bytes(), &line); err != nil {
-			t.Fatalf("%v: %s", err, s.lines.Bytes())
+	for e, ok := s.next(); ok; e, ok = s.next() {
+		if e.NotebookID != "" {
+			s.id = e.NotebookID
 		}
-		if line.Type == typ {
-			return line
-		}
-		if line.Type == executor.End {
-			t.Fatalf("ended without %q: %s", typ, s.lines.Bytes())
+		if e.Type == typ {
+			return e
 		}
 	}
-	t.Fatalf("no %q: %v", typ, s.lines.Err())
-	return notebookLine{}
+	t.Fatalf("ended without %q", typ)
+	panic("not reached")
 }
 
 // ends reads to the end and checks its status.
-func (s notebookRun) ends(t *testing.T, status executor.Status) notebookLine {
+func (s *notebookRun) ends(t *testing.T, status executor.Status) client.NotebookEvent {
 	t.Helper()
 	end := s.until(t, executor.End)
 	if end.Status != status {
 		t.Fatalf("ended as %q, want %q: %+v", end.Status, status, end)
 	}
 	return end
+}
+
+// executed returns a notebook as its run left it.
+func executed(t *testing.T, id string) []byte {
+	t.Helper()
+	body := must[io.ReadCloser](t)(c.ExecutedNotebook(t.Context(), id))
+	defer body.Close()
+	return must[[]byte](t)(io.ReadAll(body))
 }
 
 // readIpynb reads an executed notebook.
@@ -91,7 +95,7 @@ func TestNotebookRuns(t *testing.T) {
 	s := runNotebook(t, api.NotebookRequest{
 		Notebook: ipynb(t, "print(x)\nx * 2"), Parameters: json.RawMessage(`{"x": 1.50, "y": [true, null]}`),
 	})
-	if started := s.until(t, "start"); started.Cells != 2 || started.NotebookID != s.Header.Get("X-Notebook-Id") || started.Context != "default" {
+	if started := s.until(t, "start"); started.Cells != 2 || started.NotebookID == "" || started.Context != "default" {
 		t.Errorf("start %+v", started)
 	}
 	if first := s.until(t, "cell_start"); *first.Cell != 0 || first.ExecutionID == "" || first.CellID == "" {
@@ -108,16 +112,16 @@ func TestNotebookRuns(t *testing.T) {
 	if n := len(nb.Cells[1].Outputs); n != 2 {
 		t.Errorf("%d outputs", n)
 	}
-	id := s.Header.Get("X-Notebook-Id")
-	kept := read(t, call(t, "GET", "/v1/notebooks/"+id+"/notebook", nil))
-	if int64(len(kept)) != end.Bytes || len(readIpynb(t, []byte(kept)).Cells) != 2 {
+	id := s.id
+	kept := executed(t, id)
+	if int64(len(kept)) != end.Bytes || len(readIpynb(t, kept).Cells) != 2 {
 		t.Errorf("%d bytes, want %d: %s", len(kept), end.Bytes, kept)
 	}
-	if is := get[api.Notebook](t, call(t, "GET", "/v1/notebooks/"+id, nil), 200); is.State != executor.Done || is.Status != executor.OK || *is.Cell != 1 || is.Context != "default" {
+	if is := must[api.Notebook](t)(c.Notebook(t.Context(), id)); is.State != executor.Done || is.Status != executor.OK || *is.Cell != 1 || is.Context != "default" {
 		t.Errorf("summary %+v", is)
 	}
-	list := get[api.Notebooks](t, call(t, "GET", "/v1/notebooks?limit=1", nil), 200)
-	if len(list.Notebooks) != 1 || list.Notebooks[0].NotebookID != id {
+	list := must[[]api.Notebook](t)(c.Notebooks(t.Context(), 1))
+	if len(list) != 1 || list[0].NotebookID != id {
 		t.Errorf("list %+v", list)
 	}
 }
@@ -151,26 +155,29 @@ func TestNotebookHasAContextOfItsOwn(t *testing.T) {
 	if err := os.WriteFile(in, ipynb(t, "import os; print(os.getcwd(), os.environ['WHO'])"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := notebookRun{open(t, call(t, "POST", "/v1/notebooks/run", api.NotebookRequest{Path: in, Envs: map[string]string{"WHO": "me"}}))}
+	s := openNotebook(t, c.RunNotebook(t.Context(), api.NotebookRequest{Path: in, Envs: map[string]string{"WHO": "me"}}))
 	if out := s.until(t, "stdout"); out.Text != dir+" me\n" {
 		t.Errorf("stdout %q", out.Text)
 	}
 	s.ends(t, executor.OK)
-	id := get[api.Notebook](t, call(t, "GET", "/v1/notebooks/"+s.Header.Get("X-Notebook-Id"), nil), 200).Context
-	refused(t, call(t, "GET", "/v1/contexts/"+id, nil), http.StatusNotFound, api.NotFound)
+	id := must[api.Notebook](t)(c.Notebook(t.Context(), s.id)).Context
+	_, err := c.Context(t.Context(), id)
+	refuses(t, err, http.StatusNotFound, api.NotFound)
 }
 
 func TestNotebookGoesOnWithoutItsClient(t *testing.T) {
 	ctx, leave := context.WithCancel(t.Context())
 	req := api.NotebookRequest{Notebook: ipynb(t, "print('on', flush=True)\ninput()", "'two'"), Context: "default", AllowStdin: true}
-	s := notebookRun{open(t, callCtx(ctx, t, "POST", "/v1/notebooks/run", req))}
+	s := openNotebook(t, c.RunNotebook(ctx, req))
 	began := s.until(t, "cell_start")
 	s.until(t, "input")
 	leave()
-	id := s.Header.Get("X-Notebook-Id")
-	refused(t, call(t, "GET", "/v1/notebooks/"+id+"/notebook", nil), http.StatusConflict, api.Conflict)
-	call(t, "POST", "/v1/executions/"+began.ExecutionID+"/input", api.InputRequest{Value: "x"})
-	again := notebookRun{open(t, call(t, "GET", "/v1/notebooks/"+id+"/events?after=1", nil))}
+	_, err := c.ExecutedNotebook(t.Context(), s.id)
+	refuses(t, err, http.StatusConflict, api.Conflict)
+	if err := c.Input(t.Context(), began.ExecutionID, "x"); err != nil {
+		t.Error(err)
+	}
+	again := openNotebook(t, c.NotebookEvents(t.Context(), s.id, 1))
 	if first := again.until(t, "cell_start"); first.Seq != 2 && first.Seq != 3 {
 		t.Errorf("replayed from %d", first.Seq)
 	}
@@ -182,35 +189,33 @@ func TestNotebookIsInterrupted(t *testing.T) {
 	t.Run("asked", func(t *testing.T) {
 		s := runNotebook(t, api.NotebookRequest{Notebook: ipynb(t, sleeps, "'two'")})
 		s.until(t, "stdout")
-		path := "/v1/notebooks/" + s.Header.Get("X-Notebook-Id")
-		get[api.Notebook](t, call(t, "POST", path+"/interrupt", nil), 200)
+		must[api.Notebook](t)(c.InterruptNotebook(t.Context(), s.id))
 		end := s.ends(t, executor.Interrupted)
 		nb := readIpynb(t, end.Notebook)
 		if last := nb.Cells[0].Outputs; len(last) != 2 || last[1].Ename != "KeyboardInterrupt" {
 			t.Errorf("outputs %+v", last)
 		}
-		refused(t, call(t, "POST", path+"/interrupt", nil), http.StatusConflict, api.Conflict)
+		_, err := c.InterruptNotebook(t.Context(), s.id)
+		refuses(t, err, http.StatusConflict, api.Conflict)
 	})
 	t.Run("left", func(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		req := api.NotebookRequest{Notebook: ipynb(t, sleeps), Context: "default", OnDisconnect: api.Interrupt}
-		s := notebookRun{open(t, callCtx(ctx, t, "POST", "/v1/notebooks/run", req))}
+		s := openNotebook(t, c.RunNotebook(ctx, req))
 		s.until(t, "stdout")
 		leave()
-		events := notebookRun{open(t, call(t, "GET", "/v1/notebooks/"+s.Header.Get("X-Notebook-Id")+"/events", nil))}
-		events.ends(t, executor.Interrupted)
+		openNotebook(t, c.NotebookEvents(t.Context(), s.id, 0)).ends(t, executor.Interrupted)
 	})
 }
 
 func TestNotebookTellsOfADeath(t *testing.T) {
-	info := get[api.Notebook](t, call(t, "POST", "/v1/notebooks/run", api.NotebookRequest{
-		Notebook: ipynb(t, "'one'", "import os; os._exit(3)", "'three'"), Context: "default", Detach: true,
-	}), http.StatusAccepted)
+	info := must[api.Notebook](t)(c.SubmitNotebook(t.Context(), api.NotebookRequest{
+		Notebook: ipynb(t, "'one'", "import os; os._exit(3)", "'three'"), Context: "default",
+	}))
 	if info.State != executor.Running || info.Cells != 3 {
 		t.Errorf("answer %+v", info)
 	}
-	s := notebookRun{open(t, call(t, "GET", "/v1/notebooks/"+info.NotebookID+"/events", nil))}
-	end := s.ends(t, executor.KernelDied)
+	end := openNotebook(t, c.NotebookEvents(t.Context(), info.NotebookID, 0)).ends(t, executor.KernelDied)
 	if *end.Cell != 1 || !end.StateLost || end.Exit == nil || end.Exit.Code != 3 {
 		t.Errorf("end %+v", end)
 	}
@@ -264,14 +269,14 @@ func exampleNotebook(t *testing.T, operationID string) string {
 	switch operationID {
 	case "interruptNotebook":
 		req := api.NotebookRequest{Notebook: ipynb(t, "import time; print(1, flush=True); time.sleep(600)"), Context: "default"}
-		s := notebookRun{open(t, callCtx(context.WithoutCancel(t.Context()), t, "POST", "/v1/notebooks/run", req))}
+		s := openNotebook(t, c.RunNotebook(context.WithoutCancel(t.Context()), req))
 		s.until(t, "stdout")
 		t.Cleanup(func() { s.ends(t, executor.Interrupted) })
-		return s.Header.Get("X-Notebook-Id")
+		return s.id
 	case "getNotebook", "getExecutedNotebook", "followNotebook":
 		s := runNotebook(t, api.NotebookRequest{Notebook: ipynb(t, "1")})
 		s.ends(t, executor.OK)
-		return s.Header.Get("X-Notebook-Id")
+		return s.id
 	}
 	return ""
 }

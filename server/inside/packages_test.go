@@ -4,9 +4,9 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"compress/gzip"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,7 +15,9 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/packages"
 )
 
 // wheels makes a folder of wheels, which are zip files.
@@ -90,45 +92,39 @@ func wheel(dir, name, version, needs string) error {
 	return z.Close()
 }
 
-// install reads the stream of an installation to its end, and returns that and
+// installed reads the stream of an installation to its end, and returns that and
 // what the installer said.
-func installed(t *testing.T, resp *http.Response) (api.InstallEnd, string) {
+func installed(t *testing.T, events iter.Seq2[client.InstallEvent, error]) (api.InstallEnd, string) {
 	t.Helper()
-	if resp.StatusCode != 200 {
-		t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
-	}
 	var said strings.Builder
-	var last string
-	seq := int64(0)
-	for line := range strings.Lines(read(t, resp)) {
-		var out api.InstallOutput
-		if err := json.Unmarshal([]byte(line), &out); err != nil {
-			t.Fatalf("%v: %s", err, line)
+	var last client.InstallEvent
+	for e, err := range events {
+		if err != nil {
+			t.Fatal(err)
 		}
-		if out.Type == api.Ping {
-			continue
+		if e.Seq != last.Seq+1 || e.Time.IsZero() {
+			t.Errorf("%+v after %d", e, last.Seq)
 		}
-		if seq++; out.Seq != seq || out.Time.IsZero() {
-			t.Errorf("line %d: %s", seq, line)
-		}
-		said.WriteString(out.Text)
-		last = line
+		said.WriteString(e.Text)
+		last = e
 	}
-	var end api.InstallEnd
-	if err := json.Unmarshal([]byte(last), &end); err != nil || end.Type != executor.End {
-		t.Fatalf("%v: the last line is %s", err, last)
-	}
-	return end, said.String()
+	return last.InstallEnd, said.String()
 }
 
 func post(t *testing.T, names ...string) (api.InstallEnd, string) {
 	t.Helper()
-	return installed(t, call(t, "POST", "/v1/packages", api.PackagesRequest{Packages: names}))
+	return installed(t, c.InstallPackages(t.Context(), api.PackagesRequest{Packages: names}))
+}
+
+// submit queues an installation of one package.
+func submit(t *testing.T, name string) api.Install {
+	t.Helper()
+	return must[api.Install](t)(c.SubmitInstall(t.Context(), api.PackagesRequest{Packages: []string{name}}))
 }
 
 func has(t *testing.T, name string) string {
 	t.Helper()
-	for _, d := range get[api.Packages](t, call(t, "GET", "/v1/packages", nil), 200).Packages {
+	for _, d := range must[[]packages.Distribution](t)(c.Packages(t.Context())) {
 		if d.Name == name {
 			return d.Version
 		}
@@ -156,17 +152,17 @@ func TestInstallInRunningKernels(t *testing.T) {
 	if fmt.Sprint(end.Changed) != "[{k2-one 1.0 2.0}]" || !slices.Equal(end.NeedsReset, []string{"k2_one"}) || !slices.Equal(end.Contexts, []string{"default"}) {
 		t.Errorf("got %+v\n%s", end, said)
 	}
-	get[any](t, call(t, "POST", "/v1/reset", nil), 200)
+	must[api.Context](t)(c.Reset(t.Context()))
 	quick(t, "import k2_one; assert k2_one.version == '2.0'")
 	quick(t, "import subprocess, sys; subprocess.run(['python', '-c', 'import k2_one'], check=True)")
 	if has(t, "k2-one") != "2.0" {
 		t.Error("the list has not the newest")
 	}
-	for line, err := range box.Timeline(t.Context(), 0) {
+	for e, err := range c.Timeline(t.Context(), 0) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(string(line.JSON), `"packages_changed"`) && strings.Contains(string(line.JSON), `["k2-one"]`) {
+		if e.Type == api.PackagesChanged && slices.Equal(e.Packages, []string{"k2-one"}) {
 			break // or the test ends without
 		}
 	}
@@ -216,29 +212,33 @@ func TestInstallGoesOnWithoutItsClient(t *testing.T) {
 	if err != nil || resp.Header.Get("X-Install-Id") != i.InstallID {
 		t.Fatal(err, resp.Header)
 	}
-	end, _ := installed(t, call(t, "GET", where.Path+"/events", nil))
+	if where.Path != "/v1/packages/installs/"+i.InstallID {
+		t.Errorf("Location %s", where)
+	}
+	end, _ := installed(t, c.InstallEvents(t.Context(), i.InstallID, 0))
 	if end.Status != executor.OK {
 		t.Errorf("got %+v", end)
 	}
-	if i := get[api.Install](t, call(t, "GET", where.Path, nil), 200); i.State != executor.Done || i.Status != executor.OK {
+	if i := must[api.Install](t)(c.Install(t.Context(), i.InstallID)); i.State != executor.Done || i.Status != executor.OK {
 		t.Errorf("got %+v", i)
 	}
-	refused(t, call(t, "POST", where.Path+"/interrupt", nil), 409, api.Conflict)
-	refused(t, call(t, "GET", "/v1/packages/installs/in_none", nil), 404, api.NotFound)
+	_, err = c.InterruptInstall(t.Context(), i.InstallID)
+	refuses(t, err, 409, api.Conflict)
+	_, err = c.Install(t.Context(), "in_none")
+	refuses(t, err, 404, api.NotFound)
 }
 
 // An installation that takes too long, or is interrupted, ends with all that it
 // started, and changes nothing; the next has its turn then.
 func TestInstallCanBeEnded(t *testing.T) {
-	end, _ := installed(t, call(t, "POST", "/v1/packages", api.PackagesRequest{Packages: []string{"k2-slow"}, Timeout: 0.5}))
+	end, _ := installed(t, c.InstallPackages(t.Context(), api.PackagesRequest{Packages: []string{"k2-slow"}, Timeout: 0.5}))
 	if end.Status != executor.TimedOut || end.Error == nil || len(end.Installed) > 0 {
 		t.Errorf("got %+v", end)
 	}
-	first := get[api.Install](t, call(t, "POST", "/v1/packages", api.PackagesRequest{Packages: []string{"k2-slow"}, Detach: true}), 202)
-	second := get[api.Install](t, call(t, "POST", "/v1/packages", api.PackagesRequest{Packages: []string{"k2-slow"}, Detach: true}), 202)
+	first, second := submit(t, "k2-slow"), submit(t, "k2-slow")
 	for _, i := range []api.Install{second, first} {
-		get[api.Install](t, call(t, "POST", "/v1/packages/installs/"+i.InstallID+"/interrupt", nil), 200)
-		if end, _ := installed(t, call(t, "GET", "/v1/packages/installs/"+i.InstallID+"/events", nil)); end.Status != executor.Interrupted {
+		must[api.Install](t)(c.InterruptInstall(t.Context(), i.InstallID))
+		if end, _ := installed(t, c.InstallEvents(t.Context(), i.InstallID, 0)); end.Status != executor.Interrupted {
 			t.Errorf("got %+v", end)
 		}
 	}
@@ -258,7 +258,7 @@ func TestInstallDoesNotWaitForABusyKernel(t *testing.T) {
 	if end.Status != executor.OK || !slices.Equal(end.Unchecked, []string{"default"}) {
 		t.Errorf("got %+v", end)
 	}
-	call(t, "POST", "/v1/executions/"+s.id+"/interrupt", nil)
+	must[executor.Summary](t)(c.InterruptExecution(t.Context(), s.id))
 	s.end(t, executor.Interrupted)
 	quick(t, "2")
 }
@@ -273,9 +273,9 @@ func exampleInstall(t *testing.T, operationID string) string {
 	if operationID == "interruptInstall" {
 		name = "k2-slow"
 	}
-	i := get[api.Install](t, call(t, "POST", "/v1/packages", api.PackagesRequest{Packages: []string{name}, Detach: true}), 202)
+	i := submit(t, name)
 	if operationID == "followInstall" {
-		installed(t, call(t, "GET", "/v1/packages/installs/"+i.InstallID+"/events", nil))
+		installed(t, c.InstallEvents(t.Context(), i.InstallID, 0))
 	}
 	return i.InstallID
 }

@@ -1,22 +1,20 @@
 package inside_test
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/process"
@@ -54,63 +52,33 @@ func background(t *testing.T, req api.ProcessRequest) api.Process {
 
 func where(p api.Process) string { return "/v1/processes/" + strconv.Itoa(p.Pid) }
 
-// processEvent is a line of a process's stream.
-type processEvent struct {
-	Seq  int64
-	Type journal.Type
-	Pid  int
-	process.End
-	bytes []byte
-}
-
-// Reading the document takes a while.
-var (
-	processDocument sync.Once
-	processDoc      node
-)
-
-// processStream reads the lines of a process one by one, each checked by the document.
+// processStream is what a process writes.
 type processStream struct {
 	t      *testing.T
-	doc    node
-	lines  *bufio.Scanner
+	read   func() (client.ProcessEvent, bool)
 	stdout string
 	stderr string
 }
 
-func watch(t *testing.T, resp *http.Response) *processStream {
-	t.Helper()
-	if resp.StatusCode != http.StatusOK {
-		t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
-	}
-	processDocument.Do(func() { processDoc = document(t) })
-	return &processStream{t: t, doc: processDoc, lines: bufio.NewScanner(resp.Body)}
+func watch(t *testing.T, events iter.Seq2[client.ProcessEvent, error]) *processStream {
+	return &processStream{t: t, read: pull(t, events)}
+}
+
+func watchPid(t *testing.T, pid int) *processStream {
+	return watch(t, c.ProcessEvents(t.Context(), pid, 0))
 }
 
 // next returns the next event; ok is false behind the end.
-func (s *processStream) next() (e processEvent, ok bool) {
+func (s *processStream) next() (e client.ProcessEvent, ok bool) {
 	s.t.Helper()
-	if !s.lines.Scan() {
-		if err := s.lines.Err(); err != nil {
-			s.t.Fatal(err)
-		}
-		return e, false
-	}
-	line := s.lines.Bytes()
-	if err := check(s.doc, s.doc.at(s.doc, "components", "schemas", "ProcessEvent"), string(line)); err != nil {
-		s.t.Errorf("%v: %s", err, line)
-	}
-	if err := json.Unmarshal(line, &e); err != nil {
-		s.t.Fatal(err)
-	}
-	e.bytes, _ = process.Bytes(journal.Line{Type: e.Type, JSON: line})
+	e, ok = s.read()
 	switch e.Type {
 	case process.Stdout:
-		s.stdout += string(e.bytes)
+		s.stdout += string(e.Output())
 	case process.Stderr:
-		s.stderr += string(e.bytes)
+		s.stderr += string(e.Output())
 	}
-	return e, true
+	return e, ok
 }
 
 // until reads until stdout has had the text.
@@ -126,7 +94,7 @@ func (s *processStream) until(text string) {
 // end reads to the end.
 func (s *processStream) end() process.End {
 	s.t.Helper()
-	var last processEvent
+	var last client.ProcessEvent
 	for e, ok := s.next(); ok; e, ok = s.next() {
 		if last.Seq > 0 && e.Seq != last.Seq+1 {
 			s.t.Errorf("%d comes after %d", e.Seq, last.Seq)
@@ -141,7 +109,7 @@ func (s *processStream) end() process.End {
 
 func TestProcess(t *testing.T) {
 	dir := t.TempDir()
-	s := watch(t, call(t, "POST", "/v1/processes", api.ProcessRequest{
+	s := watch(t, c.RunProcess(t.Context(), api.ProcessRequest{
 		Cmd: "pwd; cat; echo $GREETING >&2; exit 3", Cwd: dir, Envs: map[string]string{"GREETING": "hello"}, Stdin: api.StdinText("in\n"),
 	}))
 	first, _ := s.next()
@@ -151,35 +119,39 @@ func TestProcess(t *testing.T) {
 	if end := s.end(); end.Status != process.Failed || end.ExitCode != 3 || s.stdout != dir+"\nin\n" || s.stderr != "hello\n" {
 		t.Errorf("%+v, %q, %q", end, s.stdout, s.stderr)
 	}
-	path := fmt.Sprintf("/v1/processes/%d", first.Pid)
-	p := get[api.Process](t, call(t, "GET", path, nil), http.StatusOK)
+	p := must[api.Process](t)(c.Process(t.Context(), first.Pid))
 	if p.State != process.Done || *p.ExitCode != 3 || p.Cwd != dir {
 		t.Errorf("%+v", p)
 	}
-	if listed := get[api.Processes](t, call(t, "GET", "/v1/processes", nil), http.StatusOK).Processes[0]; listed.Pid != p.Pid || listed.Events != p.Events {
+	if listed := must[[]api.Process](t)(c.Processes(t.Context()))[0]; listed.Pid != p.Pid || listed.Events != p.Events {
 		t.Errorf("%+v", listed)
 	}
 	for after, want := range map[int64]string{0: dir + "\nin\n", p.Events: ""} {
-		again := watch(t, call(t, "GET", fmt.Sprintf("%s/events?after=%d", path, after), nil))
+		again := watch(t, c.ProcessEvents(t.Context(), p.Pid, after))
 		if end := again.end(); end.ExitCode != 3 || again.stdout != want {
 			t.Errorf("after %d: %+v, %q", after, end, again.stdout)
 		}
 	}
-	if resp := call(t, "GET", fmt.Sprintf("%s/events?after=%d", path, p.Events), nil, "Accept", "text/event-stream"); resp.StatusCode != http.StatusNoContent {
-		t.Errorf("status %d", resp.StatusCode)
-	}
-	for _, status := range []int{204, 404} {
-		if resp := call(t, "DELETE", path, nil); resp.StatusCode != status {
-			t.Errorf("status %d, want %d", resp.StatusCode, status)
+	doc := document(t)
+	for line := range strings.Lines(read(t, call(t, "GET", where(p)+"/events", nil))) {
+		if err := check(doc, doc.at(doc, "components", "schemas", "ProcessEvent"), line); err != nil {
+			t.Errorf("%v: %s", err, line)
 		}
 	}
+	if resp := call(t, "GET", fmt.Sprintf("%s/events?after=%d", where(p), p.Events), nil, "Accept", "text/event-stream"); resp.StatusCode != http.StatusNoContent {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	if err := c.DeleteProcess(t.Context(), p.Pid); err != nil {
+		t.Error(err)
+	}
+	refuses(t, c.DeleteProcess(t.Context(), p.Pid), 404, api.NotFound)
 }
 
 // A command finds the Python that a kernel runs, and no secret of ours.
 func TestProcessEnvironment(t *testing.T) {
 	t.Setenv("K2_API_KEY", "secret")
 	prefix := text(quick(t, "import sys; print(sys.prefix)"), executor.Stdout)
-	s := watch(t, call(t, "POST", "/v1/processes", api.ProcessRequest{Args: []string{"python", "-c", "import os, sys; print(sys.prefix); print(os.environ.get('K2_API_KEY'))"}}))
+	s := watch(t, c.RunProcess(t.Context(), api.ProcessRequest{Args: []string{"python", "-c", "import os, sys; print(sys.prefix); print(os.environ.get('K2_API_KEY'))"}}))
 	if s.end(); s.stdout != prefix+"None\n" {
 		t.Errorf("%q, a kernel has %q; %s", s.stdout, prefix, s.stderr)
 	}
@@ -187,76 +159,48 @@ func TestProcessEnvironment(t *testing.T) {
 
 func TestProcessStdin(t *testing.T) {
 	p := background(t, api.ProcessRequest{Args: []string{"cat"}, Stdin: api.OpenStdin})
-	s := watch(t, call(t, "GET", where(p)+"/events", nil))
+	s := watchPid(t, p.Pid)
 	r, w := io.Pipe()
-	answered := make(chan int, 1)
-	go func() {
-		req, _ := http.NewRequestWithContext(t.Context(), "POST", site.URL+where(p)+"/stdin?eof=true", r)
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err != nil {
-			answered <- 0
-			return
-		}
-		resp.Body.Close()
-		answered <- resp.StatusCode
-	}()
+	answered := make(chan error, 1)
+	go func() { answered <- c.WriteStdin(t.Context(), p.Pid, r, true) }()
 	for _, word := range []string{"one\n", "\x00\xff\n"} { // as it comes, whatever it is
 		io.WriteString(w, word)
 		s.until(word)
 	}
 	w.Close()
-	if status := <-answered; status != http.StatusNoContent {
-		t.Errorf("status %d", status)
+	if err := <-answered; err != nil {
+		t.Error(err)
 	}
 	if end := s.end(); end.Status != process.OK {
 		t.Errorf("%+v", end)
 	}
-	refused(t, call(t, "POST", where(p)+"/stdin", "late"), 409, api.Conflict)
+	refuses(t, c.WriteStdin(t.Context(), p.Pid, strings.NewReader("late"), false), 409, api.Conflict)
 }
 
-// A request that the process does not read ends when its client leaves, and when the process does.
 // A request for more input ends with the process, though its client sends no more.
 func TestStdinEndsWithTheProcess(t *testing.T) {
 	p := background(t, api.ProcessRequest{Args: []string{"cat"}, Stdin: api.OpenStdin})
 	body, w := io.Pipe()
 	defer w.Close()
 	go io.WriteString(w, "some")
-	answered := make(chan *http.Response, 1)
-	go func() {
-		resp, err := http.Post(site.URL+where(p)+"/stdin", "application/octet-stream", body)
-		if err != nil {
-			t.Error(err)
-			resp = &http.Response{Body: http.NoBody}
-		}
-		answered <- resp
-	}()
-	watch(t, call(t, "GET", where(p)+"/events", nil)).until("some")
-	if resp := call(t, "DELETE", where(p), nil); resp.StatusCode != http.StatusNoContent {
-		t.Errorf("status %d", resp.StatusCode)
+	answered := make(chan error, 1)
+	go func() { answered <- c.WriteStdin(t.Context(), p.Pid, body, false) }()
+	watchPid(t, p.Pid).until("some")
+	if err := c.DeleteProcess(t.Context(), p.Pid); err != nil {
+		t.Error(err)
 	}
-	select {
-	case resp := <-answered:
-		defer resp.Body.Close()
-		if e := refused(t, resp, 409, api.Conflict); !strings.Contains(e.Message, "after 4 bytes") {
-			t.Errorf("%+v", e)
-		}
-	case <-time.After(30 * time.Second):
-		t.Error("no answer")
+	if e := refuses(t, <-answered, 409, api.Conflict); !strings.Contains(e.Message, "after 4 bytes") {
+		t.Errorf("%+v", e)
 	}
 }
 
+// What the process does not read ends when its client leaves, and when the process does.
 func TestProcessDoesNotReadStdin(t *testing.T) {
 	p := background(t, api.ProcessRequest{Args: []string{"sleep", "1000"}, Stdin: api.OpenStdin})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 2)
 	send := func(ctx context.Context) {
-		req, _ := http.NewRequestWithContext(ctx, "POST", site.URL+where(p)+"/stdin", strings.NewReader(strings.Repeat("x", 1<<20)))
-		resp, err := http.DefaultTransport.RoundTrip(req)
-		if err == nil {
-			resp.Body.Close()
-			err = fmt.Errorf("status %d", resp.StatusCode)
-		}
-		ended <- err
+		ended <- c.WriteStdin(ctx, p.Pid, strings.NewReader(strings.Repeat("x", 1<<20)), false)
 	}
 	go send(ctx)
 	cancel()
@@ -264,10 +208,11 @@ func TestProcessDoesNotReadStdin(t *testing.T) {
 		t.Error(err)
 	}
 	go send(t.Context())
-	if resp := call(t, "DELETE", where(p), nil); resp.StatusCode != http.StatusNoContent {
-		t.Errorf("status %d", resp.StatusCode)
+	if err := c.DeleteProcess(t.Context(), p.Pid); err != nil {
+		t.Error(err)
 	}
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "409") && !strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "pipe") {
+	var told *api.Error
+	if err := <-ended; err == nil || !errors.As(err, &told) && !strings.Contains(err.Error(), "reset") && !strings.Contains(err.Error(), "pipe") {
 		t.Error(err)
 	}
 }
@@ -275,7 +220,7 @@ func TestProcessDoesNotReadStdin(t *testing.T) {
 func TestProcessErrors(t *testing.T) {
 	pipe := background(t, api.ProcessRequest{Args: []string{"sleep", "1000"}})
 	ended := background(t, api.ProcessRequest{Args: []string{"true"}})
-	watch(t, call(t, "GET", where(ended)+"/events", nil)).end()
+	watchPid(t, ended.Pid).end()
 	for _, c := range []struct {
 		method, path, body string
 		status             int
@@ -330,7 +275,7 @@ func TestProcessErrors(t *testing.T) {
 }
 
 func TestProcessTimeout(t *testing.T) {
-	s := watch(t, call(t, "POST", "/v1/processes", api.ProcessRequest{Cmd: "trap '' TERM; while :; do sleep 0.1; done", Timeout: 0.1}))
+	s := watch(t, c.RunProcess(t.Context(), api.ProcessRequest{Cmd: "trap '' TERM; while :; do sleep 0.1; done", Timeout: 0.1}))
 	if end := s.end(); end.Status != process.TimedOut || !end.TimedOut || end.ExitCode != -1 || *end.Signal != "SIGKILL" {
 		t.Errorf("%+v", end)
 	}
@@ -340,7 +285,7 @@ func TestProcessOnDisconnect(t *testing.T) {
 	jobs := map[string]*process.Job{}
 	for _, what := range []string{api.Kill, string(api.Continue)} {
 		ctx, cancel := context.WithCancel(t.Context())
-		s := watch(t, callCtx(ctx, t, "POST", "/v1/processes", api.ProcessRequest{Cmd: "echo on; sleep 1000", OnDisconnect: api.OnDisconnect(what)}))
+		s := watch(t, c.RunProcess(ctx, api.ProcessRequest{Cmd: "echo on; sleep 1000", OnDisconnect: api.OnDisconnect(what)}))
 		first, _ := s.next()
 		s.until("on")
 		job, err := box.Process(first.Pid)
@@ -363,13 +308,13 @@ func TestProcessOnDisconnect(t *testing.T) {
 
 func TestProcessSignal(t *testing.T) {
 	p := background(t, api.ProcessRequest{Cmd: "trap 'echo got it' USR1; echo ready; while :; do sleep 0.01; done"})
-	s := watch(t, call(t, "GET", where(p)+"/events", nil))
+	s := watchPid(t, p.Pid)
 	s.until("ready")
-	for _, body := range []string{`{"signal":"SIGUSR1"}`, `{"signal":15}`} {
-		if resp := call(t, "POST", where(p)+"/signal", body); resp.StatusCode != http.StatusNoContent {
-			t.Errorf("status %d", resp.StatusCode)
+	for _, signal := range []api.Signal{"SIGUSR1", "SIGTERM"} {
+		if err := c.SignalProcess(t.Context(), p.Pid, signal); err != nil {
+			t.Error(err)
 		}
-		if strings.Contains(body, "USR1") {
+		if signal == "SIGUSR1" {
 			s.until("got it")
 		}
 	}
@@ -382,20 +327,15 @@ func TestManyProcesses(t *testing.T) {
 	var work sync.WaitGroup
 	for i := range 200 {
 		work.Go(func() {
-			resp, err := http.Post(site.URL+"/v1/processes", "application/json", strings.NewReader(fmt.Sprintf(`{"cmd":"echo %d; cat","stdin":"x"}`, i)))
-			if err != nil {
-				t.Error(err)
-				return
+			out, status := "", process.Status("")
+			for e, err := range c.RunProcess(t.Context(), api.ProcessRequest{Cmd: fmt.Sprintf("echo %d; cat", i), Stdin: api.StdinText("x")}) {
+				if err != nil {
+					t.Error(err)
+				}
+				out, status = out+string(e.Output()), e.Status
 			}
-			defer resp.Body.Close()
-			all, err := io.ReadAll(resp.Body)
-			out := ""
-			for line := range bytes.Lines(all) {
-				p, _ := process.Bytes(journal.Line{Type: process.Stdout, JSON: line})
-				out += string(p)
-			}
-			if err != nil || out != fmt.Sprintf("%d\nx", i) || !bytes.Contains(all, []byte(`"status":"ok","exit_code":0`)) {
-				t.Errorf("%v: %s", err, all)
+			if out != fmt.Sprintf("%d\nx", i) || status != process.OK {
+				t.Errorf("%q, %s", out, status)
 			}
 		})
 	}
@@ -415,11 +355,11 @@ func TestTooManyProcesses(t *testing.T) {
 		}
 	}
 	n := 0
-	for _, p := range get[api.Processes](t, call(t, "GET", "/v1/processes", nil), 200).Processes {
+	for _, p := range must[[]api.Process](t)(c.Processes(t.Context())) {
 		if p.State == process.Running {
 			n++
 			syscall.Kill(p.Pid, syscall.SIGKILL)
-			watch(t, call(t, "GET", where(p)+"/events", nil)).end()
+			watchPid(t, p.Pid).end()
 		}
 	}
 	if n < 200 || n > 256 {
@@ -430,12 +370,8 @@ func TestTooManyProcesses(t *testing.T) {
 func TestTimelineTellsOfProcesses(t *testing.T) {
 	p := background(t, api.ProcessRequest{Args: []string{"sh", "-c", "exit 4"}})
 	var seen []string
-	for line, err := range box.Timeline(t.Context(), 0) {
+	for e, err := range c.Timeline(t.Context(), 0) {
 		if err != nil {
-			t.Fatal(err)
-		}
-		var e api.TimelineEvent
-		if err := json.Unmarshal(line.JSON, &e); err != nil {
 			t.Fatal(err)
 		}
 		if e.Pid != p.Pid {
@@ -443,7 +379,7 @@ func TestTimelineTellsOfProcesses(t *testing.T) {
 		}
 		if seen = append(seen, string(e.Type)+" "+e.Cmd); e.Type == api.ProcessEnded {
 			if *e.ExitCode != 4 {
-				t.Errorf("%s", line.JSON)
+				t.Errorf("%+v", e)
 			}
 			break
 		}

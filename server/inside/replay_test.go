@@ -40,7 +40,7 @@ func TestReplayOverHTTP(t *testing.T) {
 				defer c.Close(executor.Aborted)
 				srv := httptest.NewServer(inside.Serve(&replayed{c: c, runs: map[string]*executor.Execution{}}, server.Options{}))
 				defer srv.Close()
-				got, err := f.Play(t.Context(), client{srv, accept})
+				got, err := f.Play(t.Context(), player{srv, accept})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -90,12 +90,12 @@ func (r *replayed) CreateContext(context.Context, agent.ContextOptions) (agent.C
 }
 
 // client plays fixtures over HTTP.
-type client struct {
+type player struct {
 	*httptest.Server
 	accept string
 }
 
-func (c client) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
+func (c player) do(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	raw, err := json.Marshal(body)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (c client) do(ctx context.Context, method, path string, body any) (*http.Re
 	return resp, err
 }
 
-func (c client) tell(ctx context.Context, path string, body any) error {
+func (c player) tell(ctx context.Context, path string, body any) error {
 	resp, err := c.do(ctx, "POST", path, body)
 	if err == nil {
 		resp.Body.Close()
@@ -122,7 +122,7 @@ func (c client) tell(ctx context.Context, path string, body any) error {
 	return err
 }
 
-func (c client) Start(ctx context.Context, cell executor.Cell) (fixtures.Run, error) {
+func (c player) Start(ctx context.Context, cell executor.Cell) (fixtures.Run, error) {
 	history := !cell.NoHistory
 	resp, err := c.do(ctx, "POST", "/v1/code", api.RunRequest{
 		Code: cell.Code, Timeout: cell.Timeout.Seconds(), Cwd: cell.Cwd, Envs: cell.Envs, AllowStdin: cell.AllowStdin, StoreHistory: &history,
@@ -130,30 +130,30 @@ func (c client) Start(ctx context.Context, cell executor.Cell) (fixtures.Run, er
 	if err != nil {
 		return nil, err
 	}
-	return clientRun{c, resp}, nil
+	return playerRun{c, resp}, nil
 }
 
-func (c client) Restart(ctx context.Context) error { return c.tell(ctx, "/v1/reset", struct{}{}) }
+func (c player) Restart(ctx context.Context) error { return c.tell(ctx, "/v1/reset", struct{}{}) }
 
-func (c client) Background(ctx context.Context) iter.Seq2[[]byte, error] {
+func (c player) Background(ctx context.Context) iter.Seq2[[]byte, error] {
 	resp, err := c.do(ctx, "GET", "/v1/contexts/default/events", nil)
 	return linesOf(resp, err)
 }
 
-type clientRun struct {
-	client
+type playerRun struct {
+	player
 	resp *http.Response
 }
 
-func (r clientRun) Lines(context.Context) iter.Seq2[[]byte, error] { return linesOf(r.resp, nil) }
+func (r playerRun) Lines(context.Context) iter.Seq2[[]byte, error] { return linesOf(r.resp, nil) }
 
-func (r clientRun) path() string { return "/v1/executions/" + r.resp.Header.Get("X-Execution-Id") }
+func (r playerRun) path() string { return "/v1/executions/" + r.resp.Header.Get("X-Execution-Id") }
 
-func (r clientRun) Interrupt(ctx context.Context) error {
+func (r playerRun) Interrupt(ctx context.Context) error {
 	return r.tell(ctx, r.path()+"/interrupt", struct{}{})
 }
 
-func (r clientRun) Input(ctx context.Context, value string) error {
+func (r playerRun) Input(ctx context.Context, value string) error {
 	return r.tell(ctx, r.path()+"/input", api.InputRequest{Value: value})
 }
 

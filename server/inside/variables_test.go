@@ -1,7 +1,6 @@
 package inside_test
 
 import (
-	"net/http"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -15,10 +14,10 @@ import (
 )
 
 // variables asks for the variables of a context, by name.
-func variables(t *testing.T, path string) map[string]executor.Variable {
+func variables(t *testing.T, id string) map[string]executor.Variable {
 	t.Helper()
 	byName := map[string]executor.Variable{}
-	for _, v := range get[executor.Variables](t, call(t, "GET", path, nil), 200).Variables {
+	for _, v := range must[executor.Variables](t)(c.Variables(t.Context(), id)).Variables {
 		byName[v.Name] = v
 	}
 	return byName
@@ -26,8 +25,7 @@ func variables(t *testing.T, path string) map[string]executor.Variable {
 
 func TestVariables(t *testing.T) {
 	info := newContext(t, api.ContextRequest{})
-	path := "/v1/contexts/" + info.ContextID + "/variables"
-	if got := read(t, call(t, "GET", path, nil)); got != `{"variables":[],"truncated":false}`+"\n" {
+	if got := read(t, call(t, "GET", "/v1/contexts/"+info.ContextID+"/variables", nil)); got != `{"variables":[],"truncated":false}`+"\n" {
 		t.Errorf("got %s", got)
 	}
 	const code = `
@@ -40,7 +38,7 @@ class Point:
 point = Point()
 `
 	runs(t, api.RunRequest{Context: info.ContextID, Code: code}).end(t, executor.OK)
-	got := variables(t, path)
+	got := variables(t, info.ContextID)
 	if v := got["numbers"]; v.Type != "list" || *v.Length != 100 || v.Repr != "[0, 1, 2, 3, 4, 5, …]" || v.Module != "" || *v.Size < 800 {
 		t.Errorf("got %+v", v)
 	}
@@ -53,7 +51,8 @@ point = Point()
 	if got["Point"].Kind != "class" || got["numpy"].Kind != "module" || len(got) != 5 {
 		t.Errorf("got %+v", got)
 	}
-	refused(t, call(t, "GET", "/v1/contexts/nowhere/variables", nil), 404, api.NotFound)
+	_, err := c.Variables(t.Context(), "nowhere")
+	refuses(t, err, 404, api.NotFound)
 }
 
 // A kernel that runs a cell answers when that is over.
@@ -61,17 +60,15 @@ func TestVariablesTakeTheirTurn(t *testing.T) {
 	info := newContext(t, api.ContextRequest{})
 	open := runs(t, api.RunRequest{Context: info.ContextID, Code: "given = input()", AllowStdin: true})
 	open.until(t, executor.Input)
-	asked := make(chan *http.Response)
+	asked := make(chan executor.Variables)
 	go func() {
-		resp, _ := http.Get(site.URL + "/v1/contexts/" + info.ContextID + "/variables")
-		asked <- resp
+		got, _ := c.Variables(t.Context(), info.ContextID)
+		asked <- got
 	}()
-	if resp := call(t, "POST", "/v1/executions/"+open.id+"/input", api.InputRequest{Value: "Ada"}); resp.StatusCode != 204 {
-		t.Errorf("status %d", resp.StatusCode)
+	if err := c.Input(t.Context(), open.id, "Ada"); err != nil {
+		t.Error(err)
 	}
-	resp := <-asked
-	defer resp.Body.Close()
-	if got := get[executor.Variables](t, resp, 200).Variables; len(got) != 1 || got[0].Repr != "'Ada'" {
+	if got := (<-asked).Variables; len(got) != 1 || got[0].Repr != "'Ada'" {
 		t.Errorf("got %+v", got)
 	}
 	open.end(t, executor.OK)
@@ -80,20 +77,21 @@ func TestVariablesTakeTheirTurn(t *testing.T) {
 // A kernel that takes too long is not waited for, and answers the next question.
 func TestVariablesOfABusyKernel(t *testing.T) {
 	info := newContext(t, api.ContextRequest{})
-	path := "/v1/contexts/" + info.ContextID + "/variables"
 	open := runs(t, api.RunRequest{Context: info.ContextID, Code: "given = input()", AllowStdin: true})
 	open.until(t, executor.Input)
 	hasty := httptest.NewServer(inside.New(box, server.Options{AskTimeout: time.Millisecond}))
 	defer hasty.Close()
-	resp, err := hasty.Client().Get(hasty.URL + path)
+	resp, err := hasty.Client().Get(hasty.URL + "/v1/contexts/" + info.ContextID + "/variables")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	refused(t, resp, 504, api.DeadlineExceeded)
-	call(t, "POST", "/v1/executions/"+open.id+"/input", api.InputRequest{Value: "Ada"})
+	if err := c.Input(t.Context(), open.id, "Ada"); err != nil {
+		t.Error(err)
+	}
 	open.end(t, executor.OK)
-	if got := variables(t, path)["given"]; got.Repr != "'Ada'" {
+	if got := variables(t, info.ContextID)["given"]; got.Repr != "'Ada'" {
 		t.Errorf("got %+v", got)
 	}
 }
