@@ -1,0 +1,150 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/fleet/local"
+	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/process"
+	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/inside"
+)
+
+// insideCommand is what the server starts as the first process of each sandbox. It is no
+// command of cobra's, as it is for nobody else and has no time to lose.
+const insideCommand = "inside"
+
+// control is the descriptor that the first process of a sandbox is started with.
+const control = 3
+
+// scratch is the directory of a sandbox for what its agent makes there: sockets of
+// kernels, the environment for packages, long logs. It counts as the sandbox's disk.
+const scratch = "/var/tmp"
+
+// beInside is the agent of a sandbox, as its first process. It returns an exit status
+// once the sandbox has ended.
+func beInside() int {
+	runtime.GOMAXPROCS(1) // what happens in a sandbox is quicker so, and it has its cores for its code
+	debug.SetGCPercent(50)
+	withstandSignals()
+	in, err := local.Enter(os.NewFile(control, "control"))
+	if err == nil {
+		err = serveInside(in)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "k2sandbox:", err)
+		return 1
+	}
+	return 0
+}
+
+// withstandSignals has the first process of a PID namespace live on whatever it is sent from
+// within; a write to a pipe that nobody reads, as when the server has gone, is an error as any other.
+func withstandSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGILL, syscall.SIGTRAP,
+		syscall.SIGABRT, syscall.SIGBUS, syscall.SIGFPE, syscall.SIGSEGV, syscall.SIGPIPE, syscall.SIGALRM, syscall.SIGTERM,
+		syscall.SIGSTKFLT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGSYS)
+}
+
+// serveInside starts what the sandbox is made of, and serves it until it is closed.
+func serveInside(in *local.Inside) error {
+	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("sandbox", in.ID)
+	box, release, err := furnish(in, log)
+	if err != nil {
+		_ = in.Ready(err)
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-box.Ended()
+		cancel()
+	}()
+	if err := in.Ready(nil); err != nil {
+		log.Warn("the server did not hear that the sandbox is ready", "error", err)
+	}
+	h := inside.New(box, server.Options{Log: log, Behind: true, Version: version})
+	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
+}
+
+// furnish returns the sandbox and what lets go of what it was started with.
+func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release func(), err error) {
+	on, err := cage(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	var zygote *kernel.Zygote
+	release = func() {
+		on.Close()
+		if zygote != nil {
+			zygote.Close()
+		}
+	}
+	if in.Zygote != nil {
+		zygote, err = kernel.NewZygote(in.Zygote, in.Interpreter)
+		in.Zygote.Close()
+	}
+	if err == nil {
+		box, err = agent.New(context.Background(), options(in, on, zygote, log))
+	}
+	if err != nil {
+		release()
+		return nil, nil, err
+	}
+	return box, release, nil
+}
+
+// cage returns the thread on which all code of the sandbox is started: as its user, where the agent
+// is another one.
+func cage(in *local.Inside) (*process.Thread, error) {
+	if err := in.Rules.SetRlimits(); err != nil {
+		return nil, err
+	}
+	rules, as := in.Rules, &process.Credential{UID: uint32(in.UID), GID: uint32(in.GID)}
+	if os.Getuid() == in.UID {
+		as = nil
+	} else {
+		rules.NoCaps = false // they take becoming another user, and do not survive it
+	}
+	return process.NewThread(rules.Enter, as)
+}
+
+func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) agent.Options {
+	path := kernel.DefaultSearchPath(func(name string) string { return variable(in.Environ, name) }, filepath.Dir(filepath.Dir(in.Interpreter)))
+	spill := journal.TempStoreIn(scratch)
+	share := in.Limits.Disk / 8 // of the disk, for each of the kinds of logs that are kept
+	o := agent.Options{
+		Spec: kernel.PythonSpec(in.Interpreter),
+		Find: func(name string) (kernel.Spec, error) { return kernel.Find(name, path) },
+		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
+		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: os.Getpid() == 1,
+		Start:    kernel.Options{RunDir: scratch, Environ: in.Environ, Zygote: zygote},
+		Executor: executor.Options{Spill: spill}, Processes: process.Options{Spill: spill},
+	}
+	if share > 0 {
+		o.Executor.LogLimit, o.Keep.Disk, o.Processes.KeepDisk = min(share, 1<<30), share, share
+	}
+	return o
+}
+
+// variable returns the value of a variable, or "".
+func variable(environ []string, name string) string {
+	for _, v := range environ {
+		if value, ok := strings.CutPrefix(v, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
