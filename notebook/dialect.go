@@ -10,13 +10,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // dialect is how a language sets variables. Its pieces are formats of fmt.
 type dialect struct {
 	language string
 	names    []string // of kernelspecs and languages, in lower case
-	name     *regexp.Regexp
+	name     func() *regexp.Regexp
 	reserved []string
 	comment  string
 	assign   string // name, value
@@ -33,10 +34,16 @@ type dialect struct {
 	allNull  bool                         // null may be the empty string
 }
 
+// pattern compiles an expression when it is first used: the classes of letters take their
+// time, which each start of the program would pay for.
+func pattern(expr string) func() *regexp.Regexp {
+	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
+}
+
 var (
-	word      = regexp.MustCompile(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$`)
-	asciiWord = regexp.MustCompile(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	dotted    = regexp.MustCompile(`^_*(\.?[\p{L}_]|\.$)[\p{L}\p{Nd}._]*$`)
+	word      = pattern(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$`)
+	asciiWord = pattern(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	dotted    = pattern(`^_*(\.?[\p{L}_]|\.$)[\p{L}\p{Nd}._]*$`)
 )
 
 var lower, upper = [2]string{"false", "true"}, [2]string{"False", "True"}
@@ -119,7 +126,7 @@ func (d *dialect) assignments(values []Parameter) (string, error) {
 	var b strings.Builder
 	fmt.Fprintf(&b, d.comment+"\n", "Parameters")
 	for _, v := range values {
-		if !d.name.MatchString(v.Name) || slices.Contains(d.reserved, v.Name) {
+		if !d.name().MatchString(v.Name) || slices.Contains(d.reserved, v.Name) {
 			return "", fmt.Errorf("parameter %.80q: not a name in %s", v.Name, d.language)
 		}
 		source, err := d.value(v.Value, 0)

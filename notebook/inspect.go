@@ -44,12 +44,12 @@ func (n *Notebook) Parameters() ([]Declared, error) {
 type statement struct{ code, comment string }
 
 var (
-	assignment  = regexp.MustCompile(`(?s)^([\p{L}_][\p{L}\p{N}_]*)\s*(?::\s*["']?([\p{L}_][\p{L}\p{N}_\[\],.|\s]*?)["']?\s*)?=([^=].*)$`)
+	assignment  = pattern(`(?s)^([\p{L}_][\p{L}\p{N}_]*)\s*(?::\s*["']?([\p{L}_][\p{L}\p{N}_\[\],.|\s]*?)["']?\s*)?=([^=].*)$`)
 	typeComment = regexp.MustCompile(`^type:\s*(\S*)\s*(.*)$`)
 )
 
 func (s statement) declares() (Declared, bool) {
-	m := assignment.FindStringSubmatch(s.code)
+	m := assignment().FindStringSubmatch(s.code)
 	if m == nil {
 		return Declared{}, false
 	}

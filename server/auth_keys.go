@@ -24,7 +24,7 @@ const maxKeys, maxKey = 1000, 512
 
 var (
 	validKeyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
-	validKey     = regexp.MustCompile(`^[!-9;-~]{1,512}$`) // one that fits into a header, without a colon
+	validKey     = regexp.MustCompile(`^[!-9;-~]+$`) // one that fits into a header, without a colon
 )
 
 // ReadKeys reads keys, one a line: NAME:KEY, or KEY alone, whose name is then made of
@@ -61,7 +61,7 @@ func (k *Keys) Add(given string) error {
 	switch {
 	case !validKeyName.MatchString(name):
 		return errors.New("the name of a key has 1 to 64 letters, digits and . _ @ -")
-	case !validKey.MatchString(secret):
+	case len(secret) > maxKey || !validKey.MatchString(secret):
 		return fmt.Errorf("a key has 1 to %d printable ASCII characters, no spaces and no colon", maxKey)
 	case len(k.keys) == maxKeys:
 		return fmt.Errorf("there are more than %d keys", maxKeys)
