@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -13,8 +14,9 @@ import (
 // Body returns the body of a request that is a stream. Each read may take as long as
 // a write of an answer may, so that a client that stalls holds nothing for ever. The
 // errors that it reads are for the client. The time of the first read begins now: what
-// is not read, the server reads itself before it answers.
-func Body(w http.ResponseWriter, r *http.Request, o Options) io.Reader {
+// is not read, the server reads itself before it answers. Where a goroutine reads, Close
+// has that end, which a handler has to wait for.
+func Body(w http.ResponseWriter, r *http.Request, o Options) io.ReadCloser {
 	b := &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout}
 	b.extend()
 	return b
@@ -24,10 +26,51 @@ type body struct {
 	r        *http.Request
 	control  *http.ResponseController
 	patience time.Duration
+
+	mu       sync.Mutex
 	extended time.Time // when the deadline was last moved
+	closed   bool
+	reads    sync.WaitGroup
+	reading  int // reads there are
 }
 
-// extend gives the next read its time. Not every connection can.
+// begin gives the next read its time, if there may be one.
+func (b *body) begin() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.extend()
+	b.reading++
+	b.reads.Add(1)
+	return true
+}
+
+func (b *body) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.reading--
+	b.reads.Done()
+}
+
+// Close returns once nothing is read any more.
+func (b *body) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	late := b.reading > 0
+	if late {
+		_ = b.control.SetReadDeadline(time.Now()) // where the connection can
+	}
+	b.mu.Unlock()
+	b.reads.Wait()
+	if late {
+		_ = b.control.SetReadDeadline(time.Time{})
+	}
+	return nil
+}
+
+// extend moves the deadline of reads. Not every connection can.
 func (b *body) extend() {
 	if now := time.Now(); now.Sub(b.extended) > b.patience/64 {
 		b.extended = now
@@ -36,7 +79,10 @@ func (b *body) extend() {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	b.extend()
+	if !b.begin() {
+		return 0, http.ErrBodyReadAfterClose
+	}
+	defer b.done()
 	n, err := b.r.Body.Read(p)
 	if err == io.EOF {
 		_ = b.control.SetReadDeadline(time.Time{}) // the server still watches for the client's leaving

@@ -93,6 +93,12 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 		prefix: before + "/ports/" + port, path: "/" + path, target: net.JoinHostPort("127.0.0.1", port),
 		host: r.Host, trusted: h.o.TrustPorts || h.o.Behind, behind: h.o.Behind, browser: r.Header.Get("Sec-Fetch-Site") != "",
 	}
+	if r.ContentLength != 0 {
+		sent := server.Body(w, r, h.o)
+		defer sent.Close() // the transport may not have read to the end
+		r = r.WithContext(r.Context())
+		r.Body = sent
+	}
 	var failed error
 	proxy := httputil.ReverseProxy{
 		Transport: finalOnly{r.Context()}, FlushInterval: -1, Rewrite: f.rewrite, ModifyResponse: f.answer, ErrorLog: slog.NewLogLogger(h.o.Log.Handler(), slog.LevelDebug),

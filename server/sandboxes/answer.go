@@ -23,12 +23,11 @@ func (p *passage) answer(resp *http.Response) error {
 	if err := p.check(resp); err != nil {
 		return err
 	}
+	p.guardTrailer(resp.Trailer)
 	if p.port {
 		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
-		server.GuardPage(resp.Trailer, true, p.browser())
 	} else {
 		keep(resp.Header, known)
-		keep(resp.Trailer, trailers)
 		resp.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'") // whatever it says that it is
 	}
 	p.place(resp.Header)
@@ -36,7 +35,7 @@ func (p *passage) answer(resp *http.Response) error {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		go p.endWithSandbox()
 	case resp.Body != http.NoBody:
-		resp.Body = &checked{resp.Body, resp, !sized(resp), p.port}
+		resp.Body = &checked{resp.Body, resp, p, !sized(resp)}
 	}
 	return nil
 }
@@ -64,6 +63,16 @@ func (p *passage) check(resp *http.Response) error {
 		return errors.New("a content encoding")
 	}
 	return nil
+}
+
+// guardTrailer takes from what comes behind an answer what an agent has no say in.
+func (p *passage) guardTrailer(h http.Header) {
+	if !p.port {
+		keep(h, trailers)
+		return
+	}
+	server.GuardPage(h, true, false)
+	delete(h, "Set-Cookie")
 }
 
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
@@ -135,8 +144,8 @@ func sized(resp *http.Response) bool {
 type checked struct {
 	io.ReadCloser
 	resp   *http.Response
+	p      *passage
 	openly bool // it ends where the connection does, which looks the same where that was cut
-	port   bool
 }
 
 func (c *checked) Read(p []byte) (int, error) {
@@ -150,11 +159,6 @@ func (c *checked) Read(p []byte) (int, error) {
 // Close looks at what came behind the body.
 func (c *checked) Close() error {
 	err := c.ReadCloser.Close()
-	if c.port {
-		server.GuardPage(c.resp.Trailer, true, false)
-		delete(c.resp.Trailer, "Set-Cookie")
-	} else {
-		keep(c.resp.Trailer, trailers)
-	}
+	c.p.guardTrailer(c.resp.Trailer)
 	return err
 }

@@ -59,8 +59,9 @@ type machines struct {
 	serve func(net.Conn)
 	fail  error // of the next start
 
-	mu  sync.Mutex
-	all map[string]*machine
+	mu    sync.Mutex
+	all   map[string]*machine
+	taken map[string]func(net.Conn) // agents of other templates
 }
 
 func (r *machines) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error) {
@@ -72,9 +73,13 @@ func (r *machines) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, erro
 		return nil, err
 	}
 	m := &machine{spec: s, ln: ln, done: make(chan struct{}), conns: map[net.Conn]bool{}}
-	m.work.Go(func() { m.accept(r.serve) })
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	serve := r.serve
+	if taken := r.taken[s.Template]; taken != nil {
+		serve = taken
+	}
+	m.work.Go(func() { m.accept(serve) })
 	r.all[s.ID] = m
 	return m, nil
 }
@@ -154,23 +159,28 @@ func (m *machine) Kill() error {
 func handler(h http.Handler) func(net.Conn) {
 	return func(conn net.Conn) {
 		ln := &one{conn: conn, closed: make(chan struct{})}
-		srv := &http.Server{Handler: h, ConnState: func(_ net.Conn, s http.ConnState) {
+		var running sync.WaitGroup
+		counted := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			running.Add(1)
+			defer running.Done()
+			h.ServeHTTP(w, r)
+		})
+		srv := &http.Server{Handler: counted, ConnState: func(_ net.Conn, s http.ConnState) {
 			if s == http.StateClosed || s == http.StateHijacked {
 				ln.once.Do(func() { close(ln.closed) })
 			}
 		}, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 		_ = srv.Serve(ln)
-		ln.hijacked.Wait()
+		running.Wait() // also with a connection of its own
 	}
 }
 
 // one is a listener of one connection.
 type one struct {
-	conn     net.Conn
-	taken    bool
-	closed   chan struct{}
-	once     sync.Once
-	hijacked sync.WaitGroup
+	conn   net.Conn
+	taken  bool
+	closed chan struct{}
+	once   sync.Once
 }
 
 func (l *one) Accept() (net.Conn, error) {
@@ -198,7 +208,7 @@ func start(t testing.TB, serve func(net.Conn), change func(*sandboxes.Options, *
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &site{machines: &machines{dir: dir, serve: serve, all: map[string]*machine{}}}
+	s := &site{machines: &machines{dir: dir, serve: serve, all: map[string]*machine{}, taken: map[string]func(net.Conn){}}}
 	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
 	so := sandboxes.Options{Options: server.Options{Log: log}, Templates: []api.Template{{Template: "t", Aliases: []string{}, Default: true}}}
@@ -252,7 +262,7 @@ func (s *site) request(t testing.TB, method, path, body string, headers ...strin
 	if body != "" {
 		sent = strings.NewReader(body)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, sent)
+	req, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), method, s.URL+path, sent) // cleanups ask, too
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,9 +62,11 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 	case errors.As(failed, &told):
 		return told
 	}
-	if _, err := h.fleet.Get(box.ID()); err != nil {
+	release, _, err := h.fleet.Use(box.ID())
+	if err != nil {
 		return err // it ended meanwhile
 	}
+	release()
 	return api.Errorf(api.SandboxUnreachable, "sandbox %s does not answer as it should: %.200q", box.ID(), failed.Error())
 }
 
