@@ -63,11 +63,9 @@ func TestCloseLeavesAndOpenTakesBack(t *testing.T) {
 	}
 	wantGone(t, f, crashes.ID, fleet.Lost)
 	wantGone(t, f, killed.ID, fleet.Killed)
+	s := handle(t, f, runs.ID)
 	h.machine(runs.ID).crash(fleet.Exit{}) // it is watched again
-	if release, s, err := f.Use(runs.ID); err == nil {
-		release()
-		<-s.Done()
-	}
+	<-s.Done()
 	wantGone(t, f, runs.ID, fleet.Crashed)
 	if h.swept != 0 {
 		t.Errorf("%d were swept", h.swept)

@@ -1,0 +1,104 @@
+package fleet_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+)
+
+func TestPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		f := open(t, h, fleet.Options{PausedTimeout: time.Hour})
+		info, m := create(t, f, h, fleet.CreateOptions{Timeout: time.Minute})
+		s := handle(t, f, info.ID)
+		for range 2 {
+			got, err := f.Pause(t.Context(), info.ID)
+			if err != nil || got.State != fleet.Paused || !m.frozen() {
+				t.Fatalf("Pause: %+v, %v", got, err)
+			}
+		}
+		if _, _, err := f.Use(info.ID); !errors.Is(err, fleet.ErrPaused) || !errors.Is(err, fleet.ErrState) {
+			t.Errorf("Use: %v", err)
+		}
+		time.Sleep(10 * time.Minute) // longer than its timeout, which does not hold now
+		for range 2 {
+			got, err := f.Resume(t.Context(), info.ID)
+			if err != nil || got.State != fleet.Running || m.frozen() {
+				t.Fatalf("Resume: %+v, %v", got, err)
+			}
+		}
+		if _, err := f.Pause(t.Context(), info.ID); err != nil {
+			t.Fatal(err)
+		}
+		<-s.Done()
+		wantGone(t, f, info.ID, fleet.TimedOut)
+		if _, err := f.Resume(t.Context(), info.ID); !errors.Is(err, fleet.ErrGone) {
+			t.Errorf("Resume of an ended one: %v", err)
+		}
+	})
+}
+
+func TestPauseFails(t *testing.T) {
+	h := newHost(t)
+	f := open(t, h, fleet.Options{})
+	info, m := create(t, f, h, fleet.CreateOptions{})
+	var asked []string
+	m.freeze = func(_ context.Context, what string) error {
+		asked = append(asked, what)
+		if what == "pause" {
+			return fleet.ErrUnsupported
+		}
+		return nil
+	}
+	if _, err := f.Pause(t.Context(), info.ID); !errors.Is(err, fleet.ErrUnsupported) {
+		t.Errorf("Pause: %v", err)
+	}
+	if got, err := f.Get(info.ID); err != nil || got.State != fleet.Running {
+		t.Errorf("then: %+v, %v", got, err)
+	}
+	if !slices.Equal(asked, []string{"pause", "resume"}) {
+		t.Errorf("the machine was asked to %v", asked)
+	}
+}
+
+// A kill ends a pause that hangs, and has the agent of a paused sandbox say good-bye.
+func TestKillWhilePausing(t *testing.T) {
+	h := newHost(t)
+	f := open(t, h, fleet.Options{})
+	info, m := create(t, f, h, fleet.CreateOptions{})
+	hangs := make(chan bool)
+	m.freeze = func(ctx context.Context, what string) error {
+		if what == "resume" {
+			return nil
+		}
+		close(hangs)
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	paused := make(chan error)
+	go func() { paused <- second(f.Pause(t.Context(), info.ID)) }()
+	<-hangs
+	if err := f.Kill(t.Context(), info.ID); err != nil {
+		t.Error(err)
+	}
+	if err := <-paused; err == nil {
+		t.Error("it was paused")
+	}
+
+	info, m = create(t, f, h, fleet.CreateOptions{})
+	if _, err := f.Pause(t.Context(), info.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Kill(t.Context(), info.ID); err != nil {
+		t.Error(err)
+	}
+	if m.closes.Load() != "POST /v1/close?now=true" || h.count() != 0 {
+		t.Errorf("the agent was told %v; %d are left", m.closes.Load(), h.count())
+	}
+}
