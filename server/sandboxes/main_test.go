@@ -93,8 +93,9 @@ func (r *machines) get(id string) *machine {
 func (*machines) Adopt(context.Context, string, json.RawMessage) (fleet.Machine, error) {
 	return nil, fleet.ErrGone
 }
-func (*machines) Sweep(func(string) bool) error { return nil }
-func (*machines) Close() error                  { return nil }
+func (*machines) Sweep(func(string) bool) error             { return nil }
+func (*machines) Close() error                              { return nil }
+func (*machines) Complete(s fleet.Spec) (fleet.Spec, error) { return s, nil }
 
 type machine struct {
 	spec fleet.Spec

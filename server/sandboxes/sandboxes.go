@@ -3,7 +3,6 @@
 package sandboxes
 
 import (
-	"maps"
 	"net/http"
 	"sync"
 
@@ -131,7 +130,7 @@ func (h *handlers) audit(w http.ResponseWriter, r *http.Request, did, id string)
 func payload(info fleet.Info) api.Sandbox {
 	box := api.Sandbox{
 		SandboxID: info.ID, Template: info.Template, State: api.SandboxState(info.State), Cwd: info.Cwd,
-		Metadata: maps.Clone(info.Metadata), CreatedAt: info.CreatedAt, LastActiveAt: info.LastActiveAt,
+		Metadata: filled(info.Metadata), CreatedAt: info.CreatedAt, LastActiveAt: info.LastActiveAt,
 		Timeout: info.Timeout.Seconds(),
 		Limits: api.SandboxLimits{
 			MemoryMB: int(info.Limits.Memory >> 20), CPUs: info.Limits.CPUs, Pids: int(info.Limits.Pids),
@@ -139,9 +138,6 @@ func payload(info fleet.Info) api.Sandbox {
 		},
 		Network:   api.SandboxNetwork{Mode: api.NetworkMode(info.Network.Mode)},
 		Isolation: isolation(info.Isolation),
-	}
-	if box.Metadata == nil {
-		box.Metadata = map[string]string{}
 	}
 	if !info.ExpiresAt.IsZero() {
 		box.ExpiresAt = &info.ExpiresAt
@@ -152,14 +148,16 @@ func payload(info fleet.Info) api.Sandbox {
 	return box
 }
 
+// filled is {} in JSON where there is nothing, and not null.
+func filled(m map[string]string) map[string]string {
+	if m == nil {
+		return map[string]string{}
+	}
+	return m
+}
+
 func isolation(i fleet.Isolation) api.SandboxIsolation {
-	told := api.SandboxIsolation{Level: i.Level, Missing: i.Missing, Enforced: i.Enforced}
-	if told.Missing == nil {
-		told.Missing = map[string]string{}
-	}
-	if told.Enforced == nil {
-		told.Enforced = map[string]string{}
-	}
+	told := api.SandboxIsolation{Level: i.Level, Missing: filled(i.Missing), Enforced: filled(i.Enforced)}
 	if i.Level == "none" {
 		told.Warning = "nothing keeps the code in this sandbox from the host: it can do all that the server can"
 	}

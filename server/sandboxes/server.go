@@ -9,14 +9,15 @@ import (
 )
 
 func (h *handlers) listTemplates(w http.ResponseWriter, _ *http.Request) error {
-	server.WriteJSON(w, http.StatusOK, api.Templates{Templates: h.all.Templates})
+	server.WriteJSON(w, http.StatusOK, api.Templates{Templates: append([]api.Template{}, h.all.Templates...)})
 	return nil
 }
 
 func (h *handlers) capabilities(w http.ResponseWriter, _ *http.Request) error {
 	can := h.all.Capabilities
-	can.Version = h.o.Version
-	can.Limits.MaxBodyBytes = h.o.MaxBody
+	can.Version, can.Limits.MaxBodyBytes = h.o.Version, h.o.MaxBody
+	can.Levels, can.Isolation.Missing, can.Isolation.Enforced = filled(can.Levels), filled(can.Isolation.Missing), filled(can.Isolation.Enforced)
+	can.Networks, can.Fronts = append([]string{}, can.Networks...), append([]string{}, can.Fronts...)
 	server.WriteJSON(w, http.StatusOK, can)
 	return nil
 }
