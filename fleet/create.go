@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -16,13 +17,13 @@ import (
 
 // CreateOptions describe a new sandbox. All may be left out.
 type CreateOptions struct {
-	Template string            // "" is the runtime's own
-	Cwd      string            // an absolute path inside; "" is the template's
+	Template string            // "" is Options.Template
+	Cwd      string            // an absolute path inside; "" is Options.Cwd
 	Envs     map[string]string // for all code inside; kept nowhere
 	Timeout  time.Duration     // of inactivity; 0 is Options.DefaultTimeout
 	Metadata map[string]string // the caller's own, to find the sandbox by
 	Limits   Limits
-	Network  Network
+	Network  Network // of which the mode is "full" where it is ""
 	Owner    string // id of the key that pays for it
 }
 
@@ -47,15 +48,21 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	if err := f.check(&o); err != nil {
 		return Info{}, "", err
 	}
+	spec, err := f.o.Runtime.Complete(Spec{
+		ID: "sb_" + strings.ToLower(rand.Text()[:20]), Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network,
+	})
+	if err != nil {
+		return Info{}, "", fmt.Errorf("cannot start sandbox: %w", err)
+	}
 	start, cancel := context.WithTimeout(ctx, f.o.StartTimeout)
 	defer cancel()
 	token := "sbt_" + rand.Text() + rand.Text()
-	s, err := f.reserve(o, token, cancel)
+	s, err := f.reserve(o, spec, token, cancel)
 	if err != nil {
 		return Info{}, "", err
 	}
 	defer f.work.Done()
-	m, err := f.o.Runtime.Start(start, Spec{ID: s.id, Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network})
+	m, err := f.o.Runtime.Start(start, spec)
 	switch cause := start.Err(); {
 	case err == nil:
 		err = <-f.registry.put(s.take(m))
@@ -67,21 +74,21 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	info, err := f.settle(ctx, s, err)
 	if err != nil {
 		f.counts.fail()
-		f.o.Log.Warn("sandbox not created", "sandbox", s.id, "owner", o.Owner, "template", o.Template, "error", err)
+		f.o.Log.Warn("sandbox not created", "sandbox", s.id, "owner", o.Owner, "template", spec.Template, "error", err)
 		return Info{}, "", err
 	}
 	f.counts.created(time.Since(began))
-	f.o.Log.Info("sandbox created", "sandbox", s.id, "owner", o.Owner, "template", o.Template, "isolation", info.Isolation.Level, "seconds", time.Since(began).Seconds())
+	f.o.Log.Info("sandbox created", "sandbox", s.id, "owner", o.Owner, "template", spec.Template, "isolation", info.Isolation.Level, "seconds", time.Since(began).Seconds())
 	return info, token, nil
 }
 
 // reserve gives a new sandbox its place, where its owner may have one more.
-func (f *Fleet) reserve(o CreateOptions, token string, abort context.CancelFunc) (*Sandbox, error) {
+func (f *Fleet) reserve(o CreateOptions, spec Spec, token string, abort context.CancelFunc) (*Sandbox, error) {
 	hash := sha256.Sum256([]byte(token))
 	s := newSandbox(f, record{
-		ID: "sb_" + strings.ToLower(rand.Text()[:20]), Owner: o.Owner, TokenHash: hash[:],
-		Template: o.Template, Cwd: o.Cwd, Metadata: maps.Clone(o.Metadata),
-		Limits: o.Limits, Network: o.Network, Timeout: o.Timeout, CreatedAt: utc(time.Now()),
+		ID: spec.ID, Owner: o.Owner, TokenHash: hash[:],
+		Template: spec.Template, Cwd: spec.Cwd, Metadata: maps.Clone(o.Metadata),
+		Limits: spec.Limits, Network: spec.Network, Timeout: o.Timeout, CreatedAt: utc(time.Now()),
 	})
 	s.abort = abort
 	quota := f.o.Quota(o.Owner)
@@ -136,9 +143,11 @@ func (f *Fleet) settle(ctx context.Context, s *Sandbox, err error) (Info, error)
 	return Info{}, err
 }
 
-// check fills in what was left out, and tells what makes no sense by the names of the
+// check fills in what was left out where that is known, and tells what makes no sense by the names of the
 // HTTP API.
 func (f *Fleet) check(o *CreateOptions) error {
+	o.Template, o.Cwd = cmp.Or(o.Template, f.o.Template), cmp.Or(o.Cwd, f.o.Cwd)
+	o.Network.Mode = cmp.Or(o.Network.Mode, "full")
 	var err error
 	if o.Timeout, err = f.timeout(o.Timeout); err != nil {
 		return err
@@ -155,7 +164,7 @@ func (f *Fleet) check(o *CreateOptions) error {
 	if err := checkMetadata(o.Metadata); err != nil {
 		return err
 	}
-	if mode := o.Network.Mode; mode != "" && mode != "full" && mode != "none" {
+	if mode := o.Network.Mode; mode != "full" && mode != "none" {
 		return api.Invalid("network.mode", `is neither "full" nor "none"`)
 	}
 	return o.Limits.check()

@@ -88,6 +88,9 @@ func (h *host) Sweep(keep func(id string) bool) error {
 
 func (h *host) Close() error { return nil }
 
+// Complete has one template, and leaves limits to Start.
+func (h *host) Complete(s fleet.Spec) (fleet.Spec, error) { return s, nil }
+
 func (h *host) machine(id string) *machine {
 	h.mu.Lock()
 	defer h.mu.Unlock()

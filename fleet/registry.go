@@ -24,7 +24,7 @@ type record struct {
 	Template  string            `json:"template,omitempty"`
 	Cwd       string            `json:"cwd,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
-	Limits    Limits            `json:"limits"` // as asked for
+	Limits    Limits            `json:"limits"` // before the runtime gave what it can
 	Network   Network           `json:"network"`
 	Timeout   time.Duration     `json:"timeout"` // ns
 	CreatedAt time.Time         `json:"created_at"`

@@ -9,6 +9,10 @@ import (
 
 // Runtime makes sandboxes of one kind. Its methods are safe for concurrent use.
 type Runtime interface {
+	// Complete returns the spec with all that it leaves open: what Start would take for it.
+	// ErrUnknownTemplate and ErrUnsupported where there can be no such sandbox.
+	Complete(s Spec) (Spec, error)
+
 	// Start starts a sandbox and returns when its agent answers and its kernel is ready.
 	// ctx bounds the start. What fails to start has left nothing behind.
 	Start(ctx context.Context, s Spec) (Machine, error)

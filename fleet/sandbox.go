@@ -44,7 +44,7 @@ type Info struct {
 	ID       string
 	Owner    string
 	Template string
-	Cwd      string // as asked for
+	Cwd      string // where code starts
 	Metadata map[string]string
 	State    State
 

@@ -122,7 +122,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 }
 
 // templates are those that there are.
-var templates = []api.Template{{Template: "k2sandbox/python:latest", Aliases: []string{"k2sandbox/python", "default", "host"}, Default: true}}
+var templates = []api.Template{{Template: local.Template, Aliases: local.Aliases, Default: true}}
 
 func (o *serving) log() *slog.Logger {
 	if o.json {
@@ -247,7 +247,7 @@ func (c *confined) runtime(ctx context.Context, dir string, s *settings, log *sl
 	c.limits.Memory, c.limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
 	environ, net := reach(kernel.DefaultEnviron(os.Environ()), c.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Interpreter, Environ: environ, Level: c.level, Limits: c.limits, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Environ: environ, Level: c.level, Limits: c.limits, Network: net, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot confine sandboxes: %w", err)
@@ -278,9 +278,15 @@ func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
 			levels[level] = why
 		}
 	}
+	networks := []string{"full", "none"}
+	if told.Level != "namespace" {
+		networks = networks[:1]
+	}
 	return api.ServerCapabilities{
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Isolation: api.SandboxIsolation{Level: told.Level, Missing: told.Missing, Enforced: told.Enforced},
-		Levels: levels, Networks: []string{"full", "none"},
-		Limits: api.ServerLimits{MaxSandboxes: c.perKey, CreatesPerMinute: c.createsPerMinute},
+		Levels: levels, Networks: networks, Fronts: []string{},
+		Pause:     api.Capability{Available: told.Missing["pause"] == "", Reason: told.Missing["pause"]},
+		Snapshots: api.Capability{Reason: "there are none yet"},
+		Limits:    api.ServerLimits{MaxSandboxes: c.perKey, CreatesPerMinute: c.createsPerMinute},
 	}
 }

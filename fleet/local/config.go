@@ -11,6 +11,7 @@ type Config struct {
 	Level       string            `json:"level"` // as fleet.Isolation.Level
 	Hostname    string            `json:"hostname"`
 	Home        string            `json:"home"`                  // of the user, an absolute path inside
+	Scratch     string            `json:"scratch"`               // a directory for what the agent makes, which counts as the sandbox's disk
 	Cwd         string            `json:"cwd"`                   // where code starts
 	Envs        map[string]string `json:"envs,omitempty"`        // the client's, for all code inside
 	Environ     []string          `json:"environ"`               // "NAME=value", what code inside gets of the server's environment

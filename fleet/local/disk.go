@@ -86,22 +86,25 @@ const ext4Shutdown = 0x8004587d // EXT4_IOC_SHUTDOWN
 
 // wait waits until the device is free again.
 func (l loopDevice) wait(timeout time.Duration) error {
-	dev, err := os.Open(l.path())
-	if err != nil {
-		return nil
-	}
-	defer dev.Close()
 	deadline := time.Now().Add(timeout)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
-		info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
-		if err != nil || unix.ByteSliceToString(info.File_name[:]) != l.Mark {
-			return nil
-		}
+	for pause := time.Millisecond; l.used(); pause = min(2*pause, 50*time.Millisecond) {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("loop device %d is still in use", l.Number)
 		}
 		time.Sleep(pause)
 	}
+	return nil
+}
+
+// used reports whether the device is still there. It does not keep it open, which would be a use.
+func (l loopDevice) used() bool {
+	dev, err := os.Open(l.path())
+	if err != nil {
+		return false
+	}
+	defer dev.Close()
+	info, err := unix.IoctlLoopGetStatus64(int(dev.Fd()))
+	return err == nil && unix.ByteSliceToString(info.File_name[:]) == l.Mark
 }
 
 func (l loopDevice) path() string { return "/dev/loop" + strconv.Itoa(l.Number) }

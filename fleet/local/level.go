@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
 // choose takes the level that was asked for, or the strongest that works. Only a sandbox that
@@ -41,11 +42,21 @@ func (r *Runtime) choose(ctx context.Context) error {
 
 // try starts a sandbox of a level up to where it is confined, first with all that a level can have.
 func (r *Runtime) try(ctx context.Context, level string) error {
+	for _, what := range []string{"ids", "disk", "network"} {
+		delete(r.missing, what) // of a stronger level
+	}
 	if level == "namespace" {
 		r.prepare(ctx)
+	} else if err := r.prepareDirs(); err != nil {
+		return err
+	}
+	if level == "landlock" {
+		if err := cage.Probe()["landlock"]; err != nil {
+			return err
+		}
 	}
 	id := "probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	m, err := r.enter(ctx, fleet.Spec{ID: id, Network: fleet.Network{Mode: "none"}}, level)
+	m, err := r.enter(ctx, fleet.Spec{ID: id, Network: fleet.Network{Mode: full}}, level)
 	if err != nil {
 		return err
 	}
@@ -54,6 +65,12 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 
 // prepare finds out what of a namespace sandbox works here, and what does not, and why.
 func (r *Runtime) prepare(ctx context.Context) {
+	tun, err := os.OpenFile(tunDevice, os.O_RDWR, 0)
+	if err != nil {
+		r.missing["network"] = "sandboxes reach nothing: " + err.Error()
+	} else {
+		tun.Close()
+	}
 	if os.Geteuid() != 0 {
 		r.missing["ids"] = "only root can give each sandbox user ids of its own: its agent runs as the user that it serves"
 		r.missing["disk"] = "only root can give a sandbox a disk of its own: its files are kept in memory"

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,7 +64,8 @@ type Runtime struct {
 	missing  map[string]string // what does not hold for its sandboxes, and why
 	idmaps   bool              // mounts can be mapped to other users
 	disks    *spares           // nil where none can be made
-	zygote   *zygote           // nil without an interpreter
+	ownIDs   bool              // sandboxes without user namespaces have ids of their own
+	zygote   *zygote           // nil where there is none
 
 	images sync.Mutex // held while one is made
 }
@@ -98,11 +100,11 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if r.template, err = r.makeTemplate(ctx); err != nil {
 		return nil, fmt.Errorf("cannot make the template: %w", err)
 	}
-	if o.Interpreter != "" {
-		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
-	}
 	if err := r.choose(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
+	}
+	if o.Interpreter != "" && r.level == "namespace" { // where what it forks is the agent's child
+		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
 	}
 	return r, nil
 }
@@ -110,13 +112,15 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }
 func (r *Runtime) templates() string { return filepath.Join(r.dir, "templates") }
 
+// Template is the only one: the host's /usr, read-only, with the interpreter.
+const Template = "k2sandbox/python:latest"
+
+// Aliases are other names of Template.
+var Aliases = []string{"k2sandbox/python", "default", "host"}
+
 // knows reports whether there is such a template.
 func (r *Runtime) knows(template string) bool {
-	switch template {
-	case "", "default", "host", "k2sandbox/python", "k2sandbox/python:latest":
-		return true
-	}
-	return false
+	return template == "" || template == Template || slices.Contains(Aliases, template)
 }
 
 // Isolation tells how the sandboxes are confined.

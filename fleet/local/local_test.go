@@ -346,6 +346,39 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+func TestLandlock(t *testing.T) {
+	for _, level := range []string{"landlock", "none"} {
+		t.Run(level, func(t *testing.T) { testProcesses(t, level) })
+	}
+}
+
+// testProcesses tests sandboxes that are processes of the host.
+func testProcesses(t *testing.T, level string) {
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, func(o *local.Options) { o.Level = level })
+	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}}); !errors.Is(err, fleet.ErrUnsupported) {
+		t.Errorf("without network: %v", err)
+	}
+	m := start(t, r, fleet.Spec{ID: "sb_a", Network: fleet.Network{Mode: "full"}})
+	wants(t, m, `test "$PWD" = "$HOME" && echo a > b && cat b && echo c > $TMPDIR/d && cat $TMPDIR/d`, "a\nc")
+	wants(t, m, "python3 -c 'import ssl, sqlite3, multiprocessing; print(1)'; getent services ssh | tr -s ' '", "1\nssh 22/tcp")
+	u := m.Isolation()
+	if u.Level != level || u.Missing["network"] == "" || u.Missing["disk"] == "" {
+		t.Errorf("isolation %+v", u)
+	}
+	if level == "landlock" {
+		wants(t, m, "cat "+secret+" 2>/dev/null || cat /etc/shadow 2>/dev/null || echo x 2>/dev/null > /tmp/x || echo no", "no")
+		wants(t, m, fmt.Sprintf("kill -9 %d 2>/dev/null || cat /proc/%d/environ 2>/dev/null || echo no", os.Getpid(), os.Getpid()), "no")
+	}
+	run(t, m, "(setsid sleep 1000 >/dev/null 2>&1 &) & setsid sleep 1000 >/dev/null 2>&1 &")
+	if err := m.Kill(); err != nil {
+		t.Error(err)
+	}
+}
+
 // The same tests once more, as an ordinary user.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Getuid() != 0 {
@@ -425,5 +458,78 @@ func TestSandboxOutlivesItsServer(t *testing.T) {
 	}
 	if left := traces(t, dir); !strings.HasPrefix(left, "sandboxes []; ids []; mounts 0") {
 		t.Error(left)
+	}
+}
+
+func TestMemoryAndProcesses(t *testing.T) {
+	m := start(t, open(t), fleet.Spec{ID: "sb_a", Limits: fleet.Limits{Memory: 256 << 20, Pids: 50}})
+	if got := run(t, m, "python3 -c 'x = bytearray(1<<30); print(len(x))' 2>&1"); strings.Contains(got, "1073741824") {
+		t.Errorf("a bomb of memory: %q", got)
+	}
+	got := run(t, m, "python3 -c 'import os,time\nn=0\ntry:\n  while n<500:\n    if os.fork()==0: time.sleep(1000)\n    n+=1\nexcept OSError as e: print(n<60, e.errno)'")
+	if got != "True 11" {
+		t.Errorf("a bomb of processes: %q", got)
+	}
+	wants(t, m, "ulimit -n; ulimit -c", "4096\n0")
+	u, err := m.Usage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := m.Isolation()
+	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Pids < 40 || u.CPU <= 0) {
+		t.Errorf("usage %+v", u)
+	}
+	if told.Enforced["memory"] == "" || told.Enforced["pids"] == "" || told.Enforced["disk"] == "" {
+		t.Errorf("isolation %+v", told)
+	}
+}
+
+func TestPause(t *testing.T) {
+	m := start(t, open(t), fleet.Spec{ID: "sb_a"})
+	err := m.Pause(t.Context())
+	if m.Isolation().Missing["pause"] != "" {
+		if !errors.Is(err, fleet.ErrUnsupported) {
+			t.Error(err)
+		}
+		return
+	}
+	if err = errors.Join(err, m.Pause(t.Context()), m.Resume(t.Context()), m.Resume(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	wants(t, m, "echo on", "on")
+	if err := m.Pause(t.Context()); err != nil { // and it can be killed
+		t.Error(err)
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	var l net.Listener
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello ", r.Host) })}
+	go server.Serve(l) // until it is closed
+	defer server.Close()
+	r := open(t, func(o *local.Options) {
+		o.Network.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+		}
+	})
+	m := start(t, r, fleet.Spec{ID: "sb_a", Network: fleet.Network{Mode: "full"}})
+	fetch := func(address string) string {
+		return "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://" + address + "/\", timeout=20).read().decode())' 2>&1 | tail -1"
+	}
+	if m.Isolation().Missing["network"] == "" {
+		wants(t, m, fetch("192.88.98.1"), "hello 192.88.98.1")
+	}
+	alone := start(t, r, fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}})
+	for name, each := range map[string]fleet.Machine{"full": m, "none": alone} {
+		if got := run(t, each, fetch(l.Addr().String())); !strings.Contains(got, "refused") {
+			t.Errorf("%s reaches the host's loopback: %s", name, got)
+		}
+	}
+	if got := run(t, alone, fetch("192.88.98.1")); !strings.Contains(got, "unreachable") {
+		t.Errorf("no network reaches the outside: %s", got)
 	}
 }

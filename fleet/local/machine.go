@@ -147,6 +147,9 @@ func (m *machine) Kill() error {
 func (m *machine) end() error {
 	var failed error
 	m.stop()
+	if m.record.Level != "namespace" && m.group == nil {
+		failed = m.killTree()
+	}
 	if m.pidfd != nil {
 		// The end of a pid namespace's first process ends all of them, and comes after theirs.
 		if err := signalProcess(m.pidfd, unix.SIGKILL); err != nil {

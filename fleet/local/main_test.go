@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -31,8 +32,7 @@ func TestMain(m *testing.M) {
 
 // task is what a test asks an agent to do.
 type task struct {
-	Args  []string // a command, as the user inside
-	Agent bool     // as the agent is
+	Args []string // a command, as the user inside
 }
 
 type outcome struct {
@@ -53,6 +53,9 @@ type self struct {
 func inside() error {
 	in, err := local.Enter(os.NewFile(3, "control"))
 	if err != nil {
+		return err
+	}
+	if err := in.Rules.SetRlimits(); err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
@@ -84,28 +87,39 @@ func broken() error {
 
 // mute is an agent that never answers.
 func mute() error {
-	_, err := local.Enter(os.NewFile(3, "control"))
-	if err != nil {
+	if _, err := local.Enter(os.NewFile(3, "control")); err != nil {
 		return err
 	}
-	select {}
+	for { // whatever signals come
+		_ = syscall.Pause()
+	}
 }
 
-func perform(in *local.Inside, t task) outcome {
+// perform runs a command as agents do: from a thread that is in the cage.
+func perform(in *local.Inside, t task) (o outcome) {
 	cmd := exec.Command(t.Args[0], t.Args[1:]...)
-	cmd.Env = in.Environ
-	cmd.Dir = in.Cwd
-	if os.Getuid() == 0 && !t.Agent && in.Level == "namespace" {
+	cmd.Env, cmd.Dir = in.Environ, in.Cwd
+	rules := in.Rules
+	if os.Getuid() != in.UID {
+		rules.NoCaps = false // they take becoming the user, and do not survive it
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(in.UID), Gid: uint32(in.GID)}}
 	}
-	out, err := cmd.CombinedOutput()
-	o := outcome{Out: string(out)}
-	if err != nil {
-		o.Err = err.Error()
-	}
-	if cmd.ProcessState != nil {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked
+		if err := rules.Enter(); err != nil {
+			o.Err = err.Error()
+			return
+		}
+		out, err := cmd.CombinedOutput()
+		o.Out = string(out)
+		if err != nil {
+			o.Err = err.Error()
+		}
 		o.Code = cmd.ProcessState.ExitCode()
-	}
+	}()
+	<-done
 	return o
 }
 

@@ -21,7 +21,7 @@ const full = "full"
 // makeNetwork gives the sandbox its network device, if root has to make it, or tells the
 // first process to.
 func (m *machine) makeNetwork(c *Config, u users, given kit) (err error) {
-	if c.Network.Mode != full || m.record.Level != "namespace" {
+	if c.Network.Mode != full || m.record.Level != "namespace" || m.runtime.missing["network"] != "" {
 		return nil
 	}
 	if !u.setUID {
@@ -80,9 +80,12 @@ func (m *machine) serve() error {
 	return err
 }
 
-func resolvConf(n fleet.Network) string {
+// networkFiles returns the files of a sandbox that have to do with its network.
+func networkFiles(n fleet.Network, hostname string) map[string]string {
 	if n.Mode != full {
-		return ""
+		return map[string]string{"/etc/hosts": network.Hosts("", hostname), "/etc/resolv.conf": ""}
 	}
-	return "nameserver " + network.Gateway4.String() + "\n"
+	hosts, _ := os.ReadFile("/etc/hosts")
+	resolv, _ := os.ReadFile("/etc/resolv.conf")
+	return map[string]string{"/etc/hosts": network.Hosts(string(hosts), hostname), "/etc/resolv.conf": network.ResolvConf(string(resolv))}
 }

@@ -42,8 +42,16 @@ func drop(c *Config) error {
 			}
 		}
 	}
+	return capabilities(keep)
+}
+
+// capabilities leaves the process those of the set.
+func capabilities(keep uint64) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	data := [2]unix.CapUserData{{Effective: uint32(keep), Permitted: uint32(keep)}}
+	data := [2]unix.CapUserData{
+		{Effective: uint32(keep), Permitted: uint32(keep)},
+		{Effective: uint32(keep >> 32), Permitted: uint32(keep >> 32)},
+	}
 	if err := everyThread(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot drop capabilities: %w", err)
 	}

@@ -84,6 +84,12 @@ func (m *machine) rules() cage.Rules {
 			rules.Landlock, rules.Scoped = false, false
 		}
 	}
+	switch m.record.Level {
+	case "landlock":
+		m.landlockRules(&rules)
+	case "none":
+		rules = cage.Rules{Rlimits: rules.Rlimits}
+	}
 	missing := m.runtime.parent.Missing()
 	if missing["memory"] != nil {
 		rules.Rlimits[unix.RLIMIT_DATA] = uint64(l.Memory)
@@ -94,6 +100,8 @@ func (m *machine) rules() cage.Rules {
 	return rules
 }
 
+const notConfined = "nothing keeps code from what the server's user can do"
+
 // isolation tells what holds for the sandboxes of a level.
 func (r *Runtime) isolation(level string) fleet.Isolation {
 	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"files": "rlimit"}}
@@ -101,7 +109,7 @@ func (r *Runtime) isolation(level string) fleet.Isolation {
 		i.Missing = map[string]string{}
 	}
 	for what, why := range cage.Probe() {
-		if why != nil {
+		if why != nil && level != "none" {
 			i.Missing[what] = why.Error()
 		}
 	}
@@ -113,11 +121,19 @@ func (r *Runtime) isolation(level string) fleet.Isolation {
 			i.Enforced[key] = "cgroup v" + strconv.Itoa(r.parent.Version(what))
 		}
 	}
-	if level == "namespace" {
+	switch {
+	case level == "namespace" && r.disks != nil:
+		i.Enforced["disk"] = "ext4 file system"
+	case level == "namespace":
 		i.Enforced["disk"] = "file system in memory"
-		if r.disks != nil {
-			i.Enforced["disk"] = "ext4 file system"
-		}
+	case level == "landlock":
+		i.Missing["network"] = "it is the host's, loopback and local networks included"
+		i.Missing["processes"] = "those of the host are in sight, but out of reach"
+		i.Missing["sockets"] = "unix sockets of the host that the user may use can be connected to"
+		i.Missing["disk"] = "only the size of each file is limited"
+	default:
+		i.Missing["files"], i.Missing["network"], i.Missing["processes"] = notConfined, notConfined, notConfined
+		i.Missing["disk"] = "nothing is limited"
 	}
 	if groups["core"] != nil {
 		i.Missing["pause"] = groups["core"].Error()

@@ -17,7 +17,8 @@ const namespaces = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_N
 type users struct {
 	uids, gids []syscall.SysProcIDMap
 	uid, gid   int  // of its first process, inside
-	setUID     bool // there are ids enough to be somebody else than the code
+	code       int  // of the code, inside
+	setUID     bool // the two are not the same
 }
 
 // idsPerSandbox is the size of a sandbox's range of user ids, and of group ids.
@@ -26,7 +27,7 @@ const idsPerSandbox = 1 << 16
 // rangeUsers gives a sandbox a range of ids of its own, which only root can.
 func rangeUsers(base int) users {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: idsPerSandbox}}
-	return users{uids: ids, gids: ids, setUID: true}
+	return users{uids: ids, gids: ids, code: userID, setUID: true}
 }
 
 // oneUser makes the user of this process the user inside. There is no other.
@@ -34,9 +35,12 @@ func oneUser() users {
 	return users{
 		uids: []syscall.SysProcIDMap{{ContainerID: userID, HostID: os.Geteuid(), Size: 1}},
 		gids: []syscall.SysProcIDMap{{ContainerID: userID, HostID: os.Getegid(), Size: 1}},
-		uid:  userID, gid: userID,
+		uid:  userID, gid: userID, code: userID,
 	}
 }
+
+// thisUser has all of a sandbox run as one user of the host.
+func thisUser(uid, gid int) users { return users{uid: uid, gid: gid, code: uid} }
 
 // process is a sandbox's first process, as its parent sees it.
 type process struct {
@@ -80,6 +84,9 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 		} else {
 			a.AmbientCaps = allCapabilities() // which would else be lost by the exec
 		}
+	}
+	if level != "namespace" && u.uid != os.Geteuid() {
+		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
 	}
 	if err := p.cmd.Start(); err != nil {
 		ours.close()

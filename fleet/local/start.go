@@ -1,11 +1,13 @@
 package local
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -14,10 +16,24 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
+// Complete implements fleet.Runtime.
+func (r *Runtime) Complete(s fleet.Spec) (fleet.Spec, error) {
+	if !r.knows(s.Template) {
+		return s, fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, s.Template)
+	}
+	s.Template = Template
+	s.Limits = r.limits(s.Limits)
+	s.Network.Mode = cmp.Or(s.Network.Mode, full)
+	m := machine{dir: filepath.Join(r.sandboxes(), s.ID), record: record{Level: r.level}}
+	s.Cwd = cmp.Or(s.Cwd, m.home())
+	return s, networkOf(r.level, s.Network)
+}
+
 // Start implements fleet.Runtime.
 func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error) {
-	if !r.knows(s.Template) {
-		return nil, fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, s.Template)
+	s, err := r.Complete(s)
+	if err != nil {
+		return nil, err
 	}
 	m, err := r.enter(ctx, s, r.level)
 	if err != nil {
@@ -35,7 +51,7 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 // enter starts a sandbox up to where its first process is confined. What fails has left nothing.
 func (r *Runtime) enter(ctx context.Context, s fleet.Spec, level string) (*machine, error) {
 	m := r.machine(s.ID)
-	m.record = record{ID: s.ID, Level: level, Slot: noSlot, Limits: r.limits(s.Limits), Network: s.Network}
+	m.record = record{ID: s.ID, Level: level, Slot: noSlot, Limits: r.limits(s.Limits), Network: s.Network, Isolation: r.isolation(level)}
 	if err := os.Mkdir(m.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the sandbox's directory: %w", err)
 	}
@@ -51,6 +67,9 @@ func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
 	defer given.close()
 	u, err := m.users()
 	if err != nil {
+		return err
+	}
+	if err := m.makeDirs(u); err != nil {
 		return err
 	}
 	if err := m.makeDisk(ctx, u, given); err != nil {
@@ -114,15 +133,22 @@ func (m *machine) entry() (e entry, err error) {
 
 // users finds ids for the sandbox.
 func (m *machine) users() (users, error) {
-	if os.Geteuid() != 0 {
+	switch {
+	case os.Geteuid() != 0 && m.record.Level == "namespace":
 		return oneUser(), nil
+	case os.Geteuid() != 0 || m.record.Level != "namespace" && !m.runtime.ownIDs:
+		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
 	slot, err := m.runtime.slots.take(m.record.ID)
 	if err != nil {
 		return users{}, err
 	}
 	m.record.Slot = slot
-	return rangeUsers(m.runtime.slots.base(slot)), nil
+	base := m.runtime.slots.base(slot)
+	if m.record.Level != "namespace" {
+		return thisUser(base+userID, base+userID), nil
+	}
+	return rangeUsers(base), nil
 }
 
 // spawn starts the first process, and notes which it is before it runs anything of the sandbox: it
@@ -166,29 +192,25 @@ func (m *machine) configure(s fleet.Spec, u users, given kit) (err error) {
 }
 
 func (m *machine) config(s fleet.Spec, u users) *Config {
-	r := m.runtime
 	c := &Config{
-		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: "/home/user", Cwd: s.Cwd, Envs: s.Envs,
-		Environ: r.template.environ, Interpreter: r.options.Interpreter, UID: userID, GID: userID,
+		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
+		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: u.code, GID: u.code,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network,
-	}
-	if c.Cwd == "" {
-		c.Cwd = c.Home
 	}
 	c.Setup.SetUID = u.setUID
 	c.Setup.Cgroups = m.group != nil
 	c.Setup.Size = m.record.Limits.Disk
-	c.Setup.Files = map[string]string{
-		"/etc/hostname":    c.Hostname + "\n",
-		"/etc/hosts":       "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n127.0.1.1 " + c.Hostname + "\n",
-		"/etc/resolv.conf": resolvConf(s.Network),
-	}
+	c.Setup.Files = networkFiles(s.Network, c.Hostname)
+	c.Setup.Files["/etc/hostname"] = c.Hostname + "\n"
 	return c
 }
 
 // trees adds the file trees that the root is made of: those that only the server can map to the
 // sandbox's ids as descriptors, else as paths.
 func (m *machine) trees(s *setup, u users, given kit) error {
+	if m.record.Level != "namespace" {
+		return nil
+	}
 	t := &m.runtime.template
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))

@@ -1,0 +1,201 @@
+package local
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
+)
+
+// Sandboxes of the levels "landlock" and "none" are ordinary processes of the host, with a
+// directory each. Where root starts them they have a user id of their own, if such a user can reach
+// what they need.
+
+// landlockRead is what code of the level "landlock" may read beside the template's directories.
+var landlockRead = []string{
+	"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/proc", "/sys/devices/system/cpu",
+	"/etc/passwd", "/etc/group", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/etc/nsswitch.conf", "/etc/host.conf",
+}
+
+// landlockWrite are the devices that it may write.
+var landlockWrite = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"}
+
+// prepareDirs finds out whether sandboxes can have user ids of their own.
+func (r *Runtime) prepareDirs() error {
+	if os.Geteuid() != 0 {
+		r.missing["ids"] = "only root can give each sandbox a user id of its own: all run as the same user"
+		return nil
+	}
+	for _, dir := range append([]string{r.dir}, r.template.binds...) {
+		for parent := filepath.Dir(dir); parent != "/"; parent = filepath.Dir(parent) {
+			info, err := os.Stat(parent)
+			if err != nil {
+				return err
+			}
+			if info.Mode()&0o001 == 0 {
+				r.missing["ids"] = "sandboxes run as root, without its capabilities, as no other user can enter " + parent
+				return nil
+			}
+		}
+	}
+	r.ownIDs = true
+	return errors.Join(os.Chmod(r.dir, 0o711), os.Chmod(r.sandboxes(), 0o711))
+}
+
+// makeDirs makes the directories that a sandbox without a root of its own has.
+func (m *machine) makeDirs(u users) error {
+	if m.record.Level == "namespace" {
+		return nil
+	}
+	if m.runtime.ownIDs {
+		if err := os.Chmod(m.dir, 0o711); err != nil {
+			return err
+		}
+	}
+	for _, dir := range []string{m.home(), m.scratch()} {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, u.uid, u.gid)); err != nil {
+			return fmt.Errorf("cannot make the sandbox's directories: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *machine) home() string {
+	if m.record.Level == "namespace" {
+		return "/home/user"
+	}
+	return filepath.Join(m.dir, "home")
+}
+
+func (m *machine) scratch() string {
+	if m.record.Level == "namespace" {
+		return "/var/tmp"
+	}
+	return filepath.Join(m.dir, "tmp")
+}
+
+// environ returns the environment of code inside.
+func (m *machine) environ() []string {
+	t := &m.runtime.template
+	if m.record.Level == "namespace" {
+		return t.environ
+	}
+	environ := []string{"TMPDIR=" + m.scratch()}
+	for _, v := range t.environ {
+		name, value, _ := strings.Cut(v, "=")
+		switch {
+		case name == "HOME":
+			value = m.home()
+		case strings.HasPrefix(value, settingsDir+"/"):
+			value = t.dir + value
+		}
+		environ = append(environ, name+"="+value)
+	}
+	return environ
+}
+
+// landlockRules narrow the rules of the level "namespace" to what the sandbox may see of the host.
+func (m *machine) landlockRules(rules *cage.Rules) {
+	t := &m.runtime.template
+	rules.Read = slices.Concat([]string{t.dir + settingsDir}, landlockRead, t.files, t.binds)
+	rules.Write = append([]string{m.home(), m.scratch()}, landlockWrite...)
+	rules.Rlimits[unix.RLIMIT_FSIZE] = uint64(m.record.Limits.Disk)
+}
+
+// settle makes this process the agent of a sandbox without a root of its own: what is left of its
+// children when their parents end becomes its own.
+func settle(c *Config) error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("cannot become the parent of orphans: %w", err)
+	}
+	if c.Level == "landlock" {
+		if err := capabilities(0); err != nil {
+			return err
+		}
+	}
+	return os.Chdir(c.Home)
+}
+
+// killTree ends the processes of a sandbox that has no pid namespace: all of its user, or all that
+// descend from its agent, which is kept from making more, and goes last.
+func (m *machine) killTree() error {
+	if m.pidfd != nil {
+		_ = signalProcess(m.pidfd, unix.SIGSTOP)
+	}
+	deadline := time.Now().Add(killTimeout)
+	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+		left := m.processes()
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("cannot end %d processes of the sandbox", len(left))
+		}
+		for _, pid := range left {
+			_ = unix.Kill(pid, unix.SIGKILL)
+		}
+		time.Sleep(pause)
+	}
+}
+
+const killTimeout = 10 * time.Second
+
+// processes lists the sandbox's processes but the first.
+func (m *machine) processes() []int {
+	entries, _ := os.ReadDir("/proc")
+	parent, own := map[int]int{}, map[int]bool{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || pid == m.record.PID {
+			continue
+		}
+		status, err := os.ReadFile("/proc/" + e.Name() + "/status")
+		if err != nil || bytes.Contains(status, []byte("\nState:\tZ")) {
+			continue
+		}
+		parent[pid] = field(status, "PPid:")
+		own[pid] = m.runtime.ownIDs && m.record.Slot != noSlot && field(status, "Uid:") == m.runtime.slots.base(m.record.Slot)+userID
+	}
+	var found []int
+	for pid := range parent {
+		up := pid
+		for range 1000 { // a pid that is used anew meanwhile could make a circle
+			if up = parent[up]; up == 0 || up == m.record.PID {
+				break
+			}
+		}
+		if own[pid] || up == m.record.PID && m.pidfd != nil {
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// field returns the number after a name in /proc/PID/status, or 0.
+func field(status []byte, name string) int {
+	_, rest, _ := bytes.Cut(status, []byte("\n"+name))
+	fields := bytes.Fields(rest[:min(len(rest), 64)])
+	if len(fields) == 0 {
+		return 0
+	}
+	n, _ := strconv.Atoi(string(fields[0]))
+	return n
+}
+
+// networkOf refuses what only a network namespace can do.
+func networkOf(level string, n fleet.Network) error {
+	if level != "namespace" && n.Mode == "none" {
+		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", level, fleet.ErrUnsupported)
+	}
+	return nil
+}
