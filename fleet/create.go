@@ -24,7 +24,7 @@ type CreateOptions struct {
 	Metadata map[string]string // the caller's own, to find the sandbox by
 	Limits   Limits
 	Network  Network // of which the mode is "full" where it is ""
-	Owner    string // id of the key that pays for it
+	Owner    string  // id of the key that pays for it
 }
 
 // Bounds of CreateOptions.

@@ -45,6 +45,18 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
+func TestDefaults(t *testing.T) {
+	h := newHost(t)
+	f := open(t, h, fleet.Options{Template: "k2sandbox/python:latest", Cwd: "/home/user"})
+	info, m := create(t, f, h, fleet.CreateOptions{})
+	if info.Template != "k2sandbox/python:latest" || info.Cwd != "/home/user" || info.Network.Mode != "full" || info.Timeout != 300*time.Second {
+		t.Errorf("%+v", info)
+	}
+	if m.spec.Template != info.Template || m.spec.Cwd != info.Cwd || m.spec.Network != info.Network {
+		t.Errorf("the runtime was asked for %+v", m.spec)
+	}
+}
+
 func TestStartFails(t *testing.T) {
 	h := newHost(t)
 	broken := errors.New("cannot mount overlay")
