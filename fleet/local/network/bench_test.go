@@ -3,6 +3,7 @@ package network_test
 import (
 	"io"
 	"net"
+	"net/netip"
 	"runtime"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ const transfer = 256 << 20 // bytes
 // loopback, and prints the ratio.
 func BenchmarkThroughput(b *testing.B) {
 	w := newWorld(b)
+	w.options = network.Options{Dial: w.outside.Dial, Policy: network.Policy{Own: func(netip.Addr) (bool, error) { return false, nil }}}
 	w.start(b)
 	far := w.outside.listen(b, public4+":9000")
 	near := w.outside.listen(b, "127.0.0.1:9000")
@@ -51,7 +53,10 @@ func move(b *testing.B, from *namespace, l net.Listener, at, direction string) t
 	}
 	started := time.Now()
 	go func() {
-		_, _ = of.Write(make([]byte, transfer))
+		b := make([]byte, 256<<10)
+		for range transfer / len(b) {
+			_, _ = of.Write(b)
+		}
 		of.Close()
 	}()
 	// Only Read and Write: no splice(2) or sendfile(2) on either side.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
@@ -48,7 +49,7 @@ func (s *Stack) answerDNS(c *gonet.UDPConn) {
 		if !s.questions.take() {
 			continue // who asks asks again
 		}
-		question := append([]byte(nil), b[:n]...)
+		question := slices.Clone(b[:n])
 		s.work.Add(1) // we are counted ourselves
 		go func() {
 			defer s.work.Done()
@@ -129,15 +130,16 @@ func exchange(c net.Conn, question []byte) ([]byte, error) {
 	if _, err := c.Write(question); err != nil {
 		return nil, err
 	}
-	b := datagrams.Get().(*[65535]byte)
-	defer datagrams.Put(b)
+	next := outside(c)
 	for {
-		n, err := c.Read(b[:])
+		b, n, err := next()
 		if err != nil {
 			return nil, err
 		}
-		if n >= dnsHeader && b[0] == question[0] && b[1] == question[1] && b[2]&0x80 != 0 {
-			return append([]byte(nil), b[:n]...), nil
+		a := slices.Clone(b[:n])
+		blocks.Put(b)
+		if n >= dnsHeader && a[0] == question[0] && a[1] == question[1] && a[2]&0x80 != 0 {
+			return a, nil
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package network
 
 import (
-	"io"
 	"os"
 	"sync"
 	"syscall"
@@ -32,19 +31,19 @@ func newLink(f *os.File) (*link, error) {
 	return &link{file: f, raw: raw, done: make(chan struct{})}, nil
 }
 
-// frames are buffers for one frame each, so that a silent link holds none.
-var frames = sync.Pool{New: func() any { return new([mtu + 64]byte) }}
-
 // read delivers frames to the stack until the device is closed or fails.
 func (l *link) read() {
 	defer close(l.done)
+	next := polled(l.raw, func(fd int, b []byte) (int, error) {
+		return unix.Preadv2(fd, [][]byte{b}, -1, unix.RWF_NOWAIT)
+	})
 	for {
-		b, n, err := l.frame()
-		if err != nil {
+		b, n, err := next()
+		if err != nil || n == 0 {
 			return
 		}
 		l.receive(b[:n])
-		frames.Put(b)
+		blocks.Put(b)
 	}
 }
 
@@ -65,44 +64,12 @@ func (l *link) receive(b []byte) {
 	p.DecRef()
 }
 
-// frame waits for a frame; its buffer goes back to frames.
-func (l *link) frame() (b *[mtu + 64]byte, n int, err error) {
-	wait := l.raw.Read(func(fd uintptr) bool {
-		b = frames.Get().(*[mtu + 64]byte)
-		n, err = nowait(func() (int, error) {
-			return unix.Preadv2(int(fd), [][]byte{b[:]}, -1, unix.RWF_NOWAIT)
-		})
-		if n > 0 {
-			return true
-		}
-		frames.Put(b)
-		return err != unix.EAGAIN
-	})
-	switch {
-	case wait != nil:
-		return nil, 0, wait
-	case err == nil && n == 0:
-		return nil, 0, io.EOF
-	}
-	return b, n, err
-}
-
-// nowait repeats a call that a signal has interrupted.
-func nowait(call func() (int, error)) (int, error) {
-	for {
-		n, err := call()
-		if err != unix.EINTR {
-			return n, err
-		}
-	}
-}
-
 // WritePackets sends frames to the sandbox. One that finds no room is lost, as on a wire.
 func (l *link) WritePackets(list stack.PacketBufferList) (int, tcpip.Error) {
 	for i, p := range list.AsSlice() {
 		frame := p.AsSlices()
 		err := l.raw.Control(func(fd uintptr) {
-			_, _ = nowait(func() (int, error) {
+			_, _ = uninterrupted(func() (int, error) {
 				return unix.Pwritev2(int(fd), frame, -1, unix.RWF_NOWAIT)
 			})
 		})

@@ -2,7 +2,6 @@ package network
 
 import (
 	"context"
-	"io"
 	"net"
 	"net/netip"
 	"sync"
@@ -53,7 +52,7 @@ func (s *Stack) acceptTCP(r *tcp.ForwarderRequest) {
 	}
 	in := s.handshake(r)
 	if in == nil {
-		out.Close()
+		abandon(out)
 		return
 	}
 	s.splice(in, out)
@@ -122,49 +121,52 @@ func (s *Stack) splice(in *inner, out net.Conn) {
 	s.stats.open.Add(1)
 	defer s.stats.open.Add(-1)
 	defer out.Close()
-	reset := sync.OnceFunc(func() {
-		if c, ok := out.(*net.TCPConn); ok {
-			_ = c.SetLinger(0) // what fails on one side is reset on the other
-		}
-		out.Close()
+	reset := sync.OnceFunc(func() { // what fails on one side is reset on the other
+		abandon(out)
 		in.endpoint.Abort()
 	})
 	stop := context.AfterFunc(s.ctx, reset)
 	defer stop()
 
+	said, unregister := inside(in.endpoint, in.queue)
+	defer unregister()
 	var both sync.WaitGroup
-	both.Go(func() { carry(out, in, &s.stats.out, reset) })
-	carry(in, out, &s.stats.in, reset)
+	both.Go(func() { carry(out, said, &s.stats.out, reset) })
+	carry(in, outside(out), &s.stats.in, reset)
 	both.Wait()
 }
 
-// buffers are for copies, one for each direction of a connection.
-var buffers = sync.Pool{New: func() any { return new([32 << 10]byte) }}
-
 // carry copies one direction to its end and says so to the receiver.
-func carry(to, from net.Conn, count *atomic.Int64, reset func()) {
-	b := buffers.Get().(*[32 << 10]byte)
-	defer buffers.Put(b)
+func carry(to net.Conn, next source, count *atomic.Int64, reset func()) {
 	for {
-		n, err := from.Read(b[:])
-		if n > 0 {
-			count.Add(int64(n))
-			if _, err := to.Write(b[:n]); err != nil {
-				reset()
-				return
-			}
-		}
-		if err == io.EOF {
-			if closeWrite(to) != nil {
-				reset()
-			}
-			return
-		}
+		b, n, err := next()
 		if err != nil {
 			reset()
 			return
 		}
+		if n > 0 {
+			_, err = to.Write(b[:n])
+			count.Add(int64(n))
+		}
+		blocks.Put(b)
+		if n == 0 {
+			err = closeWrite(to)
+		}
+		if err != nil {
+			reset()
+		}
+		if err != nil || n == 0 {
+			return
+		}
 	}
+}
+
+// abandon resets a connection.
+func abandon(c net.Conn) {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	c.Close()
 }
 
 // closeWrite says that no more comes; a connection that cannot say so is closed.

@@ -33,6 +33,7 @@ type flows struct {
 // flow is all datagrams between two ports.
 type flow struct {
 	in   *gonet.UDPConn
+	said source // by the sandbox
 	out  net.Conn
 	idle time.Duration
 	used atomic.Int64 // when, in nanoseconds
@@ -93,6 +94,7 @@ func (s *Stack) newFlow(r *udp.ForwarderRequest, to netip.AddrPort) (*flow, erro
 		return nil, errors.New(bad.String())
 	}
 	f := &flow{in: gonet.NewUDPConn(queue, endpoint), out: out, idle: s.o.Idle}
+	f.said, _ = inside(endpoint, queue) // the queue is the flow's alone
 	if to.Port() == dnsPort {
 		f.idle = min(f.idle, dnsIdle)
 	}
@@ -121,21 +123,18 @@ func (s *Stack) flow(id stack.TransportEndpointID, f *flow) {
 	both.Wait()
 }
 
-// datagrams are buffers for one datagram.
-var datagrams = sync.Pool{New: func() any { return new([65535]byte) }}
-
 // outward sends what the sandbox says.
 func (s *Stack) outward(f *flow) {
-	b := datagrams.Get().(*[65535]byte)
-	defer datagrams.Put(b)
 	for {
-		n, err := f.in.Read(b[:])
+		b, n, err := f.said()
 		if err != nil {
 			return
 		}
 		f.touch()
-		if _, err := f.out.Write(b[:n]); errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
-			return
+		_, err = f.out.Write(b[:n])
+		blocks.Put(b)
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, io.ErrClosedPipe) {
+			return // other errors are of one datagram
 		}
 		s.stats.out.Add(int64(n))
 	}
@@ -143,13 +142,12 @@ func (s *Stack) outward(f *flow) {
 
 // inward gives the sandbox what the outside says.
 func (s *Stack) inward(f *flow) {
-	b := datagrams.Get().(*[65535]byte)
-	defer datagrams.Put(b)
+	next := outside(f.out)
 	for {
 		if f.silent() >= f.idle || f.out.SetReadDeadline(time.Now().Add(f.idle-f.silent())) != nil {
 			return
 		}
-		n, err := f.out.Read(b[:])
+		b, n, err := next()
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			continue
@@ -158,7 +156,9 @@ func (s *Stack) inward(f *flow) {
 		}
 		f.touch()
 		s.stats.in.Add(int64(n))
-		if _, err := f.in.Write(b[:n]); err != nil {
+		_, err = f.in.Write(b[:n])
+		blocks.Put(b)
+		if err != nil {
 			return
 		}
 	}
