@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -15,16 +14,16 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 )
 
-// CreateOptions describe a new sandbox. All may be left out.
+// CreateOptions describe a new sandbox. All may be left out: the runtime completes it.
 type CreateOptions struct {
-	Template string            // "" is Options.Template
-	Cwd      string            // an absolute path inside; "" is Options.Cwd
+	Template string
+	Cwd      string            // an absolute path inside
 	Envs     map[string]string // for all code inside; kept nowhere
 	Timeout  time.Duration     // of inactivity; 0 is Options.DefaultTimeout
 	Metadata map[string]string // the caller's own, to find the sandbox by
 	Limits   Limits
-	Network  Network // of which the mode is "full" where it is ""
-	Owner    string  // id of the key that pays for it
+	Network  Network
+	Owner    string // id of the key that pays for it
 }
 
 // Bounds of CreateOptions.
@@ -143,11 +142,8 @@ func (f *Fleet) settle(ctx context.Context, s *Sandbox, err error) (Info, error)
 	return Info{}, err
 }
 
-// check fills in what was left out where that is known, and tells what makes no sense by the names of the
-// HTTP API.
+// check fills in the timeout, and tells what makes no sense by the names of the HTTP API.
 func (f *Fleet) check(o *CreateOptions) error {
-	o.Template, o.Cwd = cmp.Or(o.Template, f.o.Template), cmp.Or(o.Cwd, f.o.Cwd)
-	o.Network.Mode = cmp.Or(o.Network.Mode, "full")
 	var err error
 	if o.Timeout, err = f.timeout(o.Timeout); err != nil {
 		return err
@@ -164,7 +160,7 @@ func (f *Fleet) check(o *CreateOptions) error {
 	if err := checkMetadata(o.Metadata); err != nil {
 		return err
 	}
-	if mode := o.Network.Mode; mode != "full" && mode != "none" {
+	if mode := o.Network.Mode; mode != "" && mode != "full" && mode != "none" {
 		return api.Invalid("network.mode", `is neither "full" nor "none"`)
 	}
 	return o.Limits.check()

@@ -45,15 +45,19 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-func TestDefaults(t *testing.T) {
+// A sandbox tells what the runtime made of what was asked for.
+func TestRuntimeCompletes(t *testing.T) {
 	h := newHost(t)
-	f := open(t, h, fleet.Options{Template: "k2sandbox/python:latest", Cwd: "/home/user"})
+	f := open(t, h, fleet.Options{})
 	info, m := create(t, f, h, fleet.CreateOptions{})
-	if info.Template != "k2sandbox/python:latest" || info.Cwd != "/home/user" || info.Network.Mode != "full" || info.Timeout != 300*time.Second {
+	if info.Template != "default" || info.Cwd != "/home/user" || info.Network.Mode != "full" || info.Timeout != 300*time.Second {
 		t.Errorf("%+v", info)
 	}
 	if m.spec.Template != info.Template || m.spec.Cwd != info.Cwd || m.spec.Network != info.Network {
 		t.Errorf("the runtime was asked for %+v", m.spec)
+	}
+	if _, _, err := f.Create(t.Context(), fleet.CreateOptions{Template: "none"}); !errors.Is(err, fleet.ErrUnknownTemplate) {
+		t.Errorf("an unknown template: %v", err)
 	}
 }
 

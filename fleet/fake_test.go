@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -88,8 +89,15 @@ func (h *host) Sweep(keep func(id string) bool) error {
 
 func (h *host) Close() error { return nil }
 
-// Complete has one template, and leaves limits to Start.
-func (h *host) Complete(s fleet.Spec) (fleet.Spec, error) { return s, nil }
+// Complete knows all templates but "none", and leaves limits to Start.
+func (h *host) Complete(s fleet.Spec) (fleet.Spec, error) {
+	if s.Template == "none" {
+		return s, fleet.ErrUnknownTemplate
+	}
+	s.Template, s.Cwd = cmp.Or(s.Template, "default"), cmp.Or(s.Cwd, "/home/user")
+	s.Network.Mode = cmp.Or(s.Network.Mode, "full")
+	return s, nil
+}
 
 func (h *host) machine(id string) *machine {
 	h.mu.Lock()

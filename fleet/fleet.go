@@ -22,8 +22,6 @@ type Options struct {
 	Runtime Runtime // stays the caller's, who closes it after the fleet
 	Log     *slog.Logger
 
-	Template, Cwd string // of sandboxes for which none is asked; "" leaves it to the runtime
-
 	DefaultTimeout time.Duration // of sandboxes for which none is asked: 300 s
 	MaxTimeout     time.Duration // 24 h
 	PausedTimeout  time.Duration // how long a sandbox may stay paused: 24 h
