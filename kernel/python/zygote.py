@@ -121,8 +121,11 @@ def hear(news: int) -> bytes:
 class Fork:
     """A process forked twice, so that the first one's parent is not its own, and what it says of itself."""
 
-    def __init__(self, prepare: Callable[[], None], become: Callable[[], None]) -> None:
-        """Have the first fork call prepare, and the second one become. Only that one has .child set."""
+    def __init__(self, prepare: Callable[[], None], become: Callable[[], None], waits: bool = False) -> None:
+        """Have the first fork call prepare, and the second one become. Only that one has .child set.
+
+        With waits become forks once more, and the first one sees to it that the second one is gone.
+        """
         self.child = False
         self._news, self._telling = os.pipe()
         try:
@@ -131,7 +134,7 @@ class Fork:
             close([self._news, self._telling])
             raise
         if self.first == 0:
-            self._in_child(prepare, become)
+            self._in_child(prepare, become, waits)
             return
         os.close(self._telling)
         self.said = hear(self._news).decode(errors="replace")
@@ -141,11 +144,15 @@ class Fork:
                 os.kill(self.first, signal.SIGKILL)
             raise Refused(self.said or "the process was killed")
 
-    def _in_child(self, prepare: Callable[[], None], become: Callable[[], None]) -> None:
+    def _in_child(self, prepare: Callable[[], None], become: Callable[[], None], waits: bool) -> None:
         os.close(self._news)
         try:
             prepare()
-            if os.fork():
+            second = os.fork()
+            if second:
+                if waits:
+                    with contextlib.suppress(ChildProcessError):  # its end was not to be waited for
+                        os.waitpid(second, 0)
                 os._exit(0)
             become()
         except BaseException as error:
@@ -186,9 +193,11 @@ class Host:
                 self.confine.enter(sandbox[0])
 
         def become() -> None:
+            if namespaces and os.fork():
+                os._exit(0)  # so that the one forked now is the sandbox's: whose parent lies outside never is
             self.confine.confine(uid, gid, rules, program, namespaces)
 
-        child = Fork(prepare, become)
+        child = Fork(prepare, become, waits=namespaces)
         if not child.child:
             return {"ok": True}
         self.inside = socket.socket(fileno=os.dup(inside))
