@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"fleet/local/cage":    {xsys, xnet},
 	"fleet/local/cgroup":  {xsys},
 	"fleet/local/network": {gvisor, xsys},
-	"cmd/k2sandbox":       {"agent", "executor", "kernel", "kernel/python", "mime", "packages", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":       {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "mime", "packages", "process", "notebook", "server", "server/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
