@@ -17,9 +17,9 @@ type Sandbox struct {
 	id    string
 	abort context.CancelFunc // ends the runtime's start
 
-	machine   Machine         // nil until it has started; set once, as are the next three
-	transport *http.Transport // to its agent
-	limits    Limits          // that hold
+	machine   Machine    // nil until it has started; set once, as are the next three
+	transport *transport // to its agent
+	limits    Limits     // that hold
 	isolation Isolation
 
 	turn    chan struct{} // is taken by what pauses, resumes or ends the machine
@@ -77,13 +77,7 @@ func (s *Sandbox) take(m Machine) record {
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
 	s.machine, s.limits, s.isolation, s.record.Machine = m, limits, isolation, rec
-	s.transport = &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx) },
-		DisableCompression:     true, // what is packed passes as it is
-		MaxResponseHeaderBytes: 64 << 10,
-		MaxIdleConnsPerHost:    16,
-		IdleConnTimeout:        30 * time.Second,
-	}
+	s.transport = newTransport(m.Dial)
 	return s.record
 }
 

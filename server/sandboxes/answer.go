@@ -35,7 +35,9 @@ func (p *passage) answer(resp *http.Response) error {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
 		go p.endWithSandbox()
 	case resp.Body != http.NoBody:
-		resp.Body = &checked{resp.Body, resp, p, !sized(resp)}
+		there, _ := resp.Body.(interface{ Buffered() int })
+		resp.Body = &checked{resp.Body, resp, p, !sized(resp), there, http.NewResponseController(p.w)}
+		resp.ContentLength = 0 // the proxy would flush each write otherwise; the header tells the client
 	}
 	return nil
 }
@@ -122,7 +124,16 @@ func (p *passage) location(given string) (string, bool) {
 		given = p.prefix + "/" + rest
 	}
 	full, err := p.in.URL.Parse(given)
-	return given, err == nil && strings.HasPrefix(full.EscapedPath(), p.prefix+"/")
+	return given, err == nil && p.reaches(full.EscapedPath())
+}
+
+// reaches reports whether a path is one of this sandbox, and for a server inside one of ports.
+func (p *passage) reaches(path string) bool {
+	rest, ok := strings.CutPrefix(path, p.prefix+"/")
+	if p.port {
+		return ok && strings.HasPrefix(rest, "ports/")
+	}
+	return ok && !strings.HasPrefix(rest, "sandboxes")
 }
 
 // endWithSandbox ends a connection of another protocol with the sandbox: its client may
@@ -146,9 +157,16 @@ type checked struct {
 	resp   *http.Response
 	p      *passage
 	openly bool // it ends where the connection does, which looks the same where that was cut
+
+	there   interface{ Buffered() int } // tells what can be read without waiting; nil: nobody knows
+	control *http.ResponseController
 }
 
+// Read sends what has come so far, head included, before it waits for more.
 func (c *checked) Read(p []byte) (int, error) {
+	if c.there == nil || c.there.Buffered() == 0 {
+		_ = c.control.Flush() // what fails, the next write tells
+	}
 	n, err := c.ReadCloser.Read(p)
 	if err == io.EOF && c.openly {
 		err = io.ErrUnexpectedEOF

@@ -406,15 +406,15 @@ func TestLocations(t *testing.T) {
 		"https://example.org/x":         "https://example.org/x", // no key would go there
 		"../../../../other/code":        "",
 		"/v1/ports/80/../../../../x":    "",
-		"/v1/sandboxes/sb_other/code":   path + "/sandboxes/sb_other/code", // which is nowhere
-		"/v1/capabilities":              path + "/capabilities",
+		"/v1/sandboxes/sb_other/code":   "",
+		"/v1/capabilities":              "",
 		"/metrics":                      "",
 		"/v1/ports/%2e%2e/%2e%2e/x":     "",
 		"/v1/ports/80/..\\..\\..\\x":    "",
 		"\\\\evil.example/":             "",
 		"///evil.example/":              "",
 		port + "/../../../sb_other/x":   "",
-		"http://HOST/v1/sandboxes":      path + "/sandboxes",
+		"http://HOST/v1/sandboxes":      "",
 		"http://user@HOST/v1/ports/80/": port + "/",
 	} {
 		location.Store(given)

@@ -96,7 +96,7 @@ func (p *passage) run() error {
 		in.Body = &body{sent, p}
 	}
 	proxy := httputil.ReverseProxy{
-		Transport: p, FlushInterval: -1, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
+		Transport: p, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
 		ErrorLog:     slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.failed = err },
 	}
