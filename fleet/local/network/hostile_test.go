@@ -196,7 +196,7 @@ func heap() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-// TestFloodsAreBounded has a sandbox send as many frames of each kind as it can: what they
+// TestFloodsAreBounded has a sandbox send thousands of frames of each kind: what they
 // cost has an end, and the stack works afterwards.
 func TestFloodsAreBounded(t *testing.T) {
 	block := func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -240,7 +240,7 @@ func TestFloodsAreBounded(t *testing.T) {
 				return []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")}
 			}})
 			go w.drain()
-			for i := range 20_000 {
+			for i := range 4000 {
 				w.say(t, c.frame(i))
 			}
 			if after := heap(); after > before+64<<20 {

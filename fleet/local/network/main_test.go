@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet/local/network"
+	"golang.org/x/sys/unix"
 )
 
 // The tests' own program is started again as the server of a sandbox, and as the first
@@ -57,6 +58,9 @@ func runInit() error {
 		return err
 	}
 	defer tun.Close()
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil { // as agents are
+		return err
+	}
 	fmt.Println(tun.Fd())
 	for s := bufio.NewScanner(os.Stdin); s.Scan(); {
 		c, err := net.DialTimeout("tcp", s.Text(), 20*time.Second)
