@@ -1,5 +1,5 @@
-// Package client talks to a sandbox over HTTP: every operation of api/openapi.yaml
-// is a method. What it takes and returns are the types of package api and of the
+// Package client talks to a sandbox over HTTP, or to a server of many: every operation of
+// api/openapi.yaml and api/server.yaml is a method. What it takes and returns are the types of package api and of the
 // packages that the API is made of. Streams are iterators; one that is cut goes on
 // by itself where it stopped, so that nothing is missing and nothing comes twice.
 //
@@ -37,7 +37,7 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Client talks to one sandbox. Its methods are safe for concurrent use.
+// Client talks to one sandbox, or to a server of many, of which In has the clients. Its methods are safe for concurrent use.
 type Client struct {
 	base string // without a slash at its end
 	o    Options

@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	"golang.org/x/term"
-
-	"github.com/k2sandbox/k2sandbox/executor"
 )
 
 // endOfInput is what IPython kernels take for the end of their input: input()
@@ -18,20 +16,20 @@ const endOfInput = "\x04"
 
 // answers gives a run the lines of standard input that it asks for.
 type answers struct {
-	execution *executor.Execution
-	terminal  *term.State // before anything was read; nil where there is no terminal
+	send     func(ctx context.Context, value string) error
+	terminal *term.State // before anything was read; nil where there is no terminal
 
 	mu    sync.Mutex // one question at a time
 	file  *os.File
 	lines *bufio.Reader
 }
 
-func newAnswers(file *os.File, execution *executor.Execution) *answers {
+func newAnswers(file *os.File, send func(context.Context, string) error) *answers {
 	state, err := term.GetState(int(file.Fd()))
 	if err != nil {
 		state = nil
 	}
-	return &answers{execution: execution, terminal: state, file: file, lines: bufio.NewReader(file)}
+	return &answers{send: send, terminal: state, file: file, lines: bufio.NewReader(file)}
 }
 
 // answer reads a line and hands it on. It may outlast the run, which need not wait
@@ -43,7 +41,7 @@ func (a *answers) answer(ctx context.Context, password bool) {
 	if err != nil && value == "" {
 		value = endOfInput
 	}
-	_ = a.execution.Input(ctx, value) // fails where the run waits no more: the line was for nobody
+	_ = a.send(ctx, value) // fails where the run waits no more: the line was for nobody
 }
 
 func (a *answers) read(password bool) (string, error) {

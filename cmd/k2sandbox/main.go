@@ -46,6 +46,7 @@ func command() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand(), agentCommand())
+	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand())
 	root.AddCommand(runCommand(), notebookCommand(), doctorCommand(), pythonCommand(), versionCommand())
 	return root
 }

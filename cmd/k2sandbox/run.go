@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -88,7 +86,7 @@ func (f *runFlags) source(cmd *cobra.Command, args []string) (code string, fromS
 }
 
 func (f *runFlags) run(cmd *cobra.Command, cell executor.Cell) (err error) {
-	envs, err := environment(f.envs)
+	envs, err := pairs("env", f.envs)
 	if err != nil {
 		return err
 	}
@@ -117,21 +115,21 @@ func (f *runFlags) run(cmd *cobra.Command, cell executor.Cell) (err error) {
 	signal.Notify(signals, endings()...)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a write that fails, not our death
 	started()
-	go heed(ctx, signals, execution, end)
+	go heed(ctx, signals, "kills the code", execution.Interrupt, end)
 	return f.follow(ctx, execution)
 }
 
-// heed interrupts the run at the first Ctrl-C and kills it at the second, or at a
-// signal that asks the whole process to end. It ends with ctx.
-func heed(ctx context.Context, signals <-chan os.Signal, execution *executor.Execution, kill func() error) {
+// heed interrupts the run at the first Ctrl-C, saying what the second one does, which is
+// kill, as is what a signal does that asks the whole process to end. It ends with ctx.
+func heed(ctx context.Context, signals <-chan os.Signal, second string, interrupt func(context.Context) error, kill func() error) {
 	for first := true; ; first = false {
 		select {
 		case <-ctx.Done():
 			return
 		case sig := <-signals:
 			if first && sig == syscall.SIGINT {
-				fmt.Fprintln(os.Stderr, "\nk2sandbox: interrupting; Ctrl-C once more kills the code")
-				go execution.Interrupt(ctx)
+				fmt.Fprintf(os.Stderr, "\nk2sandbox: interrupting; Ctrl-C once more %s\n", second)
+				go interrupt(ctx)
 				continue
 			}
 			_ = kill() // its error comes from run, which calls it too
@@ -141,11 +139,8 @@ func heed(ctx context.Context, signals <-chan os.Signal, execution *executor.Exe
 
 // follow shows the events of a run as they come, and returns its exit status.
 func (f *runFlags) follow(ctx context.Context, execution *executor.Execution) error {
-	out := bufio.NewWriter(os.Stdout)
-	defer out.Flush()
-	in := newAnswers(os.Stdin, execution)
-	defer in.restore()
-	show := printer{out: out, err: os.Stderr, images: images{dir: f.out}, colour: term.IsTerminal(int(os.Stderr.Fd()))}
+	show := newDisplay(f.out, execution.Input)
+	defer show.close()
 	for line, err := range execution.Lines(ctx, 0) {
 		if err != nil {
 			return err
@@ -154,26 +149,12 @@ func (f *runFlags) follow(ctx context.Context, execution *executor.Execution) er
 		if err != nil {
 			return err
 		}
+		var raw []byte
 		if f.json {
-			out.Write(line.JSON)
-			err = out.WriteByte('\n') // a bufio.Writer's errors stay
-		} else {
-			err = show.event(event)
+			raw = line.JSON
 		}
-		if !line.More && err == nil {
-			err = out.Flush()
-		}
-		if errors.Is(err, syscall.EPIPE) {
-			return exitStatus(1) // the reader has seen enough, as in "k2sandbox run … | head"
-		}
-		if err != nil {
-			return fmt.Errorf("cannot write output: %w", err)
-		}
-		switch event.Type {
-		case executor.Input:
-			go in.answer(ctx, event.Password)
-		case executor.End:
-			return statusOf(event.Status)
+		if ended, err := show.event(ctx, event, raw, line.More); ended || err != nil {
+			return err
 		}
 	}
 	return errors.New("the run's events ended without an end")
@@ -189,16 +170,4 @@ func statusOf(status executor.Status) error {
 		return statusInterrupted
 	}
 	return exitStatus(1)
-}
-
-func environment(pairs []string) (map[string]string, error) {
-	envs := map[string]string{}
-	for _, pair := range pairs {
-		name, value, ok := strings.Cut(pair, "=")
-		if !ok || name == "" {
-			return nil, fmt.Errorf("--env %q: want NAME=VALUE", pair)
-		}
-		envs[name] = value
-	}
-	return envs, nil
 }
