@@ -56,7 +56,7 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 		}
 	}
 	id := "probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	m, err := r.enter(ctx, fleet.Spec{ID: id, Network: fleet.Network{Mode: full}}, level)
+	m, err := r.enter(ctx, fleet.Spec{ID: id}, level)
 	if err != nil {
 		return err
 	}

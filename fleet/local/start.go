@@ -40,8 +40,9 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 		return nil, err
 	}
 	m.work.Go(func() { m.fork(m.life) })
+	served := m.serve()
 	err = m.expect(ctx, func(got message) bool { return got.Ready })
-	if err != nil {
+	if err = cmp.Or(err, served); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
 	m.process.control.close()
@@ -91,10 +92,7 @@ func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
 	if err != nil {
 		return err
 	}
-	if err := m.record.save(m.dir); err != nil {
-		return err
-	}
-	return m.serve()
+	return m.record.save(m.dir)
 }
 
 // fork has the zygote fork into the sandbox. Where it does not, the agent finds the end of their
