@@ -19,7 +19,7 @@ func start(t *testing.T, dir string, keep agent.Keep) *agent.Sandbox {
 		t.Fatal("K2_TEST_PYTHON names no interpreter with ipykernel: run make test")
 	}
 	box, err := agent.New(t.Context(), agent.Options{
-		Spec: kernel.PythonSpec(python), Start: kernel.Options{RunDir: dir}, Keep: keep, MaxContexts: 2,
+		Spec: kernel.PythonSpec(python), Start: kernel.Options{RunDir: dir, Zygote: zygote}, Keep: keep, MaxContexts: 2,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 )
 
 // asParent makes the test binary a program with a kernel that waits to be killed.
@@ -20,7 +21,7 @@ const asParent = "KERNEL_TEST_PARENT"
 
 func TestMain(m *testing.M) {
 	dir := os.Getenv(asParent)
-	if dir == "" && os.Getenv(asZygote) != "" {
+	if dir == "" && os.Getenv(kerneltest.AsZygote) != "" {
 		os.Exit(overZygote(m))
 	}
 	if dir == "" {

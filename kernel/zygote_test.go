@@ -2,10 +2,8 @@ package kernel_test
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -17,110 +15,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/kernel"
-	"github.com/k2sandbox/k2sandbox/process"
+	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 )
-
-// asZygote has the tests start their kernels by a zygote: the same ones, which have to
-// tell no difference.
-const asZygote = "K2_TEST_ZYGOTE"
 
 // zygote is the one that all kernels of a run of the tests have; nil: none.
 var zygote *kernel.Zygote
 
-// overZygote runs the tests with a zygote, whose kernels are this process's to wait for.
+// overZygote runs the tests with a zygote: they have to see no difference.
 func overZygote(m *testing.M) int {
-	stop := process.Reap()
-	defer stop()
-	end, z, err := newZygote(os.Getenv("K2_TEST_PYTHON"))
+	z, err := kerneltest.NewZygote(os.Getenv("K2_TEST_PYTHON"))
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	zygote = z
-	defer end()
+	defer z.Close()
+	zygote = z.Zygote
 	return m.Run()
-}
-
-// newZygote starts a host zygote and has it fork one that forks kernels.
-func newZygote(python string) (end func(), z *kernel.Zygote, err error) {
-	control, theirs, err := pair()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer theirs.Close()
-	files, err := texts()
-	if err != nil {
-		return nil, nil, err
-	}
-	defer files.Close()
-	host := exec.Command(python, "-c", `import json; files = json.load(open(4)); exec(files["zygote.py"])`)
-	words := struct{ io.Writer }{os.Stderr} // by a pipe, as kernels have
-	host.ExtraFiles, host.Stdout, host.Stderr, host.Env = []*os.File{theirs, files}, words, words, kernel.DefaultEnviron(os.Environ())
-	if err := host.Start(); err != nil {
-		return nil, nil, err
-	}
-	end = func() { control.Close(); host.Process.Kill(); host.Wait() }
-	buf := make([]byte, 1000)
-	if n, err := control.Read(buf); err != nil {
-		return end, nil, fmt.Errorf("%s %w", buf[:n], err)
-	}
-	ours, inside, err := pair()
-	if err != nil {
-		return end, nil, err
-	}
-	defer ours.Close()
-	err = unix.Sendmsg(int(control.Fd()), []byte(`{"namespaces":false,"cgroups":0,"rules":{},"filter":""}`), unix.UnixRights(int(inside.Fd())), nil, 0)
-	inside.Close()
-	if err != nil {
-		return end, nil, err
-	}
-	if n, err := control.Read(buf); err != nil || !bytes.Contains(buf[:n], []byte(`"ok"`)) {
-		return end, nil, fmt.Errorf("%s %w", buf[:n], err)
-	}
-	z, err = kernel.NewZygote(ours, python)
-	if err != nil {
-		return end, nil, err
-	}
-	both := end
-	return func() { z.Close(); both() }, z, nil
-}
-
-func pair() (a, b *os.File, err error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	return os.NewFile(uintptr(fds[0]), "a"), os.NewFile(uintptr(fds[1]), "b"), nil
-}
-
-// texts returns a file with all of the folder python, by name.
-func texts() (*os.File, error) {
-	all := map[string]string{}
-	names, err := filepath.Glob("python/*.py")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, err
-		}
-		all[filepath.Base(name)] = string(text)
-	}
-	raw, err := json.Marshal(all)
-	if err != nil {
-		return nil, err
-	}
-	f, err := os.CreateTemp("", "k2t")
-	if err != nil {
-		return nil, err
-	}
-	os.Remove(f.Name())
-	if _, err := f.Write(raw); err != nil {
-		return nil, err
-	}
-	_, err = f.Seek(0, 0)
-	return f, err
 }
 
 // Kernels that a zygote forks behave as others do: tests of theirs are run again.
@@ -131,7 +41,7 @@ func TestOverZygote(t *testing.T) {
 	python(t)
 	again := exec.CommandContext(t.Context(), os.Args[0], "-test.run",
 		"^Test(StartAskClose|DeathAndRestart|RestartWhileBusy|BreachOfProtocolKillsTheKernel|Interrupt|ShutdownRunsAtexit|TenKernelsAtOnce|Zygote.*)$")
-	again.Env = append(os.Environ(), asZygote+"=1")
+	again.Env = append(os.Environ(), kerneltest.AsZygote+"=1")
 	if out, err := again.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -157,7 +67,7 @@ func TestHostileZygote(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ours, theirs, err := pair()
+			ours, theirs, err := kerneltest.Pair()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -193,7 +103,7 @@ func TestHostileZygote(t *testing.T) {
 
 // Of what a zygote is not asked for.
 func TestNotForZygote(t *testing.T) {
-	ours, theirs, err := pair()
+	ours, theirs, err := kerneltest.Pair()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -28,6 +29,9 @@ func (h *lifecycleHandlers) routes() []server.Route {
 // closePath is for the server alone, which never forwards a client there: it is in no document.
 const closePath = "/v1/close"
 
+// flushTime bounds the wait for answers to be sent: not every client reads to the end.
+const flushTime = time.Second
+
 func (h *lifecycleHandlers) activity(w http.ResponseWriter, _ *http.Request) error {
 	server.WriteJSON(w, http.StatusOK, h.box.Activity())
 	return nil
@@ -51,7 +55,9 @@ func (h *lifecycleHandlers) close(w http.ResponseWriter, r *http.Request) error 
 	if err != nil {
 		return api.Errorf(api.Internal, "not all that was started could be ended: %v", err)
 	}
-	h.answers.wait(r.Context())
+	ctx, cancel := context.WithTimeout(r.Context(), flushTime)
+	defer cancel()
+	h.answers.wait(ctx)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -70,18 +76,31 @@ func (a *answers) count(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		a.add(1)
-		defer a.add(-1)
+		a.begin()
+		defer a.end()
 		next.ServeHTTP(w, r)
-		_ = http.NewResponseController(w).Flush() // fails where the client is gone, or has a WebSocket
+		if a.awaited() && r.Header.Get("Upgrade") == "" { // else its connection may be another's
+			_ = http.NewResponseController(w).Flush() // fails where the client is gone
+		}
 	})
 }
 
-func (a *answers) add(n int) {
+func (a *answers) begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.open += n
-	if a.open == 0 && a.none != nil {
+	a.open++
+}
+
+func (a *answers) awaited() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.none != nil
+}
+
+func (a *answers) end() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.open--; a.open == 0 && a.none != nil {
 		close(a.none)
 		a.none = nil
 	}

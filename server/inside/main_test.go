@@ -23,6 +23,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 	"github.com/k2sandbox/k2sandbox/packages"
 	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
@@ -35,6 +36,8 @@ var (
 	box  *agent.Sandbox
 	site *httptest.Server
 	logs syncBuffer
+
+	zygote *kernel.Zygote // of the kernels, where the tests run with one
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -52,8 +55,18 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(local)
+	if os.Getenv(kerneltest.AsZygote) != "" {
+		z, err := kerneltest.NewZygote(python)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer z.Close()
+		zygote = z.Zygote
+	}
 	box, err = agent.New(context.Background(), agent.Options{
 		Spec:      kernel.PythonSpec(python),
+		Start:     kernel.Options{Zygote: zygote},
 		Log:       log,
 		Executor:  executor.Options{QueueLimit: 8, Grace: time.Second},
 		Keep:      agent.Keep{Runs: 200},
@@ -91,7 +104,7 @@ func leftBehind() string {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		left = slices.DeleteFunc(strings.Split(string(stacks), "\n\n"), func(stack string) bool {
-			return strings.Contains(stack, "leftBehind") || !strings.Contains(stack, "k2sandbox/k2sandbox/")
+			return strings.Contains(stack, "leftBehind") || zygote != nil && strings.Contains(stack, "process.Reap") || !strings.Contains(stack, "k2sandbox/k2sandbox/")
 		})
 		if len(left) == 0 {
 			break
