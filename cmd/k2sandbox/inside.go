@@ -29,10 +29,6 @@ const insideCommand = "inside"
 // control is the descriptor that the first process of a sandbox is started with.
 const control = 3
 
-// scratch is the directory of a sandbox for what its agent makes there: sockets of
-// kernels, the environment for packages, long logs. It counts as the sandbox's disk.
-const scratch = "/var/tmp"
-
 // beInside is the agent of a sandbox, as its first process. It returns an exit status
 // once the sandbox has ended.
 func beInside() int {
@@ -123,14 +119,14 @@ func cage(in *local.Inside) (*process.Thread, error) {
 
 func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) agent.Options {
 	path := kernel.DefaultSearchPath(func(name string) string { return variable(in.Environ, name) }, filepath.Dir(filepath.Dir(in.Interpreter)))
-	spill := journal.TempStoreIn(scratch)
+	spill := journal.TempStoreIn(in.Scratch)
 	share := in.Limits.Disk / 8 // of the disk, for each of the kinds of logs that are kept
 	o := agent.Options{
 		Spec: kernel.PythonSpec(in.Interpreter),
 		Find: func(name string) (kernel.Spec, error) { return kernel.Find(name, path) },
 		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
 		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: os.Getpid() == 1,
-		Start:    kernel.Options{RunDir: scratch, Environ: in.Environ, Zygote: zygote},
+		Start:    kernel.Options{RunDir: in.Scratch, Environ: in.Environ, Zygote: zygote},
 		Executor: executor.Options{Spill: spill}, Processes: process.Options{Spill: spill},
 	}
 	if share > 0 {
