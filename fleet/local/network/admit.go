@@ -7,9 +7,9 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 )
 
-// admit tells if the stack is to see a frame, and its IP version. It lets in TCP and UDP from the
-// sandbox's own address, and pings of the gateway. All else, such as IP options, extension
-// headers, multicast and neighbour discovery, has no use here and is dropped unread.
+// admit tells if the stack is to see a frame, and its IP version. It lets in TCP and UDP
+// from the sandbox's own address, and pings of the gateway. All else, such as IP options,
+// extension headers, multicast and neighbour discovery, has no use here and is dropped.
 func admit(b []byte) (tcpip.NetworkProtocolNumber, bool) {
 	switch header.IPVersion(b) {
 	case header.IPv4Version:
@@ -42,7 +42,7 @@ func admit6(h header.IPv6) bool {
 	}
 	to := address(h.DestinationAddress())
 	payload := h.Payload()
-	switch h.TransportProtocol() {
+	switch tcpip.TransportProtocolNumber(h.NextHeader()) {
 	case header.TCPProtocolNumber, header.UDPProtocolNumber:
 		return unicast(to)
 	case header.IPv6FragmentHeader:

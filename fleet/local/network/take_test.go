@@ -1,6 +1,7 @@
 package network_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -45,6 +46,48 @@ func TestTakenFromASandbox(t *testing.T) {
 				t.Errorf("%v, got\n%s", err, out)
 			}
 		})
+	}
+}
+
+// TestAServerThatComesBack ends a stack and serves the device anew: what was connected is
+// reset, and new connections go through.
+func TestAServerThatComesBack(t *testing.T) {
+	w := newWorld(t)
+	at := public4 + ":80"
+	go echo(w.outside.listen(t, at))
+	kept := w.tun
+	again := func() *network.Stack {
+		fd, err := unix.FcntlInt(kept.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.SetNonblock(fd, true); err != nil {
+			t.Fatal(err)
+		}
+		s, err := network.New(os.NewFile(uintptr(fd), "tun"), w.options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	first := again()
+	c, err := w.box.Dial(t.Context(), "tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	first.Close()
+	defer again().Close()
+	_, _ = c.Write([]byte("are you there?"))
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("an old connection: %v", err)
+	}
+	if c, err = w.box.Dial(t.Context(), "tcp", at); err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if got, err := say(c, "x"); got != "x" {
+		t.Error(got, err)
 	}
 }
 
