@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"os"
 	"runtime"
 	"syscall"
@@ -17,8 +18,8 @@ func (s *Sandbox) Capabilities() api.Capabilities {
 	return api.Capabilities{
 		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
 		Kernels:   s.kernels(),
-		Isolation: api.Isolation{Mode: "none", Reason: notBuilt + ": code runs as the user of this process"},
-		Networks:  []string{"full"},
+		Isolation: cmp.Or(s.o.Isolation, api.Isolation{Mode: "none", Reason: "code runs as the user of this process"}),
+		Networks:  []string{cmp.Or(s.o.Network, "full")},
 		Packages:  s.packageCapability(),
 		Terminals: capability(tryTerminal()),
 		Watch:     capability(tryWatch()),

@@ -57,6 +57,10 @@ type Options struct {
 	// On is the thread on which all that code of the sandbox can be is started: kernels,
 	// commands, installers. Nil: none is confined. It stays the caller's.
 	On *process.Thread
+	// Isolation and Network are what Capabilities tells of them: by default that there is none,
+	// and the network of this process.
+	Isolation api.Isolation
+	Network   string
 	// Init has the sandbox wait for orphans, as the first process of a PID namespace has to; see process.Reap.
 	Init bool
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"syscall"
 
 	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/journal"
@@ -93,7 +95,10 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 		in.Zygote.Close()
 	}
 	if err == nil {
-		box, err = agent.New(context.Background(), options(in, on, zygote, log))
+		var o agent.Options
+		if o, err = options(in, on, zygote, log); err == nil {
+			box, err = agent.New(context.Background(), o)
+		}
 	}
 	if err != nil {
 		release()
@@ -117,7 +122,11 @@ func cage(in *local.Inside) (*process.Thread, error) {
 	return process.NewThread(rules.Enter, as)
 }
 
-func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) agent.Options {
+func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) (agent.Options, error) {
+	var t tuning
+	if err := json.Unmarshal(in.Agent, &t); err != nil {
+		return agent.Options{}, fmt.Errorf("cannot read the agent's settings: %w", err)
+	}
 	path := kernel.DefaultSearchPath(func(name string) string { return variable(in.Environ, name) }, filepath.Dir(filepath.Dir(in.Interpreter)))
 	spill := journal.TempStoreIn(in.Scratch)
 	share := in.Limits.Disk / 8 // of the disk, for each of the kinds of logs that are kept
@@ -126,13 +135,15 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 		Find: func(name string) (kernel.Spec, error) { return kernel.Find(name, path) },
 		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
 		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: os.Getpid() == 1,
+		Isolation: api.Isolation{Mode: in.Level}, Network: in.Network.Mode,
 		Start:    kernel.Options{RunDir: in.Scratch, Environ: in.Environ, Zygote: zygote},
 		Executor: executor.Options{Spill: spill}, Processes: process.Options{Spill: spill},
 	}
 	if share > 0 {
-		o.Executor.LogLimit, o.Keep.Disk, o.Processes.KeepDisk = min(share, 1<<30), share, share
+		o.Keep.Disk, o.Processes.KeepDisk = share, share
 	}
-	return o
+	t.apply(&o, share)
+	return o, nil
 }
 
 // variable returns the value of a variable, or "".

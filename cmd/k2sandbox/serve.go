@@ -31,6 +31,8 @@ const closing = 5 * time.Second
 type serving struct {
 	s        settings
 	confined confined
+	limits   limits
+	packages packageFlags
 	address  string
 	hosts    []string
 	stateDir string
@@ -62,6 +64,8 @@ func serveCommand() *cobra.Command {
 	flags.BoolVar(&o.json, "log-json", false, "log as lines of JSON")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	o.confined.add(cmd)
+	o.limits.add(cmd)
+	o.packages.add(cmd)
 	o.access.add(cmd)
 	return cmd
 }
@@ -85,7 +89,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	}
 	defer remove()
 	log := o.log()
-	runtime, err := o.confined.runtime(ctx, dir, &o.s, log)
+	runtime, err := o.runtime(ctx, dir, log)
 	if err != nil {
 		return err
 	}
@@ -234,20 +238,27 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.BoolVar(&c.private, "allow-private-networks", false, "let sandboxes reach private networks, though not this host, link-local addresses or each other")
 }
 
-func (c *confined) runtime(ctx context.Context, dir string, s *settings, log *slog.Logger) (*local.Runtime, error) {
-	for name, value := range map[string]float64{"memory": float64(c.memory), "cpus": c.limits.CPUs, "pids": float64(c.limits.Pids), "disk": float64(c.disk), "open-files": float64(c.limits.Files), "max-sandboxes": float64(c.max)} {
-		if value <= 0 {
-			return nil, fmt.Errorf("--%s %v: want more than nothing", name, value)
-		}
-	}
-	spec, err := s.spec(ctx)
+// runtime returns what makes the sandboxes.
+func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*local.Runtime, error) {
+	limits, err := o.confined.check()
 	if err != nil {
 		return nil, err
 	}
-	c.limits.Memory, c.limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
-	environ, net := reach(kernel.DefaultEnviron(os.Environ()), c.private)
+	agents, err := tune(&o.limits, &o.packages)
+	if err != nil {
+		return nil, err
+	}
+	environ, err := o.packages.environ(kernel.DefaultEnviron(os.Environ()))
+	if err != nil {
+		return nil, err
+	}
+	spec, err := o.s.spec(ctx)
+	if err != nil {
+		return nil, err
+	}
+	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Environ: environ, Level: c.level, Limits: c.limits, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot confine sandboxes: %w", err)
@@ -258,6 +269,18 @@ func (c *confined) runtime(ctx context.Context, dir string, s *settings, log *sl
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
 	}
 	return r, nil
+}
+
+// check returns the limits of sandboxes that ask for none.
+func (c *confined) check() (fleet.Limits, error) {
+	for name, value := range map[string]float64{"memory": float64(c.memory), "cpus": c.limits.CPUs, "pids": float64(c.limits.Pids), "disk": float64(c.disk), "open-files": float64(c.limits.Files), "max-sandboxes": float64(c.max)} {
+		if value <= 0 {
+			return fleet.Limits{}, fmt.Errorf("--%s %v: want more than nothing", name, value)
+		}
+	}
+	limits := c.limits
+	limits.Memory, limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
+	return limits, nil
 }
 
 func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {

@@ -1,6 +1,8 @@
 package local
 
 import (
+	"encoding/json"
+
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
@@ -21,6 +23,7 @@ type Config struct {
 	Rules       cage.Rules        `json:"rules"` // for all that the agent starts
 	Limits      fleet.Limits      `json:"limits"`
 	Network     fleet.Network     `json:"network"`
+	Agent       json.RawMessage   `json:"agent,omitempty"` // as Options.Agent
 
 	Setup setup `json:"setup"` // how to get there; nothing of it is left once inside
 }

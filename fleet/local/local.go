@@ -44,6 +44,9 @@ type Options struct {
 	// Limits are those of sandboxes that ask for none; 0 is this package's.
 	Limits fleet.Limits
 
+	// Agent is for the agents, which find it in Config.Agent: no business of this package.
+	Agent json.RawMessage
+
 	// Network says what sandboxes with the network "full" reach.
 	Network network.Options
 

@@ -193,7 +193,7 @@ func (m *machine) config(s fleet.Spec, u users) *Config {
 	c := &Config{
 		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
 		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: u.code, GID: u.code,
-		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network,
+		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent,
 	}
 	c.Setup.SetUID = u.setUID
 	c.Setup.Cgroups = m.group != nil
