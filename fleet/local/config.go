@@ -24,19 +24,30 @@ type Config struct {
 	Limits      fleet.Limits      `json:"limits"`
 	Network     fleet.Network     `json:"network"`
 	Agent       json.RawMessage   `json:"agent,omitempty"` // as Options.Agent
-
-	Setup setup `json:"setup"` // how to get there; nothing of it is left once inside
 }
 
-// setup says what confine has to do. Descriptors are named by their place in the message.
+// settings are a Config, and the contents of files, by path.
+type settings struct {
+	Config
+	Files map[string]string `json:"files,omitempty"`
+}
+
+// setup says what a first process makes of its surroundings, before it is known which sandbox it is
+// for. Descriptors are named as in the message.
 type setup struct {
-	SetUID  bool              `json:"set_uid,omitempty"` // there are ids beside the user's
-	Tun     bool              `json:"tun,omitempty"`     // make the network device
-	Lower   source            `json:"lower"`             // the root file system's read-only layer
-	Size    int64             `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
-	Binds   []bind            `json:"binds,omitempty"`   // read-only, parents before what is beneath
-	Files   map[string]string `json:"files,omitempty"`   // contents, by path below /
-	Cgroups bool              `json:"cgroups,omitempty"` // the process is in cgroups of its own
+	Level    string `json:"level"`
+	Hostname string `json:"hostname"`
+	Home     string `json:"home"`
+	UID      int    `json:"uid"` // of the code inside, as seen there
+	GID      int    `json:"gid"`
+	SetUID   bool   `json:"set_uid,omitempty"` // there are ids beside the user's
+	Tun      bool   `json:"tun,omitempty"`     // make the network device
+	IPv6     bool   `json:"ipv6,omitempty"`    // with addresses of IPv6
+	Cgroups  bool   `json:"cgroups,omitempty"` // the process is in cgroups of its own
+	Lower    source `json:"lower"`             // the root file system's read-only layer
+	Size     int64  `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
+	Shared   int64  `json:"shared,omitempty"`  // of /dev/shm, in bytes
+	Binds    []bind `json:"binds,omitempty"`   // read-only, parents before what is beneath
 }
 
 // source is a tree of files: one whose descriptor the server has sent, already mapped to

@@ -14,11 +14,12 @@ import (
 
 // message is a packet between the server and the first process of a sandbox.
 type message struct {
-	Files   []string `json:"files,omitempty"`   // what the descriptors that came with it are
-	Entered bool     `json:"entered,omitempty"` // the process is confined
-	Tun     int      `json:"tun,omitempty"`     // with Entered: its descriptor of its network device
-	Ready   bool     `json:"ready,omitempty"`   // the agent answers
-	Error   string   `json:"error,omitempty"`   // it has failed, and ends
+	Files    []string `json:"files,omitempty"`    // what the descriptors that came with it are
+	Prepared bool     `json:"prepared,omitempty"` // the process has its surroundings
+	Entered  bool     `json:"entered,omitempty"`  // the process is confined
+	Tun      int      `json:"tun,omitempty"`      // with Entered: its descriptor of its network device
+	Ready    bool     `json:"ready,omitempty"`    // the agent answers
+	Error    string   `json:"error,omitempty"`    // it has failed, and ends
 }
 
 const (

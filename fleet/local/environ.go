@@ -13,8 +13,8 @@ var personal = []string{
 	"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "UV_CACHE_DIR", "PIP_CACHE_DIR",
 }
 
-// settings name a file that is copied into the sandbox: certificates, and where packages come from.
-var settings = []string{
+// settingFiles name a file that is copied into the sandbox: certificates, and where packages come from.
+var settingFiles = []string{
 	"SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "PIP_CERT", "NODE_EXTRA_CA_CERTS", "GIT_SSL_CAINFO",
 	"PIP_CONFIG_FILE", "UV_CONFIG_FILE",
 }
@@ -64,7 +64,7 @@ func (t *template) adapt(environ []string) {
 		case name == "PATH":
 			path = t.visible(filepath.SplitList(value))
 		case one(personal, name):
-		case one(settings, name):
+		case one(settingFiles, name):
 			if inside, ok := t.setting(name, value); ok {
 				t.environ = append(t.environ, name+"="+inside)
 			}

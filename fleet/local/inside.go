@@ -64,74 +64,106 @@ func ready(c control) func(error) error {
 	}
 }
 
-// enter waits for what the server sends, and confines the process by it.
+// enter makes the process's surroundings as the server says, and then, when the server says for which
+// sandbox, confines it.
 func enter(c control) (*Inside, error) {
-	m, files, err := c.receive()
+	var to setup
+	given, err := next(c, "setup", &to)
 	if err != nil {
-		return nil, fmt.Errorf("cannot receive the sandbox's settings: %w", err)
+		return nil, err
 	}
-	given := map[string]*os.File{}
-	for i, name := range m.Files {
-		given[name] = files[i]
-	}
-	defer func() {
-		for _, f := range given {
-			f.Close()
-		}
-	}()
+	defer given.close()
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return nil, fmt.Errorf("cannot close the process to others: %w", err)
 	}
-	in := &Inside{}
-	if err := readConfig(given["config"], &in.Config); err != nil {
+	unix.Umask(0o022)
+	if to.Level == "namespace" {
+		if err := surround(&to, given); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.send(message{Prepared: true}); err != nil {
 		return nil, err
 	}
-	if err := confine(&in.Config, given); err != nil {
+	var s settings
+	more, err := next(c, "settings", &s)
+	if err != nil {
 		return nil, err
 	}
-	in.Setup = setup{}
-	if given["listener"] == nil {
+	defer more.close()
+	in := &Inside{Config: s.Config, Zygote: more["zygote"]}
+	delete(more, "zygote")
+	if in.Network.Mode == full {
+		in.tun.file = given["tun"]
+		delete(given, "tun")
+	}
+	if err := confine(&to, &s); err != nil {
+		return nil, err
+	}
+	if more["listener"] == nil {
 		return nil, errors.New("the server has sent no listener")
 	}
-	if in.Listener, err = net.FileListener(given["listener"]); err != nil {
+	if in.Listener, err = net.FileListener(more["listener"]); err != nil {
 		return nil, fmt.Errorf("cannot use the listener: %w", err)
 	}
-	in.Zygote, in.tun = given["zygote"], device{given["tun"]}
-	delete(given, "zygote")
-	delete(given, "tun")
 	return in, nil
 }
 
-func readConfig(f *os.File, into *Config) error {
-	if f == nil {
-		return errors.New("the server has sent no settings")
-	}
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, 1<<30))
+// next reads what the server sends next: a file of that name with JSON, and others.
+func next(c control, name string, into any) (kit, error) {
+	m, files, err := c.receive()
 	if err != nil {
-		return fmt.Errorf("cannot read the sandbox's settings: %w", err)
+		return nil, fmt.Errorf("cannot receive the sandbox's %s: %w", name, err)
 	}
-	if err := json.Unmarshal(text, into); err != nil {
-		return fmt.Errorf("cannot read the sandbox's settings: %w", err)
+	given := kit{}
+	for i, name := range m.Files {
+		given[name] = files[i]
 	}
-	return nil
+	if given[name] == nil {
+		given.close()
+		return nil, fmt.Errorf("the server has sent no %s", name)
+	}
+	text, err := io.ReadAll(io.NewSectionReader(given[name], 0, 1<<30))
+	if err == nil {
+		err = json.Unmarshal(text, into)
+	}
+	if err != nil {
+		given.close()
+		return nil, fmt.Errorf("cannot read the sandbox's %s: %w", name, err)
+	}
+	return given, nil
+}
+
+// surround makes all that a sandbox has around it.
+func surround(to *setup, given kit) error {
+	if err := connect(to, given); err != nil {
+		return err
+	}
+	if err := mountRoot(to, given); err != nil {
+		return err
+	}
+	return isolate(to)
 }
 
 // confine takes the process where its level says.
-func confine(c *Config, given map[string]*os.File) error {
-	unix.Umask(0o022)
-	if c.Level != "namespace" {
-		return settle(c)
+func confine(to *setup, s *settings) error {
+	if to.Level != "namespace" {
+		return settle(&s.Config)
 	}
-	if err := connect(c, given); err != nil {
+	for path, text := range s.Files {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	if !to.SetUID {
+		if err := closeRoot(to); err != nil {
+			return err
+		}
+	}
+	if err := os.Chdir(s.Home); err != nil {
 		return err
 	}
-	if err := mountRoot(c, given); err != nil {
-		return err
-	}
-	if err := isolate(c); err != nil {
-		return err
-	}
-	return drop(c)
+	return drop(to)
 }
 
 // device is a network device, or none.
@@ -145,10 +177,10 @@ func (d device) number() int {
 }
 
 // connect makes the network, but for what the server has made: loopback, at least.
-func connect(c *Config, given map[string]*os.File) (err error) {
+func connect(c *setup, given kit) (err error) {
 	switch {
-	case c.Setup.Tun:
-		given["tun"], err = network.Inside(tunDevice, network.RoutesIPv6())
+	case c.Tun:
+		given["tun"], err = network.Inside(tunDevice, c.IPv6)
 	case given["tun"] == nil:
 		err = network.Loopback()
 	}

@@ -53,7 +53,7 @@ func (r *Runtime) prepareDirs() error {
 }
 
 // makeDirs makes the directories that a sandbox without a root of its own has.
-func (m *machine) makeDirs(u users) error {
+func (m *machine) makeDirs() error {
 	if m.record.Level == "namespace" {
 		return nil
 	}
@@ -63,7 +63,7 @@ func (m *machine) makeDirs(u users) error {
 		}
 	}
 	for _, dir := range []string{m.home(), m.scratch()} {
-		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, u.uid, u.gid)); err != nil {
+		if err := errors.Join(os.Mkdir(dir, 0o700), os.Chown(dir, m.users.uid, m.users.gid)); err != nil {
 			return fmt.Errorf("cannot make the sandbox's directories: %w", err)
 		}
 	}

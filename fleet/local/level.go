@@ -3,11 +3,10 @@ package local
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
@@ -55,12 +54,11 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 			return err
 		}
 	}
-	id := "probe-" + strconv.Itoa(os.Getpid()) + "-" + strconv.FormatInt(time.Now().UnixNano(), 36)
-	m, err := r.enter(ctx, fleet.Spec{ID: id}, level)
+	m, err := r.prepared(ctx, level, r.limits(fleet.Limits{}))
 	if err != nil {
 		return err
 	}
-	return m.Kill()
+	return errors.Join(m.enter(ctx, fleet.Spec{ID: "probe-" + rand.Text(), Cwd: "/"}), m.Kill())
 }
 
 // prepare finds out what of a namespace sandbox works here, and what does not, and why.
@@ -84,5 +82,5 @@ func (r *Runtime) prepare(ctx context.Context) {
 		return
 	}
 	d.close()
-	r.disks = newSpares(func(ctx context.Context) (*disk, error) { return r.newDisk(ctx, size) })
+	r.disks = true
 }

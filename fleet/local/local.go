@@ -66,11 +66,14 @@ type Runtime struct {
 	level    string
 	missing  map[string]string // what does not hold for its sandboxes, and why
 	idmaps   bool              // mounts can be mapped to other users
-	disks    *spares           // nil where none can be made
+	disks    bool              // sandboxes can have disks
 	ownIDs   bool              // sandboxes without user namespaces have ids of their own
 	zygote   *zygote           // nil where there is none
 
+	spares *spares // nil where there are none
+
 	images sync.Mutex // held while one is made
+	live   sync.Map   // the names of what this process has started, and not removed
 }
 
 const userID = 1000 // of the user inside
@@ -108,6 +111,9 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	if o.Interpreter != "" && r.level == "namespace" { // where what it forks is the agent's child
 		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
+	}
+	if r.level == "namespace" {
+		r.spares = newSpares(r)
 	}
 	return r, nil
 }
@@ -161,10 +167,10 @@ func (r *Runtime) adopt(rec record) (*machine, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := r.machine(rec.ID)
-	m.record, m.pidfd = rec, pidfd
+	m := r.machine()
+	m.dir, m.record, m.pidfd = filepath.Join(r.sandboxes(), rec.ID), rec, pidfd
 	if r.groups() {
-		m.group = r.parent.Group(r.groupName(rec.ID))
+		m.group = r.parent.Group(rec.Name)
 	}
 	if pidfd == nil {
 		close(m.done)
@@ -186,14 +192,31 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 			failed = errors.Join(failed, r.sweep(e.Name()))
 		}
 	}
+	names := r.names()
 	for _, name := range r.parent.Names() {
-		if id, ours := strings.CutPrefix(name, r.mark+"-"); ours && !keep(id) {
+		if strings.HasPrefix(name, r.mark+"-") && !names[name] {
 			group := r.parent.Group(name)
 			failed = errors.Join(failed, group.Kill(), group.Remove())
 		}
 	}
-	r.slots.sweep(keep)
+	r.slots.sweep(names)
 	return failed
+}
+
+// names returns the names of all that is there: sandboxes, and what is to become some.
+func (r *Runtime) names() map[string]bool {
+	names := map[string]bool{}
+	r.live.Range(func(name, _ any) bool {
+		names[name.(string)] = true
+		return true
+	})
+	entries, _ := os.ReadDir(r.sandboxes())
+	for _, e := range entries {
+		if rec, err := loadRecord(filepath.Join(r.sandboxes(), e.Name())); err == nil {
+			names[rec.Name] = true
+		}
+	}
+	return names
 }
 
 // sweep ends what is left of one sandbox.
@@ -219,19 +242,22 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 	if rec.Loop != nil {
 		failed = errors.Join(failed, rec.Loop.wait(loopTimeout))
 	}
-	if err := os.RemoveAll(dir); err != nil {
-		failed = errors.Join(failed, fmt.Errorf("cannot remove the sandbox's directory: %w", err))
+	if dir != "" {
+		if err := os.RemoveAll(dir); err != nil {
+			failed = errors.Join(failed, fmt.Errorf("cannot remove the sandbox's directory: %w", err))
+		}
 	}
 	if rec.Slot != noSlot {
-		r.slots.release(rec.Slot, rec.ID)
+		r.slots.release(rec.Slot, rec.Name)
 	}
+	r.live.Delete(rec.Name)
 	return failed
 }
 
 // Close implements fleet.Runtime.
 func (r *Runtime) Close() error {
-	if r.disks != nil {
-		r.disks.close()
+	if r.spares != nil {
+		r.spares.close()
 	}
 	if r.zygote != nil {
 		r.zygote.Close()

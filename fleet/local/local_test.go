@@ -303,12 +303,18 @@ func TestFailedStart(t *testing.T) {
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a", Template: "other"}); !errors.Is(err, fleet.ErrUnknownTemplate) {
 		t.Errorf("an unknown template: %v", err)
 	}
+}
+
+func TestStartWhoseCallerHasGone(t *testing.T) {
 	mute := open(t, func(o *local.Options) { o.Command = []string{"k2sandbox", "mute"} })
 	ctx, cancel := context.WithCancel(t.Context())
 	go cancel()
 	if _, err := mute.Start(ctx, fleet.Spec{ID: "sb_a"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("a start whose caller has gone: %v", err)
 	}
+}
+
+func TestLevelThatDoesNotWork(t *testing.T) {
 	if _, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Command: []string{"k2sandbox", "-test.run=^$"}, Level: "namespace"}); err == nil {
 		t.Error("a level that does not work is taken")
 	}

@@ -21,12 +21,14 @@ import (
 // machine is a sandbox that runs.
 type machine struct {
 	runtime *Runtime
-	dir     string // its directory on the host
+	dir     string // its directory on the host; "" while it waits
+	users   users
 	record  record
 	process *process // nil where an earlier server started it
 	pidfd   *os.File
 	group   *cgroup.Group  // nil where there are none
 	forked  *os.File       // the zygote's end of the socket to the agent, until it has it
+	theirs  *os.File       // the agent's end, until it has it
 	disk    *disk          // nil where there is none, or an earlier server made it
 	stack   *network.Stack // nil for a sandbox without network
 
@@ -41,8 +43,8 @@ type machine struct {
 	killErr error
 }
 
-func (r *Runtime) machine(id string) *machine {
-	m := &machine{runtime: r, dir: filepath.Join(r.sandboxes(), id), done: make(chan struct{})}
+func (r *Runtime) machine() *machine {
+	m := &machine{runtime: r, done: make(chan struct{})}
 	m.life, m.stop = context.WithCancel(context.Background())
 	return m
 }
@@ -160,8 +162,10 @@ func (m *machine) end() error {
 		failed = m.group.Kill()
 	}
 	m.work.Wait()
-	if m.forked != nil {
-		m.forked.Close()
+	for _, f := range []*os.File{m.forked, m.theirs} {
+		if f != nil {
+			f.Close()
+		}
 	}
 	if m.pidfd != nil {
 		<-m.done

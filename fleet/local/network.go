@@ -19,22 +19,23 @@ const tunDevice = "/dev/net/tun"
 const full = "full"
 
 // makeNetwork gives the sandbox its network device, if root has to make it, or tells the
-// first process to.
-func (m *machine) makeNetwork(c *Config, u users, given kit) (err error) {
-	if c.Network.Mode != full || m.record.Level != "namespace" || m.runtime.missing["network"] != "" {
+// first process to. Without it there is none.
+func (m *machine) makeNetwork(to *setup, given kit) (err error) {
+	if m.record.Level != "namespace" || m.runtime.missing["network"] != "" {
 		return nil
 	}
-	if !u.setUID {
-		c.Setup.Tun = true
+	ipv6 := network.RoutesIPv6() // of the host
+	if !m.users.setUID {
+		to.Tun, to.IPv6 = true, ipv6
 		return nil
 	}
-	given["tun"], err = m.tun()
+	given["tun"], err = m.tun(ipv6)
 	return err
 }
 
 // tun makes the device from outside, as the device file may be root's alone, on a thread
 // that enters the sandbox's network and ends there.
-func (m *machine) tun() (*os.File, error) {
+func (m *machine) tun(ipv6 bool) (*os.File, error) {
 	ns, err := os.Open(m.proc("ns/net"))
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the sandbox's network: %w", err)
@@ -51,7 +52,7 @@ func (m *machine) tun() (*os.File, error) {
 			made <- result{nil, fmt.Errorf("cannot enter the sandbox's network: %w", err)}
 			return
 		}
-		f, err := network.Inside(tunDevice, network.RoutesIPv6())
+		f, err := network.Inside(tunDevice, ipv6)
 		made <- result{f, err}
 	}()
 	got := <-made

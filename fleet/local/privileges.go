@@ -3,7 +3,6 @@ package local
 import (
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 	"unsafe"
 
@@ -11,17 +10,17 @@ import (
 )
 
 // isolate gives the process the rest of its surroundings.
-func isolate(c *Config) error {
+func isolate(c *setup) error {
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		return fmt.Errorf("cannot set the host name: %w", err)
 	}
-	if c.Setup.Cgroups {
+	if c.Cgroups {
 		// It has been moved into them only now, so that they could not be its namespace's from the start.
 		if err := everyThread(unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP, 0, 0, 0, 0); err != nil {
 			return fmt.Errorf("cannot enter a cgroup namespace: %w", err)
 		}
 	}
-	return os.Chdir(c.Home)
+	return nil
 }
 
 // The capabilities that an agent goes on with: it starts and ends processes of the sandbox's user.
@@ -29,12 +28,12 @@ const agentCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_
 
 // drop gives up what the agent does not need: it touches files as the user inside, and has of its
 // capabilities those above, or none where it is that user.
-func drop(c *Config) error {
+func drop(c *setup) error {
 	if err := everyThread(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot drop ambient capabilities: %w", err)
 	}
 	keep := uint64(0)
-	if c.Setup.SetUID {
+	if c.SetUID {
 		keep = agentCapabilities
 		for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
 			if err := everyThread(call, uintptr(c.UID), 0, 0, 0, 0); err != nil {

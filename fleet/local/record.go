@@ -18,6 +18,7 @@ import (
 // its directory from before the sandbox runs anything.
 type record struct {
 	ID        string          `json:"id"`
+	Name      string          `json:"name"` // of its group and slot; sandboxes that wait have one, too
 	Level     string          `json:"level"`
 	PID       int             `json:"pid"`
 	Started   uint64          `json:"started"` // of the process, in ticks since the boot

@@ -15,25 +15,20 @@ import (
 
 // makeDisk takes a disk for the sandbox where this process can make some. Else its writable layer
 // is in memory, which also has ENOSPC at its end.
-func (m *machine) makeDisk(ctx context.Context, u users, given kit) (err error) {
+func (m *machine) makeDisk(ctx context.Context, given kit) (err error) {
 	r := m.runtime
 	if m.record.Level != "namespace" {
 		return nil
 	}
-	if r.disks == nil {
+	if !r.disks {
 		m.record.Limits.Disk = min(m.record.Limits.Disk, max(m.record.Limits.Memory/2, leastDisk))
 		return nil
 	}
-	if m.record.Limits.Disk == r.limits(fleet.Limits{}).Disk {
-		m.disk, err = r.disks.take(ctx)
-	} else {
-		m.disk, err = r.newDisk(ctx, m.record.Limits.Disk)
-	}
-	if err != nil {
+	if m.disk, err = r.newDisk(ctx, m.record.Limits.Disk); err != nil {
 		return err
 	}
 	m.record.Loop = &m.disk.loop
-	if err := m.disk.own(u.uids[0].HostID); err != nil {
+	if err := m.disk.own(m.users.uids[0].HostID); err != nil {
 		return fmt.Errorf("cannot give the disk to the sandbox: %w", err)
 	}
 	given["disk"], m.disk.mount = m.disk.mount, nil
@@ -49,7 +44,7 @@ func (m *machine) makeGroup() (err error) {
 		return nil
 	}
 	l := m.record.Limits
-	m.group, err = m.runtime.parent.Create(m.runtime.groupName(m.record.ID), cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids})
+	m.group, err = m.runtime.parent.Create(m.record.Name, cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids})
 	return err
 }
 
@@ -60,9 +55,6 @@ func (m *machine) join() error {
 	}
 	return m.group.Add(m.record.PID)
 }
-
-// groupName tells the sandboxes of this directory from those of another server.
-func (r *Runtime) groupName(id string) string { return r.mark + "-" + id }
 
 // groups reports whether control groups can do anything here.
 func (r *Runtime) groups() bool { return len(r.parent.Missing()) < 5 }
@@ -122,7 +114,7 @@ func (r *Runtime) isolation(level string) fleet.Isolation {
 		}
 	}
 	switch {
-	case level == "namespace" && r.disks != nil:
+	case level == "namespace" && r.disks:
 		i.Enforced["disk"] = "ext4 file system"
 	case level == "namespace":
 		i.Enforced["disk"] = "file system in memory"

@@ -24,7 +24,7 @@ const stage = "/tmp"
 
 // mountRoot makes the sandbox's root file system and takes the process there. Nothing
 // of the host's is left but what the settings name.
-func mountRoot(c *Config, given map[string]*os.File) error {
+func mountRoot(c *setup, given map[string]*os.File) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot make mounts private: %w", err)
 	}
@@ -33,7 +33,7 @@ func mountRoot(c *Config, given map[string]*os.File) error {
 		return err
 	}
 	defer proc.Close()
-	sources, err := openSources(&c.Setup, given)
+	sources, err := openSources(c, given)
 	if err != nil {
 		return err
 	}
@@ -41,7 +41,7 @@ func mountRoot(c *Config, given map[string]*os.File) error {
 	if err := overlay(c, sources[0], given["disk"]); err != nil {
 		return err
 	}
-	for i, b := range c.Setup.Binds {
+	for i, b := range c.Binds {
 		if err := attach(sources[i+1], "root"+b.Target); err != nil {
 			return err
 		}
@@ -54,11 +54,6 @@ func mountRoot(c *Config, given map[string]*os.File) error {
 	}
 	if err := devices("root/dev", c); err != nil {
 		return err
-	}
-	if !c.Setup.SetUID {
-		if err := closeRoot("root", c); err != nil {
-			return err
-		}
 	}
 	return pivot()
 }
@@ -87,7 +82,7 @@ func openSources(s *setup, given map[string]*os.File) ([]*os.File, error) {
 
 // overlay mounts the root at "root" of the stage, which is the working directory then. Paths are
 // relative so that the list of mounts shows none of the host.
-func overlay(c *Config, lower, disk *os.File) error {
+func overlay(c *setup, lower, disk *os.File) error {
 	if err := mountNew(stage, "tmpfs", noSuid, "mode", "755", "size", "1m"); err != nil {
 		return err
 	}
@@ -114,16 +109,16 @@ func overlay(c *Config, lower, disk *os.File) error {
 	return nil
 }
 
-func attachDisk(c *Config, disk *os.File) error {
+func attachDisk(c *setup, disk *os.File) error {
 	if disk != nil {
 		return attach(disk, "disk")
 	}
-	files := max(c.Setup.Size/(8<<10), 16<<10) // each takes memory that its size does not tell of
-	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Setup.Size, 10), "nr_inodes", strconv.FormatInt(files, 10))
+	files := max(c.Size/(8<<10), 16<<10) // each takes memory that its size does not tell of
+	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Size, 10), "nr_inodes", strconv.FormatInt(files, 10))
 }
 
 // fill puts into the writable layer what is the sandbox's own from the start.
-func fill(upper string, c *Config) error {
+func fill(upper string, c *setup) error {
 	for _, dir := range []string{upper, "disk/work", upper + "/etc", upper + "/home"} {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
@@ -141,11 +136,6 @@ func fill(upper string, c *Config) error {
 	home := upper + c.Home
 	if err := errors.Join(os.MkdirAll(home, 0o755), os.Chown(home, c.UID, c.GID)); err != nil {
 		return err
-	}
-	for path, text := range c.Setup.Files {
-		if err := os.WriteFile(upper+path, []byte(text), 0o644); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -178,7 +168,7 @@ func hideProc(proc string) error {
 }
 
 // devices makes /dev: the devices that are no hardware, terminals of its own, shared memory.
-func devices(dev string, c *Config) error {
+func devices(dev string, c *setup) error {
 	if err := mountNew(dev, "tmpfs", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, "mode", "755", "size", "64k"); err != nil {
 		return err
 	}
@@ -199,7 +189,7 @@ func devices(dev string, c *Config) error {
 	if err := terminals(filepath.Join(dev, "pts"), c); err != nil {
 		return err
 	}
-	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Limits.Memory/4, 10), "nr_inodes", "16k"); err != nil {
+	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Shared, 10), "nr_inodes", "16k"); err != nil {
 		return err
 	}
 	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
@@ -211,18 +201,18 @@ func devices(dev string, c *Config) error {
 }
 
 // closeRoot leaves of a root whose files all belong to the user the usual places to be written.
-func closeRoot(root string, c *Config) error {
-	for _, dir := range []string{root + c.Home, root + "/tmp", root + "/var/tmp"} {
+func closeRoot(c *setup) error {
+	for _, dir := range []string{c.Home, "/tmp", "/var/tmp"} {
 		if err := mountCopy(dir, dir, noSuid); err != nil {
 			return err
 		}
 	}
-	return unix.MountSetattr(unix.AT_FDCWD, root, 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	return unix.MountSetattr(unix.AT_FDCWD, "/", 0, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
 }
 
-func terminals(path string, c *Config) error {
+func terminals(path string, c *setup) error {
 	options := []string{"ptmxmode", "0666", "mode", "0620"}
-	if c.Setup.SetUID { // group tty exists
+	if c.SetUID { // group tty exists
 		options = append(options, "gid", "5")
 	}
 	return mountNew(path, "devpts", unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NOEXEC, options...)

@@ -7,11 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 )
 
 // slots gives ranges of user ids away, each to one sandbox at a time. A file with the
-// slot's number as its name, which holds the sandbox's id, marks one that is taken.
+// slot's number as its name, which holds its owner's name, marks one that is taken.
 type slots struct{ dir string }
 
 const (
@@ -24,7 +23,7 @@ const (
 func (s slots) base(slot int) int { return firstID + slot*idsPerSandbox }
 
 // take begins at a random slot, so that servers that do not know of each other hardly meet.
-func (s slots) take(id string) (int, error) {
+func (s slots) take(owner string) (int, error) {
 	start := rand.IntN(maxSlot)
 	for i := range maxSlot {
 		slot := (start + i) % maxSlot
@@ -35,7 +34,7 @@ func (s slots) take(id string) (int, error) {
 		if err != nil {
 			return 0, fmt.Errorf("cannot take a range of user ids: %w", err)
 		}
-		_, err = f.WriteString(id)
+		_, err = f.WriteString(owner)
 		if err = errors.Join(err, f.Close()); err != nil {
 			os.Remove(f.Name())
 			return 0, fmt.Errorf("cannot take a range of user ids: %w", err)
@@ -45,19 +44,19 @@ func (s slots) take(id string) (int, error) {
 	return 0, errors.New("cannot take a range of user ids: all are taken")
 }
 
-// release gives a slot back, if it is the sandbox's.
-func (s slots) release(slot int, id string) {
-	if owner, err := os.ReadFile(s.path(slot)); err == nil && string(owner) == id {
+// release gives a slot back, if it is the owner's.
+func (s slots) release(slot int, owner string) {
+	if text, err := os.ReadFile(s.path(slot)); err == nil && string(text) == owner {
 		os.Remove(s.path(slot))
 	}
 }
 
-// sweep gives back what belongs to sandboxes that nobody keeps.
-func (s slots) sweep(keep func(id string) bool) {
+// sweep gives back what belongs to others than those named.
+func (s slots) sweep(names map[string]bool) {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		owner, err := os.ReadFile(filepath.Join(s.dir, e.Name()))
-		if slot, bad := strconv.Atoi(e.Name()); err == nil && bad == nil && !keep(strings.TrimSpace(string(owner))) {
+		if slot, bad := strconv.Atoi(e.Name()); err == nil && bad == nil && !names[string(owner)] {
 			s.release(slot, string(owner))
 		}
 	}

@@ -3,57 +3,99 @@ package local
 import (
 	"context"
 	"sync"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
-// spares keeps disks of the usual size ready, so that a start need not wait for one.
+// spares are sandboxes with the usual limits that wait to be some client's: what takes longest of a start has
+// been done. Its methods are safe for concurrent use; those of nil have none.
 type spares struct {
-	make   func(context.Context) (*disk, error)
-	ready  chan *disk
-	cancel context.CancelFunc
-	done   sync.WaitGroup
+	runtime *Runtime
+	ready   chan *machine
+	wanted  chan struct{}
+	cancel  context.CancelFunc
+	done    sync.WaitGroup
 }
 
-const spareDisks = 2
+const (
+	spareMachines = 3
+	spareRest     = 5 * time.Second // after one could not be made
+)
 
-func newSpares(make_ func(context.Context) (*disk, error)) *spares {
+func newSpares(r *Runtime) *spares {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &spares{make: make_, ready: make(chan *disk, spareDisks), cancel: cancel}
-	s.done.Go(func() { s.refill(ctx) })
+	s := &spares{runtime: r, ready: make(chan *machine, spareMachines), wanted: make(chan struct{}, 1), cancel: cancel}
+	s.done.Go(func() { s.keep(ctx) }) // ends with close
 	return s
 }
 
-// refill makes disks until ctx ends, or one fails: then each start that needs one tells why.
-func (s *spares) refill(ctx context.Context) {
-	defer close(s.ready)
+// keep makes sandboxes until there are enough, again and again when some have been taken.
+func (s *spares) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		d, err := s.make(ctx)
-		if err != nil {
-			return
+		for len(s.ready) < cap(s.ready) && ctx.Err() == nil {
+			m, err := s.runtime.prepared(ctx, s.runtime.level, s.runtime.limits(fleet.Limits{}))
+			if err == nil {
+				s.ready <- m // nobody else sends
+				continue
+			}
+			if ctx.Err() == nil {
+				s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
+			}
+			select {
+			case <-time.After(spareRest):
+			case <-ctx.Done():
+			}
 		}
 		select {
-		case s.ready <- d:
+		case <-s.wanted:
 		case <-ctx.Done():
-			d.close()
 		}
 	}
 }
 
-// take returns a disk that is ready, else a new one.
-func (s *spares) take(ctx context.Context) (*disk, error) {
-	select {
-	case d, ok := <-s.ready:
-		if ok {
-			return d, nil
+// take returns a sandbox that waits, nil if there is none.
+func (s *spares) take() *machine {
+	if s == nil {
+		return nil
+	}
+	for {
+		select {
+		case m := <-s.ready:
+			if ended(m.pidfd) {
+				s.discard(m)
+				continue
+			}
+			return m
+		default:
+			return nil
 		}
+	}
+}
+
+// more says that some may have been taken.
+func (s *spares) more() {
+	if s == nil {
+		return
+	}
+	select {
+	case s.wanted <- struct{}{}:
 	default:
 	}
-	return s.make(ctx)
 }
 
+func (s *spares) discard(m *machine) {
+	if err := m.Kill(); err != nil {
+		s.runtime.options.Log.Warn("cannot remove a sandbox that waited", "error", err)
+	}
+}
+
+// close ends all that wait.
 func (s *spares) close() {
 	s.cancel()
 	s.done.Wait()
-	for d := range s.ready {
-		d.close()
+	close(s.ready)
+	for m := range s.ready {
+		s.discard(m)
 	}
 }

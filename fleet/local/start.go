@@ -3,6 +3,7 @@ package local
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"net"
@@ -35,57 +36,121 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	if err != nil {
 		return nil, err
 	}
-	m, err := r.enter(ctx, s, r.level)
+	m, err := r.take(ctx, s.Limits)
 	if err != nil {
 		return nil, err
 	}
-	m.work.Go(func() { m.fork(m.life) })
-	served := m.serve()
-	err = m.expect(ctx, func(got message) bool { return got.Ready })
-	if err = cmp.Or(err, served); err != nil {
+	defer r.spares.more() // only now, so that it takes no time from this
+	if err := m.begin(ctx, s); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
 	m.process.control.close()
 	return m, nil
 }
 
-// enter starts a sandbox up to where its first process is confined. What fails has left nothing.
-func (r *Runtime) enter(ctx context.Context, s fleet.Spec, level string) (*machine, error) {
-	m := r.machine(s.ID)
-	m.record = record{ID: s.ID, Level: level, Slot: noSlot, Limits: r.limits(s.Limits), Network: s.Network, Isolation: r.isolation(level)}
-	if err := os.Mkdir(m.dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot make the sandbox's directory: %w", err)
+// begin has a sandbox that waits be one of that kind. It returns when its agent is ready.
+func (m *machine) begin(ctx context.Context, s fleet.Spec) error {
+	if err := m.enter(ctx, s); err != nil {
+		return err
 	}
-	err := m.confine(ctx, s)
-	if err != nil {
+	served := m.serve()
+	return cmp.Or(m.expect(ctx, func(got message) bool { return got.Ready }), served)
+}
+
+// take returns a sandbox that waits, or makes one.
+func (r *Runtime) take(ctx context.Context, l fleet.Limits) (*machine, error) {
+	if l == r.limits(fleet.Limits{}) {
+		if m := r.spares.take(); m != nil {
+			return m, nil
+		}
+	}
+	return r.prepared(ctx, r.level, l)
+}
+
+// prepared starts a first process, and returns when it has its surroundings, and waits to be
+// told for which sandbox. It ends by itself if this process ends before. What fails has left nothing.
+func (r *Runtime) prepared(ctx context.Context, level string, l fleet.Limits) (*machine, error) {
+	m := r.machine()
+	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Slot: noSlot, Limits: l, Isolation: r.isolation(level)}
+	r.live.Store(m.record.Name, true)
+	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
+	if r.zygote == nil {
+		return m, nil
+	}
+	var err error
+	if m.forked, m.theirs, err = socketPair(unix.SOCK_SEQPACKET); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", err), m.Kill())
+	}
+	m.work.Go(func() { m.fork(m.life) })
 	return m, nil
 }
 
-func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
+func (m *machine) prepare(ctx context.Context) (err error) {
 	given := kit{}
 	defer given.close()
-	u, err := m.users()
-	if err != nil {
+	if m.users, err = m.findUsers(); err != nil {
 		return err
 	}
-	if err := m.makeDirs(u); err != nil {
-		return err
-	}
-	if err := m.makeDisk(ctx, u, given); err != nil {
+	if err := m.makeDisk(ctx, given); err != nil {
 		return err
 	}
 	if err := m.makeGroup(); err != nil {
 		return err
 	}
-	if err := m.spawn(u); err != nil {
+	if m.process, err = m.runtime.spawn(m.record.Level, m.users); err != nil {
+		return err
+	}
+	m.pidfd = m.process.pidfd
+	go m.watch()
+	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
 		return err
 	}
 	if err := m.join(); err != nil {
 		return err
 	}
-	if err := m.configure(s, u, given); err != nil {
+	if err := m.sendSetup(given); err != nil {
+		return err
+	}
+	return m.expect(ctx, func(got message) bool { return got.Prepared })
+}
+
+// sendSetup sends the first process what it needs for its surroundings.
+func (m *machine) sendSetup(given kit) (err error) {
+	to := setup{
+		Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
+		Cgroups: m.group != nil, Size: m.record.Limits.Disk, Shared: m.record.Limits.Memory / 4,
+	}
+	if err := m.trees(&to, given); err != nil {
+		return err
+	}
+	if err := m.makeNetwork(&to, given); err != nil {
+		return err
+	}
+	if given["setup"], err = memory(to); err != nil {
+		return err
+	}
+	return given.send(m.process.control)
+}
+
+const hostname = "sandbox" // of all
+
+// enter tells a first process which sandbox it is for, and returns when it is confined. The sandbox
+// is on record from before that.
+func (m *machine) enter(ctx context.Context, s fleet.Spec) (err error) {
+	dir := filepath.Join(m.runtime.sandboxes(), s.ID)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the sandbox's directory: %w", err)
+	}
+	m.dir, m.record.ID, m.record.Network = dir, s.ID, s.Network
+	if err := m.makeDirs(); err != nil {
+		return err
+	}
+	if err := m.record.save(m.dir); err != nil {
+		return err
+	}
+	if err := m.sendSettings(s); err != nil {
 		return err
 	}
 	err = m.expect(ctx, func(got message) bool { m.record.Tun = got.Tun; return got.Entered })
@@ -95,13 +160,31 @@ func (m *machine) confine(ctx context.Context, s fleet.Spec) error {
 	return m.record.save(m.dir)
 }
 
+// sendSettings sends the first process what it needs to know and to have as an agent.
+func (m *machine) sendSettings(s fleet.Spec) (err error) {
+	given := kit{}
+	defer given.close()
+	if m.theirs != nil {
+		given["zygote"], m.theirs = m.theirs, nil
+	}
+	if given["listener"], err = listen(m.dir); err != nil {
+		return err
+	}
+	c := settings{Config: m.config(s)}
+	if m.record.Level == "namespace" {
+		c.Files = networkFiles(s.Network, hostname)
+		c.Files["/etc/hostname"] = hostname + "\n"
+	}
+	if given["settings"], err = memory(c); err != nil {
+		return err
+	}
+	return given.send(m.process.control)
+}
+
 // fork has the zygote fork into the sandbox. Where it does not, the agent finds the end of their
 // socket closed, and starts kernels anew.
 func (m *machine) fork(ctx context.Context) {
 	r := m.runtime
-	if r.zygote == nil {
-		return
-	}
 	defer m.forked.Close()
 	e, err := m.entry()
 	if err == nil {
@@ -129,15 +212,15 @@ func (m *machine) entry() (e entry, err error) {
 	return e, nil
 }
 
-// users finds ids for the sandbox.
-func (m *machine) users() (users, error) {
+// findUsers finds ids for the sandbox.
+func (m *machine) findUsers() (users, error) {
 	switch {
 	case os.Geteuid() != 0 && m.record.Level == "namespace":
 		return oneUser(), nil
 	case os.Geteuid() != 0 || m.record.Level != "namespace" && !m.runtime.ownIDs:
 		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
-	slot, err := m.runtime.slots.take(m.record.ID)
+	slot, err := m.runtime.slots.take(m.record.Name)
 	if err != nil {
 		return users{}, err
 	}
@@ -149,70 +232,24 @@ func (m *machine) users() (users, error) {
 	return rangeUsers(base), nil
 }
 
-// spawn starts the first process, and notes which it is before it runs anything of the sandbox: it
-// ends by itself if this process ends first.
-func (m *machine) spawn(u users) (err error) {
-	if m.process, err = m.runtime.spawn(m.record.Level, u); err != nil {
-		return err
-	}
-	m.pidfd = m.process.pidfd
-	go m.watch()
-	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
-		return err
-	}
-	return m.record.save(m.dir)
-}
-
-// configure sends the first process what it needs to know and to have.
-func (m *machine) configure(s fleet.Spec, u users, given kit) (err error) {
-	c := m.config(s, u)
-	if err := m.trees(&c.Setup, u, given); err != nil {
-		return err
-	}
-	if err := m.makeNetwork(c, u, given); err != nil {
-		return err
-	}
-	if m.runtime.zygote != nil {
-		if m.forked, given["zygote"], err = socketPair(unix.SOCK_SEQPACKET); err != nil {
-			return err
-		}
-	}
-	if given["listener"], err = listen(m.dir); err != nil {
-		return err
-	}
-	if given["config"], err = memory(c); err != nil {
-		return err
-	}
-	if err := m.record.save(m.dir); err != nil { // with what has come to it
-		return err
-	}
-	return given.send(m.process.control)
-}
-
-func (m *machine) config(s fleet.Spec, u users) *Config {
-	c := &Config{
-		ID: s.ID, Level: m.record.Level, Hostname: "sandbox", Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
-		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: u.code, GID: u.code,
+func (m *machine) config(s fleet.Spec) Config {
+	return Config{
+		ID: s.ID, Level: m.record.Level, Hostname: hostname, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
+		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: m.users.code, GID: m.users.code,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent,
 	}
-	c.Setup.SetUID = u.setUID
-	c.Setup.Cgroups = m.group != nil
-	c.Setup.Size = m.record.Limits.Disk
-	c.Setup.Files = networkFiles(s.Network, c.Hostname)
-	c.Setup.Files["/etc/hostname"] = c.Hostname + "\n"
-	return c
 }
 
 // trees adds the file trees that the root is made of: those that only the server can map to the
 // sandbox's ids as descriptors, else as paths.
-func (m *machine) trees(s *setup, u users, given kit) error {
+func (m *machine) trees(s *setup, given kit) error {
 	if m.record.Level != "namespace" {
 		return nil
 	}
 	t := &m.runtime.template
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))
-	if m.runtime.idmaps && u.setUID {
+	if m.runtime.idmaps && m.users.setUID {
 		ns, err := os.Open(m.proc("ns/user"))
 		if err != nil {
 			return fmt.Errorf("cannot open the sandbox's user namespace: %w", err)
