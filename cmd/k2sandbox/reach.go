@@ -18,6 +18,7 @@ func reach(environ []string, private bool) ([]string, network.Options) {
 	return environ, network.Options{
 		Policy:    network.Policy{AllowPrivate: private, Exceptions: append(exceptions, defaultIndex...)},
 		Resolvers: resolvers,
+		Sockets:   network.NewSockets(0),
 	}
 }
 

@@ -65,7 +65,11 @@ type answer struct {
 	until     time.Time
 }
 
-const nameAge = 30 * time.Second
+// nameAge is for how long an answer counts, and failureAge that there was none.
+const (
+	nameAge    = 30 * time.Second
+	failureAge = time.Second
+)
 
 func (n *names) lookup(ctx context.Context, host string) []netip.Addr {
 	if a, err := netip.ParseAddr(host); err == nil {
@@ -77,7 +81,11 @@ func (n *names) lookup(ctx context.Context, host string) []netip.Addr {
 	if ok && time.Now().Before(a.until) {
 		return a.addresses
 	}
-	found, _ := net.DefaultResolver.LookupNetIP(ctx, "ip", host) // none, if it fails
+	age := nameAge
+	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		age = failureAge
+	}
 	for i := range found {
 		found[i] = dialled(found[i])
 	}
@@ -86,7 +94,7 @@ func (n *names) lookup(ctx context.Context, host string) []netip.Addr {
 	if n.known == nil {
 		n.known = map[string]answer{}
 	}
-	n.known[host] = answer{slices.Clip(found), time.Now().Add(nameAge)}
+	n.known[host] = answer{slices.Clip(found), time.Now().Add(age)}
 	return found
 }
 

@@ -6,17 +6,12 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/adapters/gonet"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
 )
-
-// lingerTimeout is for how long what was written may take to be fetched by the sandbox after both
-// ends have closed.
-const lingerTimeout = 10 * time.Second
 
 // acceptTCP connects a sandbox's connection with the outside. The sandbox's handshake is
 // answered when the outside has answered ours, and reset when it has not.
@@ -95,7 +90,8 @@ func (s *Stack) handshake(r *tcp.ForwarderRequest) *inner {
 	return &inner{gonet.NewTCPConn(queue, endpoint), endpoint, queue}
 }
 
-// finish closes the connection and returns when nothing is left of it.
+// finish closes the connection and returns when nothing is left of it: when the sandbox
+// has all that was written, however slowly it reads, or has stopped to answer.
 func (in *inner) finish(ctx context.Context) {
 	entry, ended := waiter.NewChannelEntry(waiter.EventHUp)
 	in.queue.EventRegister(&entry)
@@ -105,13 +101,9 @@ func (in *inner) finish(ctx context.Context) {
 	case tcp.StateClose, tcp.StateError:
 		return
 	}
-	patience := time.NewTimer(lingerTimeout)
-	defer patience.Stop()
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		in.endpoint.Abort()
-	case <-patience.C:
 		in.endpoint.Abort()
 	}
 }
