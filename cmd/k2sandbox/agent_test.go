@@ -18,7 +18,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 )
 
-// endpoint is a running `k2sandbox serve`.
+// endpoint is a running `k2sandbox agent`.
 type endpoint struct {
 	call
 	cmd     *exec.Cmd
@@ -107,7 +107,7 @@ func (s *stream) next(typ executor.Type) executor.Event {
 
 func (s *stream) end() executor.Event { return s.next(executor.End) }
 
-func TestServeOnAFreePort(t *testing.T) {
+func TestAgentOnAFreePort(t *testing.T) {
 	t.Parallel()
 	e := serve(t, "127.0.0.1:0")
 	hello := e.run(t, map[string]any{"code": "print(6*7)"})
@@ -136,7 +136,7 @@ func TestServeOnAFreePort(t *testing.T) {
 	<-stopped
 }
 
-func TestServeOnAUnixSocket(t *testing.T) {
+func TestAgentOnAUnixSocket(t *testing.T) {
 	t.Parallel()
 	dir, err := os.MkdirTemp("", "k2s") // t.TempDir is too long for a socket's path
 	if err != nil {
@@ -167,7 +167,7 @@ func TestServeOnAUnixSocket(t *testing.T) {
 	}
 }
 
-func TestServeRefuses(t *testing.T) {
+func TestAgentRefuses(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "file")
 	if err := os.WriteFile(file, []byte("mine"), 0o600); err != nil {

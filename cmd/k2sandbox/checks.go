@@ -34,7 +34,8 @@ func (s *settings) examine(ctx context.Context) []finding {
 		found = append(found, checkManagedPython(dir), checkWritable("data folder", dir), checkDisk(dir))
 	}
 	found = append(found, checkWritable("temp folder", os.TempDir()), checkMemory(), checkShm())
-	return append(found, checkKernels(), checkNamespaces(), checkCgroups())
+	found = append(found, checkKernels(), checkNamespaces(), checkCgroups())
+	return append(found, checkConfinement(ctx)...)
 }
 
 func checkPython(ctx context.Context) finding {
@@ -162,10 +163,10 @@ func checkShm() finding {
 func checkNamespaces() finding {
 	const what = "namespaces"
 	if readNumber("/proc/sys/user/max_user_namespaces") == 0 {
-		return finding{warn, what, "user namespaces are off or not told", "sandboxes will need them once they are isolated: sysctl user.max_user_namespaces"}
+		return finding{warn, what, "user namespaces are off or not told", "the level \"namespace\" needs them: sysctl user.max_user_namespaces"}
 	}
 	if readNumber("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == 1 && os.Getuid() != 0 {
-		return finding{warn, what, "AppArmor keeps user namespaces from unprivileged users", "sandboxes will need them once they are isolated: an AppArmor profile, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"}
+		return finding{warn, what, "AppArmor keeps user namespaces from unprivileged users", "the level \"namespace\" needs them: an AppArmor profile, or sysctl kernel.apparmor_restrict_unprivileged_userns=0"}
 	}
 	return finding{ok, what, "user namespaces are on", ""}
 }
@@ -177,5 +178,5 @@ func checkCgroups() finding {
 	if _, err := os.Stat("/sys/fs/cgroup/memory"); !errors.Is(err, fs.ErrNotExist) {
 		return finding{ok, "cgroup", "version 1", ""}
 	}
-	return finding{warn, "cgroup", "none mounted", "limits of memory and CPU will need it once there are any"}
+	return finding{warn, "cgroup", "none mounted", "without it memory and processes are limited by rlimits, and CPU not at all"}
 }

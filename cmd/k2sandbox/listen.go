@@ -9,12 +9,26 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // listen opens HOST:PORT or unix:PATH. Whoever reaches the address can run code as
 // this user, so that it is a loopback address or a socket of mode 0600, unless
 // remote says otherwise.
 func listen(address string, remote bool) (net.Listener, error) {
+	for begin := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		ln, err := listenOnce(address, remote)
+		if !errors.Is(err, syscall.EADDRINUSE) || time.Since(begin) > inUse {
+			return ln, err
+		}
+	}
+}
+
+// inUse is how long the address may be in use: what a server that was killed had just started has
+// its descriptors until it begins its program.
+const inUse = time.Second
+
+func listenOnce(address string, remote bool) (net.Listener, error) {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		return listenUnix(path)
 	}
@@ -70,7 +84,7 @@ func removeStale(path string) error {
 	conn, err := net.Dial("unix", path)
 	if err == nil {
 		conn.Close()
-		return fmt.Errorf("cannot listen on %s: another process does", path)
+		return fmt.Errorf("cannot listen on %s: another process does: %w", path, syscall.EADDRINUSE)
 	}
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("cannot listen on %s: %w", path, err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -51,12 +52,13 @@ func (r *remote) address() string { return cmp.Or(r.url, os.Getenv(urlVariable),
 // explain says what to do about an error of a request.
 func (r *remote) explain(err error) error {
 	var told *client.Error
+	var dial *net.OpError
 	switch {
 	case errors.As(err, &told) && told.API.Code == api.Unauthenticated:
 		return fmt.Errorf("%w ($%s or --api-key-file)", err, keyVariable)
 	case errors.As(err, &told):
 		return err
-	case errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist):
+	case errors.As(err, &dial) && (errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, fs.ErrNotExist)):
 		return fmt.Errorf("no server answers at %s: start one with k2sandbox serve, or name one by --url or $%s", r.address(), urlVariable)
 	}
 	return err

@@ -11,7 +11,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 )
 
-func TestServeWithARoot(t *testing.T) {
+func TestAgentWithARoot(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.Symlink("/etc", filepath.Join(dir, "out")); err != nil {

@@ -1,0 +1,450 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"io/fs"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+// house is a running `k2sandbox serve`.
+type house struct {
+	endpoint
+	state string // its folder
+	key   string // sent with each request
+	log   *bytes.Buffer
+}
+
+// open starts a server on a free port, with a folder of its own.
+func openHouse(t *testing.T, flags ...string) *house {
+	t.Helper()
+	return openIn(t, filepath.Join(t.TempDir(), "state"), nil, flags...)
+}
+
+// openIn starts a server with a folder that another may have had.
+func openIn(t *testing.T, state string, env []string, flags ...string) *house {
+	t.Helper()
+	h := &house{state: state, log: &bytes.Buffer{}}
+	h.call = call{args: append([]string{"serve", "--python", interpreter, "--listen", "127.0.0.1:0", "--state-dir", state, "--log-json"}, flags...), env: env}
+	h.cmd = h.command(t)
+	h.cmd.Stderr = h.log
+	stdout, err := h.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if h.cmd.ProcessState == nil {
+			_ = h.cmd.Process.Signal(syscall.SIGTERM)
+			_ = h.cmd.Wait()
+		}
+		if t.Failed() {
+			t.Logf("the server's log: %s", h.log)
+		}
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	address, ok := strings.CutPrefix(strings.TrimSuffix(line, "\n"), "listening on ")
+	if !ok {
+		t.Fatalf("it printed %q (%v)", line, err)
+	}
+	h.address, h.base = address, address
+	return h
+}
+
+// ask sends a request with a JSON body, and decodes the answer, which has the status.
+func (h *house) ask(t *testing.T, method, path, body string, status int, into any) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, h.base+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if h.key != "" {
+		req.Header.Set("X-Api-Key", h.key)
+	}
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != status {
+		t.Fatalf("%s %s: status %d, want %d: %s (%v)", method, path, resp.StatusCode, status, raw, err)
+	}
+	if into != nil {
+		if err := json.Unmarshal(raw, into); err != nil {
+			t.Fatalf("%s %s: %v in %s", method, path, err, raw)
+		}
+	}
+}
+
+func (h *house) create(t *testing.T) api.Sandbox {
+	t.Helper()
+	var box api.Sandbox
+	h.ask(t, "POST", "/v1/sandboxes", "{}", 201, &box)
+	return box
+}
+
+// in returns an endpoint that is one sandbox of the server.
+func (h *house) in(id string) *endpoint {
+	return &endpoint{base: h.base + "/v1/sandboxes/" + id}
+}
+
+// printed runs code in the endpoint and returns what it printed.
+func (e *endpoint) printed(t *testing.T, code string) string {
+	t.Helper()
+	s := e.run(t, map[string]any{"code": code})
+	var text string
+	for {
+		var event executor.Event
+		if err := s.decoder.Decode(&event); err != nil {
+			t.Fatal(err)
+		}
+		switch event.Type {
+		case executor.Stdout:
+			text += event.Text
+		case executor.Error:
+			t.Errorf("%s: %s: %s", code, event.Name, event.Value)
+		case executor.End:
+			return text
+		}
+	}
+}
+
+// stopped stops the server by SIGTERM, after which nothing is left of it and its sandboxes.
+func (h *house) stopped(t *testing.T) {
+	t.Helper()
+	inside := descendants(h.cmd.Process.Pid)
+	if len(inside) == 0 {
+		t.Error("the server has no processes")
+	}
+	h.stop(t)
+	for pid, since := range inside {
+		if started(pid) == since {
+			t.Errorf("process %d still runs", pid)
+		}
+	}
+	h.vacant(t)
+}
+
+// vacant checks that nothing is left of sandboxes.
+func (h *house) vacant(t *testing.T) {
+	t.Helper()
+	for _, name := range []string{"sandboxes", "ids"} {
+		if left, err := os.ReadDir(filepath.Join(h.state, name)); err != nil || len(left) > 0 {
+			t.Errorf("%s has %v, %v", name, left, err)
+		}
+	}
+	if mounts, _ := os.ReadFile("/proc/self/mountinfo"); bytes.Contains(mounts, []byte(h.state)) {
+		t.Errorf("mounts are left: %s", mounts)
+	}
+	loops, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, name := range loops {
+		if file, _ := os.ReadFile(name); strings.HasPrefix(string(file), h.state) {
+			t.Errorf("a loop device is left: %s of %s", name, file)
+		}
+	}
+	sum := sha256.Sum256([]byte(h.state))
+	mark := hex.EncodeToString(sum[:4]) + "-"
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.IsDir() && strings.HasPrefix(d.Name(), mark) {
+			t.Errorf("a cgroup is left: %s", path)
+		}
+		return nil
+	})
+}
+
+// descendants returns the processes below one, with the times of their starts.
+func descendants(root int) map[int]string {
+	below := map[int]string{}
+	for again := true; again; {
+		again = false
+		stats, _ := filepath.Glob("/proc/[0-9]*/stat")
+		for _, name := range stats {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+			parent, _ := strconv.Atoi(field(pid, 4))
+			if _, known := below[pid]; !known && (parent == root || below[parent] != "") {
+				below[pid], again = started(pid), true
+			}
+		}
+	}
+	return below
+}
+
+func started(pid int) string { return field(pid, 22) }
+
+// field returns a field of /proc/PID/stat, counted from 1 as in proc(5); "" without the process.
+func field(pid, number int) string {
+	raw, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])) // after the name
+	if len(fields) < number-2 || fields[0] == "Z" {
+		return ""
+	}
+	return fields[number-3]
+}
+
+// Requests that name no sandbox share one, and each that is created has its own.
+func TestServeSandboxes(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	if got := h.printed(t, "x = 42\nprint(x)"); got != "42\n" {
+		t.Errorf("got %q", got)
+	}
+	first, second := h.create(t), h.create(t)
+	if first.Template != "k2sandbox/python:latest" || first.Cwd == "" || first.Network.Mode != api.NetworkFull || first.Isolation.Level == "" ||
+		first.Limits.MemoryMB != 2048 || first.Limits.OpenFiles != 4096 || first.AccessToken == "" {
+		t.Errorf("got %+v", first)
+	}
+	a, b := h.in(first.SandboxID), h.in(second.SandboxID)
+	for _, e := range []*endpoint{a, b} {
+		if got := e.printed(t, "print('x' in globals()); x = 1; open('file', 'x').close()"); got != "False\n" {
+			t.Errorf("got %q", got)
+		}
+	}
+	if got := h.printed(t, "print(x)"); got != "42\n" {
+		t.Errorf("got %q", got)
+	}
+	var list api.Sandboxes
+	if h.ask(t, "GET", "/v1/sandboxes", "", 200, &list); len(list.Sandboxes) != 3 {
+		t.Errorf("got %+v", list)
+	}
+	h.ask(t, "DELETE", "/v1/sandboxes/"+first.SandboxID, "", 204, nil)
+	h.ask(t, "POST", "/v1/sandboxes/"+first.SandboxID+"/code", `{"code":"1"}`, 410, nil)
+
+	// What runs when the server stops ends, and says so.
+	loop := b.run(t, map[string]any{"code": "print('looping', flush=True)\nwhile True: pass"})
+	loop.next(executor.Stdout)
+	done := make(chan executor.Event, 1)
+	go func() { done <- loop.end() }()
+	h.stopped(t)
+	if end := <-done; end.Status != executor.SandboxKilled {
+		t.Errorf("end %+v", end)
+	}
+	for _, want := range []string{`"sandbox":"` + first.SandboxID + `"`, `"request":"req_`} {
+		if !strings.Contains(h.log.String(), want) {
+			t.Errorf("the log does not have %s", want)
+		}
+	}
+}
+
+func TestServeKeys(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "keys")
+	if err := os.WriteFile(file, []byte("bob:key-of-bob-0123456789\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openIn(t, filepath.Join(t.TempDir(), "state"), []string{"K2_API_KEYS=ada:key-of-ada-0123456789"}, "--api-keys", file)
+	h.ask(t, "GET", "/healthz", "", 200, nil)
+	for _, key := range []string{"", "key-of-eve-0123456789"} {
+		h.key = key
+		h.ask(t, "POST", "/v1/sandboxes", "{}", 401, nil)
+		h.ask(t, "POST", "/v1/code", `{"code":"1"}`, 401, nil)
+	}
+	h.key = "key-of-ada-0123456789"
+	box := h.create(t)
+	h.ask(t, "POST", "/v1/code", `{"code":"1"}`, 404, nil) // whose would it be?
+	h.ask(t, "POST", "/v1/sandboxes/"+box.SandboxID+"/code", `{"code":"1"}`, 200, nil)
+	h.key = "key-of-bob-0123456789"
+	h.ask(t, "GET", "/v1/sandboxes/"+box.SandboxID, "", 404, nil)
+	h.key = box.AccessToken
+	h.ask(t, "GET", "/v1/sandboxes/"+box.SandboxID, "", 200, nil)
+	h.ask(t, "GET", "/v1/sandboxes", "", 401, nil)
+	h.stopped(t)
+	for _, secret := range []string{"key-of-ada", "key-of-bob", "key-of-eve", box.AccessToken} {
+		if strings.Contains(h.log.String(), secret) {
+			t.Errorf("the log has %s", secret)
+		}
+	}
+	if environ, err := os.ReadFile(filepath.Join(h.state, "registry.db")); err != nil || bytes.Contains(environ, []byte("key-of-")) || bytes.Contains(environ, []byte(box.AccessToken)) {
+		t.Errorf("a secret is on disk (%v)", err)
+	}
+}
+
+// What a server refuses to start with, it refuses before it has made anything.
+func TestServeRefusesToStart(t *testing.T) {
+	t.Parallel()
+	empty := filepath.Join(t.TempDir(), "empty")
+	if err := os.WriteFile(empty, []byte("# none\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	for want, flags := range map[string][]string{
+		"reachable from other machines": {"--listen", "0.0.0.0:0"},
+		"the file has no keys":          {"--api-keys", empty},
+		"address already in use":        {"--listen", busy.Addr().String()},
+		"want end or keep":              {"--on-stop", "later"},
+		"--memory 0":                    {"--memory", "0"},
+		"--max-contexts 0":              {"--max-contexts", "0"},
+		"unknown level":                 {"--isolation", "strong"},
+		"tls-key":                       {"--tls-cert", empty},
+		"not uv or pip":                 {"--package-installer", "conda"},
+	} {
+		state := filepath.Join(t.TempDir(), "state")
+		got := run(t, call{args: append([]string{"serve", "--python", interpreter, "--state-dir", state, "--listen", "127.0.0.1:0"}, flags...)})
+		if got.expect(t, 1, ""); !strings.Contains(got.stderr, want) {
+			t.Errorf("%q: got %q", flags, got.stderr)
+		}
+		if left, _ := os.ReadDir(filepath.Join(state, "sandboxes")); len(left) > 0 {
+			t.Errorf("%q: left %v", flags, left)
+		}
+	}
+}
+
+func TestServeOneServerAFolder(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	box := h.create(t)
+	got := run(t, call{args: []string{"serve", "--python", interpreter, "--state-dir", h.state, "--listen", "127.0.0.1:0"}})
+	got.expect(t, 1, "")
+	got.complains(t, h.state, "another")
+	if got := h.in(box.SandboxID).printed(t, "print(1)"); got != "1\n" {
+		t.Errorf("got %q", got)
+	}
+	h.stopped(t)
+}
+
+func TestServeTLS(t *testing.T) {
+	t.Parallel()
+	cert, key, pool := certificate(t)
+	h := openHouse(t, "--tls-cert", cert, "--tls-key", key)
+	if !strings.HasPrefix(h.address, "https://") {
+		t.Errorf("it listens on %s", h.address)
+	}
+	h.client.Transport = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, ForceAttemptHTTP2: true}
+	if got := h.printed(t, "print(6*7)"); got != "42\n" {
+		t.Errorf("got %q", got)
+	}
+	h.stopped(t)
+}
+
+// certificate makes one for 127.0.0.1, and returns its files.
+func certificate(t *testing.T) (cert, key string, pool *x509.CertPool) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "k2sandbox test"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rawKey, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw})
+	cert, key, pool = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem"), x509.NewCertPool()
+	pool.AppendCertsFromPEM(text)
+	if err := os.WriteFile(cert, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: rawKey}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return cert, key, pool
+}
+
+// A server takes back the sandboxes that the one before has left for it.
+func TestServeKeepsSandboxes(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, "--on-stop", "keep")
+	box := h.create(t)
+	h.in(box.SandboxID).printed(t, "kept = 'still here'")
+	h.printed(t, "shared = 'here too'")
+	h.stop(t)
+
+	next := openIn(t, h.state, nil)
+	if got := next.in(box.SandboxID).printed(t, "print(kept)"); got != "still here\n" {
+		t.Errorf("got %q", got)
+	}
+	if got := next.printed(t, "print(shared)"); got != "here too\n" {
+		t.Errorf("got %q", got)
+	}
+	next.stop(t)
+	next.vacant(t)
+}
+
+// Code goes on while its server is gone, and what it said meanwhile is not lost.
+func TestServeIsKilled(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t)
+	box := h.create(t)
+	run := h.in(box.SandboxID).run(t, map[string]any{"code": `
+import os, time
+print("before", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+print("after")`})
+	id := run.next(executor.Start).ExecutionID
+	seen := run.next(executor.Stdout)
+	if seen.Text != "before\n" {
+		t.Errorf("got %+v", seen)
+	}
+	if err := h.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.cmd.Wait()
+	if end := run.end(); end.Type != "" {
+		t.Errorf("got %+v", end)
+	}
+
+	next := openIn(t, h.state, nil)
+	path := "/v1/sandboxes/" + box.SandboxID
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", next.base+path+"/files?path=go", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := next.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Body.Close()
+	resp, err := next.client.Get(next.base + path + "/executions/" + id + "/events?after=" + strconv.FormatInt(seen.Seq, 10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	rest := &stream{resp.Body, json.NewDecoder(resp.Body)}
+	if after := rest.next(executor.Stdout); after.Text != "after\n" || after.Seq != seen.Seq+1 {
+		t.Errorf("got %+v", after)
+	}
+	if end := rest.end(); end.Status != executor.OK {
+		t.Errorf("got %+v", end)
+	}
+	next.stop(t)
+	next.vacant(t)
+}
