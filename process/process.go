@@ -107,9 +107,23 @@ func (p *Process) exec(s *stdio) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProgram, err)
 	}
+	if c.On != nil {
+		err = c.On.start(p, path, s)
+	} else {
+		err = p.spawn(path, s)
+	}
+	if err != nil && isOfProgram(err) {
+		return fmt.Errorf("%w: %w", ErrProgram, err)
+	}
+	return err
+}
+
+// spawn executes the program in a new process, which package os starts.
+func (p *Process) spawn(path string, s *stdio) error {
+	c := &p.command
 	cmd := exec.Cmd{
 		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil, Credential: c.On.credential()}, // of descriptor 0
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil}, // of descriptor 0
 	}
 	if s.in != nil { // exec opens /dev/null where there is none
 		cmd.Stdin = s.in
@@ -120,19 +134,13 @@ func (p *Process) exec(s *stdio) error {
 	if s.err != nil {
 		cmd.Stderr = s.err
 	}
-	err = c.On.do(func() error {
-		return p.born(func() (int, error) {
-			if err := cmd.Start(); err != nil {
-				return 0, err
-			}
-			pid := cmd.Process.Pid
-			return pid, cmd.Process.Release() // to wait for it is ours
-		})
+	return p.born(func() (int, error) {
+		if err := cmd.Start(); err != nil {
+			return 0, err
+		}
+		pid := cmd.Process.Pid
+		return pid, cmd.Process.Release() // to wait for it is ours
 	})
-	if err != nil && isOfProgram(err) {
-		return fmt.Errorf("%w: %w", ErrProgram, err)
-	}
-	return err
 }
 
 // fork has another process make the new one.

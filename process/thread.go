@@ -14,7 +14,7 @@ import (
 // Thread is an operating system thread that has entered a confinement for good, such as
 // no_new_privs, a seccomp filter and a Landlock domain: every process that is started on
 // it inherits that, and the rest of this program stays outside. Its methods are safe
-// for concurrent use. Those of a nil Thread are the calling thread's.
+// for concurrent use.
 type Thread struct {
 	as    *Credential
 	work  chan func()
@@ -68,9 +68,6 @@ func (t *Thread) run(enter func() error, entered chan<- error) {
 
 // do runs f on the thread.
 func (t *Thread) do(f func() error) (err error) {
-	if t == nil {
-		return f()
-	}
 	done := make(chan struct{})
 	select {
 	case t.work <- func() { err = f(); close(done) }:
@@ -82,19 +79,7 @@ func (t *Thread) do(f func() error) (err error) {
 }
 
 // Close ends the thread: nothing can be started on it any more. What was goes on.
-func (t *Thread) Close() {
-	if t != nil {
-		t.end.Do(func() { close(t.ended) })
-	}
-}
-
-// credential returns what a command on the thread runs as, for the system.
-func (t *Thread) credential() *syscall.Credential {
-	if t == nil || t.as == nil {
-		return nil
-	}
-	return &syscall.Credential{Uid: t.as.UID, Gid: t.as.GID, Groups: t.as.Groups}
-}
+func (t *Thread) Close() { t.end.Do(func() { close(t.ended) }) }
 
 // give makes a terminal the user's that commands on the thread run as.
 func (t *Thread) give(terminal *os.File) error {

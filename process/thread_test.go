@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +80,54 @@ func TestThread(t *testing.T) {
 	}
 	if _, err := process.NewThread(func() error { return unix.EPERM }, nil); !errors.Is(err, unix.EPERM) {
 		t.Error(err)
+	}
+}
+
+// A process that is held up before it begins keeps no other from starting.
+func TestThreadIsNotHeldUp(t *testing.T) {
+	on, _ := confined(t)
+	dir := t.TempDir()
+	os.Chmod(dir, 0o755)
+	for parent := dir; parent != "/tmp"; parent = filepath.Dir(parent) {
+		os.Chmod(parent, 0o755)
+	}
+	file := filepath.Join(dir, "held")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\nexit 7\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_WRLCK); err != nil { // who opens it waits
+		t.Fatal(err)
+	}
+	broken := make(chan os.Signal, 1)
+	signal.Notify(broken, unix.SIGIO)
+	defer signal.Stop(broken)
+	held := make(chan process.Exit)
+	go func() {
+		p, err := process.Start(process.Command{Args: []string{file}, Dir: "/", On: on})
+		if err != nil {
+			t.Error(err)
+			held <- process.Exit{}
+			return
+		}
+		defer p.Close()
+		held <- p.Exit()
+	}()
+	<-broken // it waits
+	runtime.GC()
+	p := start(t, process.Command{Args: sh("exit 3"), Dir: "/", On: on})
+	if p.Exit().Code != 3 {
+		t.Errorf("%+v", p.Exit())
+	}
+	if _, err := unix.FcntlInt(f.Fd(), unix.F_SETLEASE, unix.F_UNLCK); err != nil { // the held one has a copy of f
+		t.Fatal(err)
+	}
+	if exit := <-held; exit.Code != 7 {
+		t.Errorf("%+v", exit)
 	}
 }
 

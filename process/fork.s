@@ -1,0 +1,1 @@
+// This file lets fork.go declare functions of the runtime, which have no body there.
