@@ -126,9 +126,7 @@ def become_root() -> None:
 def drop_groups() -> None:
     try:
         os.setgroups([])
-    except (
-        PermissionError
-    ):  # as in a user namespace of an ordinary user, for that user alone
+    except PermissionError:  # as in a user namespace of an ordinary user, for that user alone
         with open("/proc/self/setgroups") as file:
             if file.read().strip() != "deny" and os.getgroups():
                 raise

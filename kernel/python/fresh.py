@@ -106,6 +106,8 @@ class Start:
             raise TypeError("argv is no list of strings")
         if not isinstance(env, dict) or not all(isinstance(value, str) for value in env.values()):
             raise TypeError("env is no object of strings")
+        if any("\0" in arg for arg in argv):
+            raise ValueError("an argument has a null character")
         if not isinstance(cwd, str) or not isinstance(prefix, str):
             raise TypeError("cwd or prefix is no string")
         self.argv, self.cwd, self.env, self.prefix = argv, cwd, env, prefix
@@ -193,8 +195,14 @@ class MemoryMap(ctypes.Structure):
     """struct prctl_mm_map"""
 
     _fields_ = (
-        *((name, ctypes.c_uint64) for name in "start_code end_code start_data end_data start_brk brk".split()),
-        *((name, ctypes.c_uint64) for name in "start_stack arg_start arg_end env_start env_end".split()),
+        *(
+            (name, ctypes.c_uint64)
+            for name in ["start_code", "end_code", "start_data", "end_data", "start_brk", "brk"]
+        ),
+        *(
+            (name, ctypes.c_uint64)
+            for name in ["start_stack", "arg_start", "arg_end", "env_start", "env_end"]
+        ),
         *(("auxv", ctypes.c_uint64), ("auxv_size", ctypes.c_uint32), ("exe", ctypes.c_uint32)),
     )
 
@@ -210,7 +218,12 @@ def appear(argv: list[str], env: dict[str, str]) -> None:
     start = ctypes.addressof(zygote.shown)
     middle, end = start + len(arguments), start + len(arguments) + len(variables)
     with open("/proc/self/stat", "rb") as file:
-        stat = [0, 0, 0, *map(int, file.read().rpartition(b")")[2].split()[1:])]  # field n of proc(5) is stat[n - 1]
+        stat = [
+            0,
+            0,
+            0,
+            *map(int, file.read().rpartition(b")")[2].split()[1:]),
+        ]  # field n of proc(5) is stat[n - 1]
     libc.sbrk.restype = ctypes.c_uint64
     fields = (stat[25], stat[26], stat[44], stat[45], stat[46], libc.sbrk(0), stat[27])
     shown = MemoryMap(*fields, start, middle, middle, end, 0, 0, 0xFFFFFFFF)

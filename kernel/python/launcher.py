@@ -347,6 +347,16 @@ class App(IPKernelApp):
         )
         super().initialize(argv)
 
+    def parse_command_line(self, argv: Any = None) -> None:
+        """Take the one argument that there mostly is without making a parser, which takes long."""
+        given = sys.argv[1:] if argv is None else argv
+        if len(given) != 2 or given[0] != "-f" or given[1].startswith("-"):
+            super().parse_command_line(argv)
+            return
+        self.argv = list(given)
+        self.cli_config = Config({type(self).__name__: {"connection_file": given[1]}})
+        self.update_config(self.cli_config)
+
     def init_kernel(self) -> None:
         if not self.debugger:
             without_debugpy()

@@ -67,7 +67,11 @@ class Kernel:
             )
         )
         # ipykernel looks for pytest's variable, and leaves fd 1 and 2 alone where it is set.
-        own = {name: v for name, v in os.environ.items() if not name.startswith(("PYTEST", "PYTHON", "JPY", "K2_"))}
+        own = {
+            name: v
+            for name, v in os.environ.items()
+            if not name.startswith(("PYTEST", "PYTHON", "JPY", "K2_"))
+        }
         self.process = self.spawn(["-f", str(connection), *args], {**own, **(env or {})})
         self.strays: list[Message] = []  # what finish saw of other requests
         self.answers: dict[str, Message] = {}

@@ -68,13 +68,11 @@ def receive(peer: socket.socket) -> tuple[Request, list[int]]:
         os._exit(0)
     try:
         if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-            raise Refused(
-                f"the request has more than {PACKET} bytes or {DESCRIPTORS} descriptors"
-            )
+            raise Refused(f"the request has more than {PACKET} bytes or {DESCRIPTORS} descriptors")
         request = json.loads(data)
         if not isinstance(request, dict):
             raise Refused("the request is no object")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         close(fds)
         raise Refused(f"the request is no JSON: {error}") from None
     except Refused:

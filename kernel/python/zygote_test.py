@@ -1,8 +1,11 @@
 """Tests of zygote.py: kernels that are forked pass the tests of those that are started, and are alike."""
 
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import pathlib
@@ -16,9 +19,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import launcher_test
 import pytest
-from launcher_test import *  # noqa: F403
+from launcher_test import *  # noqa: F403  # its tests, over what start is here
 from launcher_test import PATIENCE, Kernel
 
 FOLDER = pathlib.Path(__file__).parent
@@ -62,7 +64,7 @@ class Zygote:
             texts = {file.name: file.read_text() for file in FOLDER.glob("*.py")}
             files.write(json.dumps(texts).encode())
             files.seek(0)
-            a, b = theirs.fileno(), files.fileno()
+            a, b = (fcntl.fcntl(file, fcntl.F_DUPFD_CLOEXEC, 10) for file in (theirs, files))  # not 3, not 4
             self.process = subprocess.Popen(
                 ["bash", "-c", f'exec 3<&{a} 4<&{b} {a}<&- {b}<&-; exec "$@"', "", python, "-c", BOOT],
                 env=ONE if env is None else env,
@@ -70,6 +72,8 @@ class Zygote:
                 pass_fds=(a, b),
                 start_new_session=True,
             )
+        for fd in (a, b):
+            os.close(fd)
         theirs.close()
         assert self.hear(self.host) == {"ready": True}
         self.inside, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -119,8 +123,8 @@ class Forked(Kernel):
         return Process(answer["pid"])
 
 
-@pytest.fixture(scope="module")
-def start(zygote: Zygote) -> Callable[..., Kernel]:
+@pytest.fixture(scope="module", name="start")
+def start_forked(zygote: Zygote) -> Callable[..., Kernel]:
     return lambda *args, **kwargs: Forked(zygote, *args, **kwargs)
 
 
@@ -132,7 +136,7 @@ def upper(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """A virtual environment over that of the tests, as package packages makes one for a sandbox."""
     path = tmp_path_factory.mktemp("env")
     base = pathlib.Path(sys.executable).resolve()
-    version = "%d.%d" % sys.version_info[:2]
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
     packages = path / "lib" / f"python{version}" / "site-packages"
     packages.mkdir(parents=True)
     (path / "bin").mkdir()
@@ -241,3 +245,72 @@ def test_forked_and_started_kernels_are_alike(zygote: Zygote, upper: pathlib.Pat
         warm.close()
     assert {cell: pair for cell, pair in pairs.items() if pair[0] != pair[1]} == {}
     assert [cell for cell, pair in pairs.items() if '"error"' in pair[0][1]] == ["1/0"]
+
+
+# What is refused
+
+
+def start_refused(zygote: Zygote, files: int = 3, **request: Any) -> str:
+    asked = {"argv": ["-f", "/nonexistent/file"], "cwd": "/", "env": {}, "prefix": sys.prefix, **request}
+    answer = zygote.ask(zygote.inside, asked, [2] * files)
+    assert set(answer) == {"error"}, answer
+    return str(answer["error"])
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"env": {"PYTHONHASHSEED": "1"}}, "reads PYTHONHASHSEED only when it is started"),
+        ({"env": {"LD_PRELOAD": "x", "PYTHONOPTIMIZE": "1"}}, "LD_PRELOAD, PYTHONOPTIMIZE"),
+        ({"env": {"LC_ALL": "C"}}, "encoding by the locale, C,"),
+        ({"env": {"LANG": "xx_XX.UTF-8"}}, "encoding by the locale, C.UTF-8,"),
+        ({"prefix": "/nonexistent"}, "/nonexistent/bin/python is another interpreter"),
+        ({"cwd": "/nonexistent"}, "/nonexistent"),
+        ({"cwd": 1}, "cwd or prefix is no string"),
+        ({"argv": "x"}, "argv is no list of strings"),
+        ({"argv": [1]}, "argv is no list of strings"),
+        ({"argv": ["a\0b"]}, "null"),
+        ({"env": {"A": 1}}, "env is no object of strings"),
+        ({"env": {"A=B": "1"}}, "illegal environment variable name"),
+        ({"env": {"A": "a\0b"}}, "null"),
+        ({"more": 1}, "unexpected keyword argument 'more'"),
+        ({"files": 2}, "2 descriptors in place of 3"),
+        ({"files": 4}, "4 descriptors in place of 3"),
+        ({"files": 100}, "64 descriptors"),
+        ({"env": {"A": "x" * (128 << 10)}}, "more than 131072 bytes"),
+    ],
+)
+def test_refused_starts(zygote: Zygote, request_: dict[str, Any], says: str) -> None:
+    assert says in start_refused(zygote, **{"env": ONE, **request_})
+
+
+@pytest.mark.parametrize("data", [b"x", b"[]", b"\xff", b"{}", b'{"argv": []}', b"[" * 100_000])
+def test_requests_that_are_none(zygote: Zygote, data: bytes) -> None:
+    for peer in (zygote.host, zygote.inside):
+        assert "the request" in zygote.ask(peer, data)["error"]
+
+
+def test_what_is_installed_over_what_is_imported_is_not_passed_over(
+    zygote: Zygote, upper: pathlib.Path
+) -> None:
+    (site_packages,) = upper.glob("lib/*/site-packages")
+    for name in ("tornado", "traitlets.py", "zmq"):
+        (site_packages / name).touch()
+        assert f"{name.removesuffix('.py')} of " in start_refused(zygote, env=ONE, prefix=str(upper))
+        (site_packages / name).unlink()
+    folder = upper / "other"
+    (folder / "comm").mkdir(parents=True)
+    assert "comm of" in start_refused(zygote, env={**ONE, "PYTHONPATH": str(folder)}, prefix=str(upper))
+
+
+def test_nothing_is_left(zygote: Zygote) -> None:
+    kernel = Forked(zygote)
+    before = set(os.listdir(f"/proc/{zygote.process.pid}/fd"))
+    kernel.close()
+    for _ in range(20):
+        start_refused(zygote, cwd="/nonexistent")
+        zygote.ask(zygote.host, {}, [])
+    assert set(os.listdir(f"/proc/{zygote.process.pid}/fd")) == before
+    assert len(os.listdir(f"/proc/{zygote.process.pid}/task")) == 1
+    children = pathlib.Path(f"/proc/{zygote.process.pid}/task/{zygote.process.pid}/children").read_text()
+    assert children == ""
