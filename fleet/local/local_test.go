@@ -472,7 +472,20 @@ func TestMemoryAndProcesses(t *testing.T) {
 	if got := run(t, m, "python3 -c 'x = bytearray(1<<30); print(len(x))' 2>&1"); strings.Contains(got, "1073741824") {
 		t.Errorf("a bomb of memory: %q", got)
 	}
-	got := run(t, m, "python3 -c 'import os,time\nn=0\ntry:\n  while n<500:\n    if os.fork()==0: os.close(1); os.close(2); time.sleep(1000)\n    n+=1\nexcept OSError as e: print(n<60, e.errno)'")
+	got := run(t, m, `python3 -c '
+import os, signal, time
+made = []
+try:
+    while len(made) < 500:
+        pid = os.fork()
+        if pid == 0:
+            os.close(1), os.close(2), time.sleep(1000)
+        made.append(pid)
+except OSError as e:
+    print(len(made) < 60, e.errno)
+for pid in made:
+    os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)
+'`)
 	if got != "True 11" {
 		t.Errorf("a bomb of processes: %q", got)
 	}
@@ -482,7 +495,7 @@ func TestMemoryAndProcesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := m.Isolation()
-	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Pids < 40 || u.CPU <= 0) {
+	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Pids < 1 || u.CPU <= 0) {
 		t.Errorf("usage %+v", u)
 	}
 	if told.Enforced["memory"] == "" || told.Enforced["pids"] == "" || told.Enforced["disk"] == "" {

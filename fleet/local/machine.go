@@ -39,8 +39,8 @@ type machine struct {
 	done chan struct{}
 	exit fleet.Exit // written before done is closed
 
-	kill    sync.Once
-	killErr error
+	kill sync.Mutex
+	gone bool // all of it
 }
 
 func (r *Runtime) machine() *machine {
@@ -142,46 +142,68 @@ func ended(pidfd *os.File) (is bool) {
 
 // Kill implements fleet.Machine.
 func (m *machine) Kill() error {
-	m.kill.Do(func() { m.killErr = m.end() })
-	return m.killErr
+	m.kill.Lock()
+	defer m.kill.Unlock()
+	if m.gone {
+		return nil
+	}
+	err := errors.Join(m.endProcesses(), m.release())
+	m.gone = err == nil
+	return err
 }
 
-func (m *machine) end() error {
-	var failed error
+// endProcesses ends all processes of the sandbox.
+func (m *machine) endProcesses() error {
 	m.stop()
+	var failed error
 	if m.record.Level != "namespace" && m.group == nil {
 		failed = m.killTree()
 	}
-	if m.pidfd != nil {
+	if m.pidfd == nil { // it has not come so far
+		return failed
+	}
+	select {
+	case <-m.done:
+	default:
 		// The end of a pid namespace's first process ends all of them, and comes after theirs.
 		if err := signalProcess(m.pidfd, unix.SIGKILL); err != nil {
 			return fmt.Errorf("cannot kill the sandbox's first process: %w", err)
 		}
 	}
-	if m.group != nil { // where frozen processes die, too
+	if m.group != nil { // where frozen processes die, too, and what was on its way in
 		failed = m.group.Kill()
 	}
+	<-m.done
+	return failed
+}
+
+// release lets go of all that this process has for the sandbox, and removes the rest.
+func (m *machine) release() error {
 	m.work.Wait()
-	for _, f := range []*os.File{m.forked, m.theirs} {
+	for _, f := range []*os.File{m.forked, m.theirs, m.pidfd} {
 		if f != nil {
 			f.Close()
 		}
 	}
-	if m.pidfd != nil {
-		<-m.done
-		m.pidfd.Close()
-	}
 	if m.process != nil {
 		m.process.control.close()
 	}
-	if m.stack != nil {
-		failed = errors.Join(failed, m.stack.Close())
-	}
+	var all sync.WaitGroup
+	var network, rest error
+	all.Go(func() {
+		if m.stack != nil {
+			network = m.stack.Close()
+		}
+	})
 	if m.disk != nil {
-		m.disk.discard()
-		m.disk.close()
+		all.Go(func() {
+			m.disk.discard()
+			m.disk.close()
+		})
 	}
-	return errors.Join(failed, m.runtime.remove(&m.record, m.group, m.dir))
+	rest = m.runtime.remove(&m.record, m.group, m.dir)
+	all.Wait()
+	return errors.Join(network, rest)
 }
 
 func signalProcess(pidfd *os.File, sig syscall.Signal) error {
