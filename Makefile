@@ -71,7 +71,7 @@ $(SCHEMA)/.ready: .ci/schemathesis.txt | venv
 	install --system-certs || install
 	touch $@
 
-schema: build venv $(SCHEMA)/.ready ## schemathesis over api/openapi.yaml: it finds nothing (SEED=N)
+schema: build venv $(SCHEMA)/.ready ## schemathesis over both documents in api/: it finds nothing (SEED=N)
 	.ci/schema $(BIN) $(PY) $(SCHEMA)/bin/schemathesis --seed $(SEED)
 
 # nbclient and papermill, which notebooks are compared with, and what those need.
