@@ -88,7 +88,7 @@ func (p *Parent) Names() []string {
 	for _, dir := range p.places.dirs() {
 		entries, _ := os.ReadDir(dir)
 		for _, e := range entries {
-			if name, ok := strings.CutPrefix(e.Name(), prefix); ok && e.IsDir() {
+			if name, ok := strings.CutPrefix(e.Name(), prefix); ok && e.IsDir() && e.Name() != leaf {
 				found[name] = true
 			}
 		}

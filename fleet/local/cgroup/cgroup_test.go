@@ -1,6 +1,7 @@
 package cgroup_test
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -13,6 +14,17 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
 )
+
+// TestMain is also a program that wants more memory than it gets.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "hog" {
+		for all := [][]byte{}; len(all) < 500; {
+			all = append(all, bytes.Repeat([]byte{1}, 1<<20))
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
 
 // create makes a group, which has to be gone at the end.
 func create(t *testing.T, l cgroup.Limits) (*cgroup.Parent, *cgroup.Group) {
@@ -56,8 +68,12 @@ func start(t *testing.T, g *cgroup.Group, script string) *exec.Cmd {
 
 func TestMemoryIsBounded(t *testing.T) {
 	_, g := create(t, cgroup.Limits{Memory: 64 << 20})
-	cmd := start(t, g, `exec python3 -c "b'x' * (500 << 20)"`)
-	err := cmd.Run()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := start(t, g, "exec '"+self+"' hog")
+	err = cmd.Run()
 	status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || status.Signal() != unix.SIGKILL {
 		t.Fatalf("it ended by %v", err)

@@ -63,7 +63,7 @@ func parse(groups, mounts string) Places {
 		}
 		if controllers == "" && v2 != nil {
 			if dir, ok := v2.dir(path); ok {
-				unified = Place{Dir: dir, V2: true}
+				unified = Place{Dir: strings.TrimSuffix(dir, "/"+leaf), V2: true}
 			}
 			continue
 		}
@@ -88,6 +88,10 @@ func parse(groups, mounts string) Places {
 	}
 	return places
 }
+
+// leaf is the group into which this process moves, and in which it, or one that it
+// has started, may find itself: others are made beside it.
+const leaf = "k2sandbox-server"
 
 // use is what a controller of version 1 is for here.
 func use(controller string) string {
@@ -155,11 +159,11 @@ func (p Place) delegate(use string) error {
 		return err
 	}
 	// A group with processes has no controllers below it (cgroups(7), "no internal processes").
-	leaf := filepath.Join(p.Dir, "k2sandbox")
-	if err := os.Mkdir(leaf, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+	own := filepath.Join(p.Dir, leaf)
+	if err := os.Mkdir(own, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("cannot make control groups: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(leaf, "cgroup.procs"), []byte("0"), 0); err != nil {
+	if err := os.WriteFile(filepath.Join(own, "cgroup.procs"), []byte("0"), 0); err != nil {
 		return fmt.Errorf("cannot move into a control group of its own: %w", err)
 	}
 	if err := os.WriteFile(control, []byte("+"+use), 0); err != nil {

@@ -35,6 +35,11 @@ func TestOwnGroupsAreFoundInBothVersions(t *testing.T) {
 			`29 23 0:26 /docker/ab\040c /sys/fs/cgroup ro - cgroup2 cgroup rw` + "\n",
 			Places{"core": v2("/sys/fs/cgroup"), "memory": v2("/sys/fs/cgroup"), "cpu": v2("/sys/fs/cgroup"), "pids": v2("/sys/fs/cgroup"), "cpuacct": v2("/sys/fs/cgroup")},
 		},
+		{
+			"the group into which a process like this one has moved", "0::/service/k2sandbox-server\n",
+			"29 23 0:26 / /cg rw - cgroup2 cgroup2 rw\n",
+			Places{"core": v2("/cg/service"), "memory": v2("/cg/service"), "cpu": v2("/cg/service"), "pids": v2("/cg/service"), "cpuacct": v2("/cg/service")},
+		},
 		{"a group outside of what is mounted", "0::/../other\n", "29 23 0:26 /docker/x /sys/fs/cgroup ro - cgroup2 cgroup rw\n", Places{}},
 		{"nothing", "", "", Places{}},
 		{"nonsense", "::\n0\n\n", "a b\n1 2 3 4 5 6 7 - cgroup2\n", Places{}},
