@@ -30,8 +30,9 @@ var landlockRead = []string{
 // landlockWrite are the devices that it may write.
 var landlockWrite = []string{"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty", "/dev/ptmx", "/dev/pts"}
 
-// prepareDirs finds out whether sandboxes can have user ids of their own.
-func (r *Runtime) prepareDirs() error {
+// prepareDirs finds out whether sandboxes can have user ids of their own. Those of the level "landlock" never run
+// as root, whom Landlock does not keep from changing modes and owners of what is root's, nor from its sockets.
+func (r *Runtime) prepareDirs(level string) error {
 	if os.Geteuid() != 0 {
 		r.missing["ids"] = "only root can give each sandbox a user id of its own: all run as the same user"
 		return nil
@@ -42,14 +43,17 @@ func (r *Runtime) prepareDirs() error {
 			if err != nil {
 				return err
 			}
-			if info.Mode()&0o001 == 0 {
-				r.missing["ids"] = "sandboxes run as root, without its capabilities, as no other user can enter " + parent
+			if info.Mode()&0o001 == 0 && level == "none" {
+				r.missing["ids"] = "sandboxes run as root, as no other user can enter " + parent
 				return nil
+			}
+			if info.Mode()&0o001 == 0 {
+				return fmt.Errorf("no other user than root can enter %s, and as root code would not be confined", parent)
 			}
 		}
 	}
 	r.ownIDs = true
-	return errors.Join(os.Chmod(r.dir, 0o711), os.Chmod(r.sandboxes(), 0o711))
+	return errors.Join(os.Chmod(r.dir, 0o711), os.Chmod(r.sandboxes(), 0o711), os.Chmod(r.templates(), 0o711))
 }
 
 // makeDirs makes the directories that a sandbox without a root of its own has.

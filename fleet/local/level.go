@@ -46,7 +46,7 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 	}
 	if level == "namespace" {
 		r.prepare(ctx)
-	} else if err := r.prepareDirs(); err != nil {
+	} else if err := r.prepareDirs(level); err != nil {
 		return err
 	}
 	if level == "landlock" {

@@ -25,7 +25,7 @@ import (
 // open returns a runtime, and checks at the end that nothing is left of it.
 func open(t *testing.T, change ...func(*local.Options)) *local.Runtime {
 	t.Helper()
-	o := local.Options{Dir: t.TempDir(), Environ: []string{"PATH=/usr/bin:/bin:/root/secret/bin", "LANG=C.UTF-8"}, Level: "namespace"}
+	o := local.Options{Dir: t.TempDir(), Program: program, Environ: []string{"PATH=/usr/bin:/bin:/root/secret/bin", "LANG=C.UTF-8"}, Level: "namespace"}
 	for _, c := range change {
 		c(&o)
 	}
@@ -315,7 +315,7 @@ func TestStartWhoseCallerHasGone(t *testing.T) {
 }
 
 func TestLevelThatDoesNotWork(t *testing.T) {
-	if _, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Command: []string{"k2sandbox", "-test.run=^$"}, Level: "namespace"}); err == nil {
+	if _, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Program: "/bin/true", Level: "namespace"}); err == nil {
 		t.Error("a level that does not work is taken")
 	}
 }
@@ -396,17 +396,17 @@ func TestAsOrdinaryUser(t *testing.T) {
 	}
 	defer os.RemoveAll(dir)
 	const uid = 61_234
-	program, err := os.ReadFile("/proc/self/exe")
+	test, err := os.ReadFile("/proc/self/exe")
 	if err != nil {
 		t.Fatal(err)
 	}
 	file := filepath.Join(dir, "test")
-	if err := errors.Join(os.WriteFile(file, program, 0o755), os.Chmod(file, 0o755), os.Chown(dir, uid, uid)); err != nil {
+	if err := errors.Join(os.WriteFile(file, test, 0o755), os.Chmod(file, 0o755), os.Chown(dir, uid, uid)); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), file, "-test.v", "-test.skip=TestInterpreterOutsideOfUsr|TestAsOrdinaryUser") // the interpreter may be root's
+	cmd := exec.CommandContext(t.Context(), file, "-test.v", "-test.skip=TestInterpreterOutsideOfUsr|TestAsOrdinaryUser|TestAttacks") // the interpreter may be root's
 	cmd.Dir = dir
-	cmd.Env = []string{"TMPDIR=" + dir, "PATH=/usr/bin:/bin", "HOME=" + dir}
+	cmd.Env = []string{"TMPDIR=" + dir, "PATH=/usr/bin:/bin", "HOME=" + dir, "K2_TEST_AGENT=" + program}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -417,7 +417,7 @@ func TestSandboxOutlivesItsServer(t *testing.T) {
 	dir := t.TempDir()
 	records := map[string]json.RawMessage{}
 	for _, id := range []string{"sb_keep", "sb_sweep"} {
-		cmd := exec.Command("/proc/self/exe", "server", dir, "namespace", id)
+		cmd := exec.Command(program, "server", dir, "namespace", id)
 		cmd.Stderr = os.Stderr
 		stdin, err := cmd.StdinPipe()
 		if err != nil {
@@ -440,7 +440,7 @@ func TestSandboxOutlivesItsServer(t *testing.T) {
 		_, _ = io.Copy(io.Discard, stdout)
 		_ = cmd.Wait()
 	}
-	r, err := local.New(t.Context(), local.Options{Dir: dir, Level: "namespace"})
+	r, err := local.New(t.Context(), local.Options{Dir: dir, Program: program, Level: "namespace"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,275 @@
+package local_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
+)
+
+// secret is what no sandbox may get to see.
+const secret = "K2-SECRET-OF-THE-HOST"
+
+// host is a server of sandboxes, and what of its machine they must not get at.
+type host struct {
+	level     level
+	dir       string // with the state of the server, and the secret
+	client    *client.Client
+	world     *world
+	bystander *exec.Cmd // a process that has nothing to do with any of it
+	abstract  string    // an abstract socket
+	shared    int       // key of shared memory that all users of the host may use
+	neighbour *box
+}
+
+// newHost starts a server of a level, with a sandbox that is a neighbour to the others. At the end of the
+// test nothing may be left of it.
+func newHost(t *testing.T, l level) *host {
+	h := &host{level: l, dir: t.TempDir(), world: newWorld(t)}
+	err := errors.Join(os.Chmod(filepath.Dir(h.dir), 0o755), os.Chmod(h.dir, 0o755), os.WriteFile(h.path("key"), []byte(secret), 0o600))
+	err = errors.Join(err, os.Chown(h.dir, l.user(), l.user()), os.Chown(h.path("key"), l.user(), l.user()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.bystander = exec.Command("/bin/sh", "-c", "echo; read wait", secret)
+	h.start(t, h.bystander)
+	h.abstract = "k2-attack-" + filepath.Base(filepath.Dir(h.dir))
+	h.world.listen(t, h.world.host, "unix", "@"+h.abstract)
+	h.share(t)
+	h.serve(t)
+	h.neighbour = h.create(t, api.SandboxRequest{})
+	h.neighbour.run(t, "open('mine', 'w').write('the neighbour')")
+	return h
+}
+
+// share makes shared memory of the host.
+func (h *host) share(t *testing.T) {
+	t.Helper()
+	h.shared = 0x6b320000 + os.Getpid()%65536
+	id, err := unix.SysvShmGet(h.shared, 4096, unix.IPC_CREAT|0o666)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = unix.SysvShmCtl(id, unix.IPC_RMID, nil) })
+}
+
+func (h *host) path(name string) string { return filepath.Join(h.dir, name) }
+
+// start starts a process as the server's user, in its network, and returns when it has written a line.
+func (h *host) start(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Env = []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LANG=C.UTF-8", "HOME=" + h.dir, "TMPDIR=" + h.dir, "SECRET=" + secret}
+	cmd.Path, cmd.Args = "/proc/self/exe", append([]string{"test", enterAs, fmt.Sprint(h.level.user()), python(t)}, cmd.Args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
+	if err := h.world.host.in(cmd.Start); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		stdin.Close()
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		_ = cmd.Wait()
+	})
+	if _, err := stdout.Read(make([]byte, 4096)); err != nil {
+		t.Fatalf("%v has ended: %v", cmd.Args, err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, stdout) }() // ends with the process
+}
+
+// serve starts the server.
+func (h *host) serve(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command(binary(t), "serve", "--python", python(t), "--listen", "unix:"+h.path("s"), "--state-dir", h.path("state"),
+		"--isolation", h.level.isolation(), "--memory", "256", "--pids", "100", "--disk", "64", "--open-files", "1024")
+	log := &bytes.Buffer{}
+	cmd.Stderr = log
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(log.String())
+		}
+	})
+	before := machineTraces(h.dir)
+	t.Cleanup(func() {
+		if after := machineTraces(h.dir); after != before {
+			t.Errorf("left behind:\nbefore %s\nafter  %s", before, after)
+		}
+	})
+	h.start(t, cmd)
+	var err error
+	if h.client, err = client.New("unix:"+h.path("s"), client.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(h.client.Close)
+}
+
+// create makes a sandbox, with the server's limits where the request has none.
+func (h *host) create(t *testing.T, req api.SandboxRequest) *box {
+	t.Helper()
+	made, err := h.client.CreateSandbox(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if made.Isolation.Level != h.level.isolation() {
+		t.Fatalf("the level is %q: %v", made.Isolation.Level, made.Isolation.Missing)
+	}
+	t.Cleanup(func() { _ = h.client.KillSandbox(context.WithoutCancel(t.Context()), made.SandboxID) })
+	b := &box{Client: h.client.In(made.SandboxID), server: h.client, id: made.SandboxID}
+	b.run(t, prelude())
+	return b
+}
+
+// unharmed checks what the attacks were meant for.
+func (h *host) unharmed(t *testing.T) {
+	if err := h.bystander.Process.Signal(syscall.Signal(0)); err != nil {
+		t.Errorf("a process of the host: %v", err)
+	}
+	if text, err := os.ReadFile(h.path("key")); string(text) != secret {
+		t.Errorf("the secret: %q, %v", text, err)
+	}
+	if got := h.neighbour.run(t, "print(open('mine').read())"); got != "the neighbour\n" {
+		t.Errorf("the neighbour's file is %q", got)
+	}
+	h.world.untouched(t)
+}
+
+// machineTraces tells what there is on the machine of a server whose state is in the directory.
+func machineTraces(dir string) string {
+	var found []string
+	processes, _ := filepath.Glob("/proc/[0-9]*/mountinfo")
+	for _, file := range append(processes, "/proc/self/mountinfo") {
+		text, _ := os.ReadFile(file)
+		line, _ := os.ReadFile(filepath.Join(filepath.Dir(file), "cmdline"))
+		if strings.Contains(string(text), dir) || strings.Contains(string(line), filepath.Join(dir, "state")) {
+			found = append(found, "process "+string(line))
+		}
+	}
+	backing, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, file := range backing {
+		if text, _ := os.ReadFile(file); strings.HasPrefix(string(text), dir) {
+			found = append(found, "disk "+string(text))
+		}
+	}
+	sum := sha256.Sum256([]byte(filepath.Join(dir, "state")))
+	mark := hex.EncodeToString(sum[:4])
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, d os.DirEntry, err error) error {
+		if err == nil && strings.Contains(d.Name(), mark) {
+			found = append(found, "group "+path)
+		}
+		return nil
+	})
+	for _, name := range []string{"sandboxes", "ids"} {
+		entries, _ := os.ReadDir(filepath.Join(dir, "state", name))
+		for _, e := range entries {
+			found = append(found, name+" "+e.Name())
+		}
+	}
+	slices.Sort(found)
+	return strings.Join(found, "\n")
+}
+
+// build builds k2sandbox, once.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "k2-attack-") // removed in TestAttacks
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "k2sandbox")
+	cmd := exec.Command("go", "build", "-o", path, "../../cmd/k2sandbox")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, os.Chmod(dir, 0o755)
+})
+
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatalf("cannot build k2sandbox: %v", err)
+	}
+	return path
+}
+
+// enterAs is an argument with which the test binary becomes a program of a user, in a mount namespace where
+// everybody can reach the interpreter: enterAs UID INTERPRETER PROGRAM ARGUMENT…
+const enterAs = "enter as"
+
+func init() {
+	if len(os.Args) > 4 && os.Args[1] == enterAs {
+		fmt.Fprintln(os.Stderr, beUser(os.Args[2], os.Args[3], os.Args[4:]))
+		os.Exit(1)
+	}
+}
+
+func beUser(user, interpreter string, args []string) error {
+	id, err := strconv.Atoi(user)
+	if err != nil {
+		return err
+	}
+	out, err := exec.Command(interpreter, "-c", "import sys; print(sys.prefix); print(sys.base_prefix)").Output()
+	if err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	trees := map[string]int{} // by their places
+	for _, dir := range strings.Fields(string(out)) {
+		if closedParent(dir) == "" {
+			continue
+		}
+		if trees[dir], err = unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC); err != nil {
+			return err
+		}
+	}
+	for dir, tree := range trees {
+		if closed := closedParent(dir); closed != "" {
+			err = unix.Mount("none", closed, "tmpfs", 0, "mode=755")
+		}
+		err = errors.Join(err, os.MkdirAll(dir, 0o755), unix.MoveMount(tree, "", unix.AT_FDCWD, dir, unix.MOVE_MOUNT_F_EMPTY_PATH))
+		if err != nil {
+			return err
+		}
+	}
+	err = errors.Join(syscall.Setgroups(nil), syscall.Setresgid(id, id, id), syscall.Setresuid(id, id, id))
+	if err != nil {
+		return err
+	}
+	return syscall.Exec(args[0], args, os.Environ())
+}
+
+// closedParent returns the first directory on the way to a path that not everybody can enter, or "".
+func closedParent(path string) (closed string) {
+	for dir := filepath.Dir(path); dir != "/"; dir = filepath.Dir(dir) {
+		if info, err := os.Stat(dir); err == nil && info.Mode()&0o001 == 0 {
+			closed = dir
+		}
+	}
+	return closed
+}

@@ -1,0 +1,160 @@
+package local_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/client"
+	"github.com/k2sandbox/k2sandbox/executor"
+)
+
+// attack is code that a user could run in a sandbox, and what it has to come to.
+type attack struct {
+	name string
+	code string // the body of a Python function; see prelude for what it can use
+	want string // a regular expression that all of what it came to has to match
+	at   level  // where it applies
+}
+
+// level is how a sandbox is confined, and who runs its server.
+type level int
+
+const (
+	rootNamespace level = 1 << iota
+	userNamespace
+	rootLandlock
+	userLandlock
+
+	namespace = rootNamespace | userNamespace
+	landlock  = rootLandlock | userLandlock
+	everyone  = namespace | landlock
+)
+
+var levels = map[level]string{
+	rootNamespace: "namespace, root", userNamespace: "namespace, user",
+	rootLandlock: "landlock, root", userLandlock: "landlock, user",
+}
+
+// isolation is the level's name for the server.
+func (l level) isolation() string {
+	if l&namespace != 0 {
+		return "namespace"
+	}
+	return "landlock"
+}
+
+// user is who runs the server.
+func (l level) user() int {
+	if l&(userNamespace|userLandlock) != 0 {
+		return 61_777
+	}
+	return 0
+}
+
+// Each attack runs inside a sandbox of a real server, as code of its user, and fails: at each
+// level where it applies. A neighbour answers all the time.
+func TestAttacks(t *testing.T) {
+	t.Cleanup(func() { os.RemoveAll(filepath.Dir(binary(t))) })
+	for l := rootNamespace; l <= userLandlock; l <<= 1 {
+		t.Run(levels[l], func(t *testing.T) {
+			h := newHost(t, l)
+			box := h.create(t, api.SandboxRequest{})
+			for noun, attacks := range map[string][]attack{
+				"files": fileAttacks(h), "processes": processAttacks(h), "calls": callAttacks(),
+				"network": networkAttacks(h), "privileges": privilegeAttacks(),
+			} {
+				t.Run(noun, func(t *testing.T) { box.withstand(t, l, attacks) })
+			}
+			t.Run("nothing came of it", h.unharmed)
+		})
+	}
+}
+
+// only is a pattern of what came of several attempts, none of which has succeeded.
+func only(outcomes ...string) string {
+	one := "(?:" + strings.Join(outcomes, "|") + ")"
+	return one + "(?: " + one + ")*"
+}
+
+// box is a sandbox under attack.
+type box struct {
+	*client.Client
+	server *client.Client
+	id     string
+}
+
+// withstand runs the attacks of a level.
+func (b *box) withstand(t *testing.T, l level, attacks []attack) {
+	for _, a := range attacks {
+		if a.at&l == 0 {
+			continue
+		}
+		t.Run(a.name, func(t *testing.T) {
+			got := b.attack(t, a.code)
+			t.Logf("it came to %s", got)
+			if !regexp.MustCompile("^(?:" + a.want + ")$").MatchString(got) {
+				t.Errorf("want %s", a.want)
+			}
+		})
+	}
+}
+
+// attack runs the body of a function and returns what it came to: "done" or what it returned, else
+// the name of the error.
+func (b *box) attack(t *testing.T, body string) string {
+	t.Helper()
+	lines := "    " + strings.ReplaceAll(strings.TrimSpace(body), "\n", "\n    ")
+	return strings.TrimSpace(b.run(t, "def attack():\n"+lines+"\nprint(came_to(attack))"))
+}
+
+// run runs code that is to end well, and returns what it printed.
+func (b *box) run(t *testing.T, code string) string {
+	t.Helper()
+	out, end := b.try(t, code, 0)
+	if end.Status != executor.OK {
+		t.Fatalf("%s: %+v\n%s", end.Status, end.Exit, out)
+	}
+	return out
+}
+
+// try runs code, for at most so many seconds if they are not 0, and returns what it printed and how it ended.
+func (b *box) try(t *testing.T, code string, seconds float64) (out string, end executor.Event) {
+	t.Helper()
+	for e, err := range b.Run(t.Context(), api.RunRequest{Code: code, Timeout: seconds}) {
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		switch e.Type {
+		case executor.Stdout, executor.Stderr:
+			out += e.Text
+		case executor.Error:
+			out += fmt.Sprintf("%s: %s\n%s", e.Name, e.Value, strings.Join(e.Traceback, "\n"))
+		case executor.End:
+			end = e
+		}
+	}
+	return out, end
+}
+
+// answers checks that the sandbox does what it is for.
+func (b *box) answers(t *testing.T) {
+	t.Helper()
+	if got := b.run(t, "print(6 * 7)"); got != "42\n" {
+		t.Errorf("6 * 7 is %q", got)
+	}
+}
+
+// python returns the interpreter of the sandboxes.
+func python(t *testing.T) string {
+	t.Helper()
+	path := os.Getenv("K2_TEST_PYTHON")
+	if path == "" {
+		t.Fatal("K2_TEST_PYTHON names no interpreter: make test sets it")
+	}
+	return path
+}
