@@ -7,6 +7,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // Close ends the sandbox: open runs end as sandbox_killed, and all that it started is
@@ -53,6 +54,9 @@ func (s *Sandbox) close(ctx context.Context) {
 	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
 	close(s.ports.quit)
 	s.watches.Wait()
+	if s.o.Init {
+		s.left = errors.Join(s.left, process.EndOrphans())
+	}
 	s.unreap()
 	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
 	s.timeline.Close()

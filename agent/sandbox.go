@@ -61,7 +61,8 @@ type Options struct {
 	// and the network of this process.
 	Isolation api.Isolation
 	Network   string
-	// Init has the sandbox wait for orphans, as the first process of a PID namespace has to; see process.Reap.
+	// Init has the sandbox wait for orphans, as the first process of a PID namespace has to, and
+	// end them when it is closed; see process.Reap. No other child of this process is safe then.
 	Init bool
 }
 

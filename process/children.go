@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,35 @@ func (p *Process) collect() (status unix.WaitStatus, used unix.Rusage, err error
 	}
 	children.owned.CompareAndDelete(p.pid, p)
 	return status, used, err
+}
+
+// EndOrphans kills all children that no Process waits for, and what they leave in turn: where
+// somebody reaps, nothing that this program started escapes it. It gives up after 5 seconds.
+func EndOrphans() error {
+	deadline := time.Now().Add(5 * time.Second)
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		left := 0
+		for _, pid := range pids() {
+			if killIf(pid, func() bool { return isOrphan(pid) }) {
+				left++
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("cannot end %d orphans", left)
+		}
+		time.Sleep(pause)
+	}
+}
+
+func isOrphan(pid int) bool {
+	children.Lock() // nobody is on the way to be a Process
+	defer children.Unlock()
+	_, owned := children.owned.Load(pid)
+	s, ok := readStat(pid)
+	return ok && !owned && s.parent == os.Getpid() && s.state != 'Z' && s.state != 'X'
 }
 
 // reapers counts those who have called Reap.

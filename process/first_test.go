@@ -1,13 +1,13 @@
 package process_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,7 +24,7 @@ import (
 const asFirst = "PROCESS_TEST_FIRST"
 
 // deeds are done by the first process of a PID namespace, and by one that asked for the orphans.
-var deeds = map[string]func() error{"orphans": orphans, "adopt": adopt, "guard": guarded, "terminal": terminal}
+var deeds = map[string]func() error{"orphans": orphans, "adopt": adopt, "guard": guarded, "terminal": terminal, "escape": escape}
 
 func deed(name string) int {
 	if os.Getpid() == 1 {
@@ -123,22 +123,25 @@ func orphans() error {
 	return reaped()
 }
 
-// reaped waits until no child is left but those that a Process waits for, of which there is none.
-func reaped() error {
+// reaped waits until no other child is left.
+func reaped(but ...int) error {
 	for range 2000 {
-		if len(bytes.TrimSpace(children())) == 0 {
+		if slices.Equal(children(), but) {
 			return nil
 		}
 		unix.Nanosleep(&unix.Timespec{Nsec: 5e6}, nil)
 	}
-	return fmt.Errorf("children are left: %s", children())
+	return fmt.Errorf("children are left: %d, not only %d", children(), but)
 }
 
-func children() (all []byte) {
+func children() (all []int) {
 	files, _ := filepath.Glob("/proc/self/task/*/children")
 	for _, f := range files {
-		c, _ := os.ReadFile(f)
-		all = append(all, c...)
+		text, _ := os.ReadFile(f)
+		for pid := range strings.FieldsSeq(string(text)) {
+			n, _ := strconv.Atoi(pid)
+			all = append(all, n)
+		}
 	}
 	return all
 }
@@ -223,6 +226,19 @@ func guarded() error {
 	if _, gone := os.Stat(dir); !os.IsNotExist(gone) {
 		err = errors.Join(err, errors.New("the directory is left"))
 	}
+	return errors.Join(err, reaped())
+}
+
+// escape has processes hide in every way.
+func escape() error {
+	running, err := process.Start(process.Command{Args: sh("exec sleep 1000"), Env: []string{path}})
+	if err != nil {
+		return err
+	}
+	_, _, err = run(process.Command{Args: sh(`(setsid env -i sh -c "trap '' TERM; sleep 1000 & setsid sleep 1000 & sleep 1000; :" &); (sleep 1000 &); exit 0`)})
+	err = errors.Join(err, process.EndOrphans())
+	err = errors.Join(err, reaped(running.Pid()))
+	running.Close()
 	return errors.Join(err, reaped())
 }
 

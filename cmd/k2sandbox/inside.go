@@ -134,7 +134,7 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 		Spec: kernel.PythonSpec(in.Interpreter),
 		Find: func(name string) (kernel.Spec, error) { return kernel.Find(name, path) },
 		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
-		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: os.Getpid() == 1,
+		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: true,
 		Isolation: api.Isolation{Mode: in.Level}, Network: in.Network.Mode,
 		Start:    kernel.Options{RunDir: in.Scratch, Environ: in.Environ, Zygote: zygote},
 		Executor: executor.Options{Spill: spill}, Processes: process.Options{Spill: spill},

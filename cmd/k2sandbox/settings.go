@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -68,6 +69,10 @@ func (s *settings) start(ctx context.Context, o agent.Options) (*agent.Sandbox, 
 	o.Find = func(name string) (kernel.Spec, error) { return kernel.Find(name, path) }
 	o.List = func() []kernel.Spec { specs, _ := kernel.List(path); return specs }
 	o.Log = s.log()
+	o.Init = os.Getpid() == 1 // of a container
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(1) // what one sandbox does is quicker so, and the cores are for its code
+	}
 	return agent.New(ctx, o)
 }
 
