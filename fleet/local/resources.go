@@ -96,7 +96,7 @@ const notConfined = "nothing keeps code from what the server's user can do"
 
 // isolation tells what holds for the sandboxes of a level.
 func (r *Runtime) isolation(level string) fleet.Isolation {
-	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"files": "rlimit"}}
+	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"open_files": "rlimit"}}
 	if i.Missing == nil {
 		i.Missing = map[string]string{}
 	}
