@@ -23,6 +23,7 @@ var allowed = map[string][]string{
 	"kernel/wire":         {gjson, uuid},
 	"kernel/python":       {xsys},
 	"process":             {"journal", gjson, pty, xsys},
+	"kernel/kerneltest":   {"kernel", "kernel/python", "process", xsys},
 	"kernel":              {"kernel/wire", "process", "kernel/python", zmq4, gjson, uuid, xsys},
 	"journal":             {gjson},
 	"files":               {"journal", xsys},
