@@ -215,6 +215,7 @@ type confined struct {
 	maxTimeout       seconds
 	max, perKey      int
 	createsPerMinute float64
+	cold             bool
 	limits           fleet.Limits
 	memory, disk     int
 	network          string
@@ -230,6 +231,7 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
+	flags.BoolVar(&c.cold, "cold-start", false, "start Python for each kernel, in place of a fork of one that has started")
 	flags.IntVar(&c.memory, "memory", 2048, "MiB of memory of a sandbox, unless its creator says otherwise")
 	flags.Float64Var(&c.limits.CPUs, "cpus", 2, "cores of a sandbox, unless its creator says otherwise")
 	flags.Int64Var(&c.limits.Pids, "pids", 1024, "processes and threads of a sandbox, unless its creator says otherwise")
@@ -258,7 +260,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	}
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("cannot confine sandboxes: %w", err)

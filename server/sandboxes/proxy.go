@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -53,6 +54,9 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	return nil
 }
 
+// endTime is how long the end of a sandbox may take to be seen after a request to it has failed.
+const endTime = 500 * time.Millisecond
+
 // explain tells why there is no answer.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {
 	var told *api.Error
@@ -62,11 +66,11 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 	case errors.As(failed, &told):
 		return told
 	}
-	release, _, err := h.fleet.Use(box.ID())
-	if err != nil {
-		return err // it ended meanwhile
+	brief, cancel := context.WithTimeout(r.Context(), endTime)
+	defer cancel()
+	if err := box.Gone(brief); err != nil {
+		return err
 	}
-	release()
 	return api.Errorf(api.SandboxUnreachable, "sandbox %s does not answer as it should: %.200q", box.ID(), failed.Error())
 }
 
