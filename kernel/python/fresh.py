@@ -68,7 +68,8 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
     global zygote
     launcher.without_debugpy()
     for name in LATE:
-        importlib.import_module(name)
+        with contextlib.suppress(ImportError):  # another version has others
+            importlib.import_module(name)
     for name in ("formatters", "table", "chart", "variables"):
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
     # A kernel's classes are those of its __main__.
@@ -189,6 +190,7 @@ def tell_prefix() -> None:
     if "sysconfig" in sys.modules:
         names = vars(sys.modules["sysconfig"])
         names.update(_PREFIX=sys.prefix, _EXEC_PREFIX=sys.exec_prefix, _CONFIG_VARS=None)
+        names.update(_CONFIG_VARS_INITIALIZED=False)
 
 
 class MemoryMap(ctypes.Structure):

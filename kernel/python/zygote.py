@@ -119,31 +119,35 @@ def hear(news: int) -> bytes:
 class Fork:
     """A process forked twice, so that the first one's parent is not its own, and what it says of itself."""
 
-    def __init__(self, prepare: Callable[[], None], become: Callable[[], None], waits: bool = False) -> None:
+    def __init__(self, prepare: Callable[[], None], become: Callable[[], str], waits: bool = False) -> None:
         """Have the first fork call prepare, and the second one become. Only that one has .child set.
 
-        With waits become forks once more, and the first one sees to it that the second one is gone.
+        What become returns is .said here. With waits become forks once more, and the first one sees
+        to it that the second one is gone.
         """
         self.child = False
-        self._news, self._telling = os.pipe()
+        news, telling = os.pipe()
         try:
             self.first = os.fork()
         except OSError:
-            close([self._news, self._telling])
+            close([news, telling])
             raise
         if self.first == 0:
-            self._in_child(prepare, become, waits)
+            os.close(news)
+            self._in_child(telling, prepare, become, waits)
             return
-        os.close(self._telling)
-        self.said = hear(self._news).decode(errors="replace")
-        os.close(self._news)
+        os.close(telling)
+        self.said = hear(news).decode(errors="replace")
+        os.close(news)
         if not self.said.endswith("\n"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.first, signal.SIGKILL)
             raise Refused(self.said or "the process was killed")
 
-    def _in_child(self, prepare: Callable[[], None], become: Callable[[], None], waits: bool) -> None:
-        os.close(self._news)
+    def _in_child(
+        self, telling: int, prepare: Callable[[], None], become: Callable[[], str], waits: bool
+    ) -> None:
+        """Return only as what the process was to become, of which its parent has heard."""
         try:
             prepare()
             second = os.fork()
@@ -152,17 +156,13 @@ class Fork:
                     with contextlib.suppress(ChildProcessError):  # its end was not to be waited for
                         os.waitpid(second, 0)
                 os._exit(0)
-            become()
+            os.write(telling, become().encode() + b"\n")
+            os.close(telling)
         except BaseException as error:
             with contextlib.suppress(OSError):
-                os.write(self._telling, f"{error}"[:4000].encode())
+                os.write(telling, f"{error}"[:4000].strip().encode(errors="replace"))
             os._exit(1)
         self.child = True
-
-    def tell(self, line: str) -> None:
-        """Say in the child that it has become what it was to be."""
-        os.write(self._telling, line.encode() + b"\n")
-        os.close(self._telling)
 
 
 class Host:
@@ -190,19 +190,16 @@ class Host:
             if namespaces:
                 self.confine.enter(sandbox[0])
 
-        def become() -> None:
+        def become() -> str:
             if namespaces and os.fork():
                 os._exit(0)  # so that the one forked now is the sandbox's: whose parent lies outside never is
             self.confine.confine(uid, gid, rules, program, namespaces)
+            self.inside = socket.socket(fileno=inside)
+            self.inside.setblocking(True)
+            close([fd for fd in fds if fd != inside])
+            return "ok"
 
-        child = Fork(prepare, become, waits=namespaces)
-        if not child.child:
-            return {"ok": True}
-        self.inside = socket.socket(fileno=os.dup(inside))
-        self.inside.setblocking(True)
-        close(fds)
-        child.tell("ok")
-        return None
+        return None if Fork(prepare, become, waits=namespaces).child else {"ok": True}
 
 
 class Inside:
@@ -218,14 +215,18 @@ class Inside:
             raise Refused(f"the request is not understood: {error}") from None
         if len(fds) != 3:
             raise Refused(f"the request has {len(fds)} descriptors in place of 3")
-        child = Fork(lambda: None, lambda: start.become(fds))
-        if not child.child:
-            with contextlib.suppress(ChildProcessError):  # then the kernel has its last parent
-                os.waitpid(child.first, 0)
-            return {"pid": int(child.said)}
-        close(fds)
-        child.tell(str(os.getpid()))
-        return None
+
+        def become() -> str:
+            start.become(fds)
+            close(fds)
+            return str(os.getpid())
+
+        child = Fork(lambda: None, become)
+        if child.child:
+            return None
+        with contextlib.suppress(ChildProcessError):  # then the kernel has its last parent
+            os.waitpid(child.first, 0)
+        return {"pid": int(child.said)}
 
 
 def start(files: dict[str, str]) -> types.ModuleType:

@@ -247,6 +247,20 @@ def test_forked_and_started_kernels_are_alike(zygote: Zygote, upper: pathlib.Pat
     assert [cell for cell, pair in pairs.items() if '"error"' in pair[0][1]] == ["1/0"]
 
 
+def test_no_two_forked_kernels_draw_the_same(zygote: Zygote) -> None:
+    draws = """import multiprocessing, random, secrets, tempfile, uuid, os, ssl; [
+        random.random(), secrets.token_hex(), str(uuid.uuid1()), str(uuid.uuid4()), os.urandom(8), ssl.RAND_bytes(8),
+        tempfile.mktemp(), bytes(multiprocessing.current_process().authkey), get_ipython().kernel.session.session,
+        get_ipython().kernel.ident, next(tempfile._get_candidate_names()), hash(object())]"""
+    kernels = [Forked(zygote) for _ in range(2)]
+    try:
+        one, other = (eval(kernel.run(draws).result)[:-1] for kernel in kernels)
+    finally:
+        for kernel in kernels:
+            kernel.close()
+    assert set(one).isdisjoint(other)
+
+
 # What is refused
 
 
