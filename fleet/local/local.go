@@ -27,12 +27,19 @@ type Options struct {
 	// Dir keeps the sandboxes. It is made where it is not there, and only its owner may enter it.
 	Dir string
 
-	// Command is the argument list with which this program, started again, calls Enter
-	// with descriptor 3. nil is "k2sandbox", "inside".
+	// Program is the path of the program that sandboxes are started with; "" is this one. It is built
+	// without cgo, with which a process cannot give up privileges as a whole.
+	Program string
+
+	// Command is the argument list with which the program calls Enter with descriptor 3. nil
+	// is "k2sandbox", "inside".
 	Command []string
 
 	// Interpreter is the Python of the sandboxes, an absolute path on the host, which is the same inside.
 	Interpreter string
+
+	// Cold has each kernel start its interpreter. Else they are forked from one that has started.
+	Cold bool
 
 	// Environ is what code inside gets of the environment, "NAME=value"; what names files or
 	// directories of the host is changed to what is there inside, or left out.
@@ -109,7 +116,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if err := r.choose(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	if o.Interpreter != "" && r.level == "namespace" { // where what it forks is the agent's child
+	if o.Interpreter != "" && !o.Cold && r.level == "namespace" { // where what it forks is the agent's child
 		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
 	}
 	if r.level == "namespace" {
