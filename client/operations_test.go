@@ -12,16 +12,19 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 )
 
+// parts are the operations of the document.
+var parts = []struct {
+	name string
+	test func(t *testing.T)
+}{
+	{"code", testCode}, {"contexts", testContexts}, {"sandbox", testSandbox}, {"files", testFiles},
+	{"processes", testProcesses}, {"terminal", testTerminal}, {"packages", testPackages},
+	{"notebooks", testNotebooks}, {"ports", testPorts},
+}
+
 // Every operation of the document can be called through the client, and does what it says.
 func TestOperations(t *testing.T) {
-	for _, part := range []struct {
-		name string
-		test func(t *testing.T)
-	}{
-		{"code", testCode}, {"contexts", testContexts}, {"sandbox", testSandbox}, {"files", testFiles},
-		{"processes", testProcesses}, {"terminal", testTerminal}, {"packages", testPackages},
-		{"notebooks", testNotebooks}, {"ports", testPorts},
-	} {
+	for _, part := range parts {
 		t.Run(part.name, part.test)
 	}
 	for _, op := range seen.all {
