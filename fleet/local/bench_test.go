@@ -14,7 +14,7 @@ import (
 // BenchmarkStart starts and kills sandboxes whose agent does nothing, in turn with a program that
 // does nothing. It reports medians.
 func BenchmarkStart(b *testing.B) {
-	r, err := local.New(b.Context(), local.Options{Dir: b.TempDir(), Level: "namespace"})
+	r, err := local.New(b.Context(), local.Options{Dir: b.TempDir(), Program: program, Level: "namespace"})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -364,7 +364,12 @@ func testProcesses(t *testing.T, level string) {
 	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	r := open(t, func(o *local.Options) { o.Level = level })
+	r := open(t, func(o *local.Options) {
+		o.Level = level
+		if err := os.Chmod(filepath.Dir(o.Dir), 0o711); err != nil { // which others have to enter
+			t.Fatal(err)
+		}
+	})
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}}); !errors.Is(err, fleet.ErrUnsupported) {
 		t.Errorf("without network: %v", err)
 	}

@@ -1,33 +1,36 @@
 package local_test
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
-	"syscall"
+	"path/filepath"
 	"testing"
-
-	"github.com/k2sandbox/k2sandbox/fleet"
-	"github.com/k2sandbox/k2sandbox/fleet/local"
 )
 
-// The test binary is also what sandboxes run, and a server that can be killed.
+// program is testdata/agent, built as sandboxes need it: without cgo, which the race detector wants.
+var program = os.Getenv("K2_TEST_AGENT")
+
 func TestMain(m *testing.M) {
-	roles := map[string]func() error{"inside": inside, "broken": broken, "mute": mute, "server": server}
-	if len(os.Args) > 1 && roles[os.Args[1]] != nil {
-		if err := roles[os.Args[1]](); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
+	if program != "" { // built by the test that started this one
+		os.Exit(m.Run())
 	}
-	os.Exit(m.Run())
+	dir, err := os.MkdirTemp("", "k2-agent-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	program = filepath.Join(dir, "agent")
+	build := exec.Command("go", "build", "-o", program, "./testdata/agent")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	code := 1
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v\n%s", err, out)
+	} else if err = os.Chmod(dir, 0o755); err == nil {
+		code = m.Run()
+	}
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // task is what a test asks an agent to do.
@@ -46,105 +49,4 @@ type self struct {
 	Dir     string
 	Environ []string
 	Files   map[string]string // targets, by descriptor
-	Maps    string
-}
-
-// inside is an agent that does as it is told.
-func inside() error {
-	in, err := local.Enter(os.NewFile(3, "control"))
-	if err != nil {
-		return err
-	}
-	if err := in.Rules.SetRlimits(); err != nil {
-		return err
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/config", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(in.Config) })
-	mux.HandleFunc("/self", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(look()) })
-	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
-	mux.HandleFunc("/run", func(w http.ResponseWriter, r *http.Request) {
-		var t task
-		if err := json.NewDecoder(r.Body).Decode(&t); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		_ = json.NewEncoder(w).Encode(perform(in, t))
-	})
-	if err := in.Ready(nil); err != nil {
-		return err
-	}
-	return http.Serve(in.Listener, mux)
-}
-
-// broken is an agent that cannot start.
-func broken() error {
-	in, err := local.Enter(os.NewFile(3, "control"))
-	if err != nil {
-		return err
-	}
-	return in.Ready(errors.New("no kernel today"))
-}
-
-// mute is an agent that never answers.
-func mute() error {
-	if _, err := local.Enter(os.NewFile(3, "control")); err != nil {
-		return err
-	}
-	for { // whatever signals come
-		_ = syscall.Pause()
-	}
-}
-
-// perform runs a command as agents do: from a thread that is in the cage.
-func perform(in *local.Inside, t task) (o outcome) {
-	cmd := exec.Command(t.Args[0], t.Args[1:]...)
-	cmd.Env, cmd.Dir = in.Environ, in.Cwd
-	rules := in.Rules
-	if os.Getuid() != in.UID {
-		rules.NoCaps = false // they take becoming the user, and do not survive it
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(in.UID), Gid: uint32(in.GID)}}
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // and never unlocked
-		if err := rules.Enter(); err != nil {
-			o.Err = err.Error()
-			return
-		}
-		out, err := cmd.CombinedOutput()
-		o.Out = string(out)
-		if err != nil {
-			o.Err = err.Error()
-		}
-		o.Code = cmd.ProcessState.ExitCode()
-	}()
-	<-done
-	return o
-}
-
-func look() self {
-	dir, _ := os.Getwd()
-	maps, _ := os.ReadFile("/proc/self/maps")
-	s := self{Dir: dir, Environ: os.Environ(), Files: map[string]string{}, Maps: string(maps)}
-	open, _ := os.ReadDir("/proc/self/fd")
-	for _, f := range open {
-		s.Files[f.Name()], _ = os.Readlink("/proc/self/fd/" + f.Name())
-	}
-	return s
-}
-
-// server starts a sandbox in the directory that it is told, prints its record, and waits to be killed.
-func server() error {
-	r, err := local.New(context.Background(), local.Options{Dir: os.Args[2], Level: os.Args[3]})
-	if err != nil {
-		return err
-	}
-	m, err := r.Start(context.Background(), fleet.Spec{ID: os.Args[4]})
-	if err != nil {
-		return err
-	}
-	fmt.Printf("%s\n", m.Record())
-	_, err = io.Copy(io.Discard, os.Stdin)
-	return err
 }

@@ -64,7 +64,7 @@ func everyThread(call, a, b, c, d, e uintptr) error {
 		return errno
 	}
 	if errno != 0 {
-		return errors.New("this build of the program cannot: it uses cgo")
+		return errors.New("the program has been built with cgo: build it with CGO_ENABLED=0")
 	}
 	return nil
 }

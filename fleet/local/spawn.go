@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,7 @@ type process struct {
 	drained chan struct{}
 }
 
-// spawn starts this program again, as the first process of a sandbox that waits for
+// spawn starts the program as the first process of a sandbox that waits for
 // its settings.
 func (r *Runtime) spawn(level string, u users) (*process, error) {
 	ours, theirs, err := controlPair()
@@ -67,7 +68,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	defer write.Close()
 	p := &process{control: ours, words: &tail{}, drained: make(chan struct{})}
 	pidfd := -1
-	p.cmd = exec.Command("/proc/self/exe", r.command[1:]...)
+	p.cmd = exec.Command(cmp.Or(r.options.Program, "/proc/self/exe"), r.command[1:]...)
 	p.cmd.Args[0] = r.command[0]
 	p.cmd.Dir = "/"
 	p.cmd.Env = []string{"GODEBUG=containermaxprocs=0"} // else Go keeps files of this process's control group open
