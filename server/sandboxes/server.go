@@ -17,7 +17,7 @@ func (h *handlers) capabilities(w http.ResponseWriter, _ *http.Request) error {
 	can := h.all.Capabilities
 	can.Version, can.Limits.MaxBodyBytes = h.o.Version, h.o.MaxBody
 	can.Isolation = isolation(fleet.Isolation{Level: can.Isolation.Level, Missing: can.Isolation.Missing, Enforced: can.Isolation.Enforced})
-	can.Levels, can.Isolation.Missing, can.Isolation.Enforced = filled(can.Levels), filled(can.Isolation.Missing), filled(can.Isolation.Enforced)
+	can.Levels = filled(can.Levels)
 	can.Networks, can.Fronts = append([]string{}, can.Networks...), append([]string{}, can.Fronts...)
 	server.WriteJSON(w, http.StatusOK, can)
 	return nil
