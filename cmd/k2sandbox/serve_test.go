@@ -328,8 +328,10 @@ func TestServeOneServerAFolder(t *testing.T) {
 	got := run(t, call{args: []string{"serve", "--python", interpreter, "--state-dir", h.state, "--listen", "127.0.0.1:0"}})
 	got.expect(t, 1, "")
 	got.complains(t, h.state, "another")
-	if got := h.in(box.SandboxID).printed(t, "print(1)"); got != "1\n" {
-		t.Errorf("got %q", got)
+	for _, id := range []string{box.SandboxID, h.create(t).SandboxID} {
+		if got := h.in(id).printed(t, "print(1)"); got != "1\n" {
+			t.Errorf("got %q", got)
+		}
 	}
 	h.stopped(t)
 }
