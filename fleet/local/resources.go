@@ -77,6 +77,8 @@ func (m *machine) rules() cage.Rules {
 		}
 	}
 	switch m.record.Level {
+	case "namespace":
+		rules.Scoped = false // kernels and commands have cages of their own, and may signal each other: there is nobody else
 	case "landlock":
 		m.landlockRules(&rules)
 	case "none":
