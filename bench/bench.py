@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import processes
+import sandboxes
 from clients import HTTP, Blocking, Client, HTTPClient, Output, Raw, take_lines
 from engine import Engine, Twin
 from report import markdown
@@ -213,6 +214,7 @@ def main() -> None:
         "processes": processes.measure(options.binary, options.python, *processes.sizes(options.quick)),
         "files": files.measure(options.binary, options.python, *files.sizes(options.quick)),
         "packages": packages.measure(options.binary, options.python, 3 if options.quick else 20),
+        "sandboxes": sandboxes.measure(options.binary, options.python, options.quick),
     }
     page = f"""{markdown(results)}
 ## Processes and terminals
@@ -223,7 +225,10 @@ def main() -> None:
 {files.page(results["files"], files.sizes(options.quick)[0])}
 ## Installing a package whose wheel is in the cache
 
-{packages.page(results["packages"])}"""
+{packages.page(results["packages"])}
+## Sandboxes of a server
+
+{sandboxes.page(results["sandboxes"])}"""
     print(page)
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)

@@ -189,19 +189,23 @@ def take_lines(lines: Iterator[bytes]) -> Output:
 
 
 class HTTP:
-    """The HTTP endpoint over one TCP connection that is kept."""
+    """The HTTP endpoint over one connection that is kept: of TCP, or of a unix socket."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
-        self.sock = socket.create_connection(address)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: tuple[str, int] | str, path: str = "/v1/code") -> None:
+        if isinstance(address, str):
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.connect(address)
+        else:
+            self.sock = socket.create_connection(address)
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.reader = self.sock.makefile("rb", buffering=1 << 18)
-        self.host = f"{address[0]}:{address[1]}".encode()
+        self.head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
         self.last = True  # the answer before was read to its end
 
     def send(self, code: str) -> None:
         body = json.dumps({"code": code}).encode()
-        head = b"POST /v1/code HTTP/1.1\r\nHost: %b\r\nContent-Type: application/json\r\nContent-Length: %d"
-        self.sock.sendall(head % (self.host, len(body)) + b"\r\n\r\n" + body)
+        fields = b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+        self.sock.sendall(self.head + fields + body)
         self.read_head()
 
     def read_head(self) -> None:

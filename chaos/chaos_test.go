@@ -19,8 +19,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 var (
@@ -37,18 +35,8 @@ const (
 )
 
 func TestChaos(t *testing.T) {
-	if python == "" {
-		t.Fatal("K2_TEST_PYTHON must name a Python interpreter that has ipykernel")
-	}
-	if *seed == 0 {
-		*seed = uint64(time.Now().UnixNano())
-	}
-	t.Logf("seed %d", *seed)
+	sow(t)
 	program := build(t)
-	// Orphans come to us, whatever they did to their environment: none can hide.
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-		t.Fatal(err)
-	}
 	place := t.TempDir()
 	t.Setenv("TMPDIR", place)
 	before := look(place)

@@ -88,7 +88,10 @@ func (p proc) command() string {
 
 // descendants returns the processes that this one, or one of them, started. As this
 // one is their subreaper, none of them ever gets another parent.
-func descendants() []proc {
+func descendants() []proc { return below(os.Getpid()) }
+
+// below returns the processes that a process, or one of them, started.
+func below(pid int) []proc {
 	children := map[int][]proc{}
 	names, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, name := range names {
@@ -97,11 +100,11 @@ func descendants() []proc {
 			continue
 		}
 		fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
+		child, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 		parent, _ := strconv.Atoi(string(fields[1]))
-		children[parent] = append(children[parent], proc{pid, parent, fields[0][0]})
+		children[parent] = append(children[parent], proc{child, parent, fields[0][0]})
 	}
-	found := children[os.Getpid()]
+	found := children[pid]
 	for i := 0; i < len(found); i++ {
 		found = append(found, children[found[i].pid]...)
 	}

@@ -1,0 +1,230 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/process"
+)
+
+// service is a real server of sandboxes, which is killed now and then and started again.
+type service struct {
+	t         *testing.T
+	path      string // of the program
+	dir, temp string // its state, and where it may put files
+	socket    string
+	client    http.Client
+
+	groups []string // where control groups of sandboxes are, up to the id in their names
+
+	mu     sync.Mutex // held by who starts or ends it
+	onStop string
+	cmd    *exec.Cmd
+	pid    atomic.Int64
+	said   *process.Tail
+
+	up struct { // when it listens
+		sync.Mutex
+		is chan struct{} // closed then
+	}
+}
+
+func newService(t *testing.T, path string) *service {
+	place := t.TempDir()
+	s := &service{t: t, path: path, dir: filepath.Join(place, "state"), temp: filepath.Join(place, "tmp"), socket: filepath.Join(place, "s")}
+	if err := os.Mkdir(s.temp, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.up.is = make(chan struct{})
+	var d net.Dialer
+	s.client.Transport = &http.Transport{
+		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", s.socket) },
+		MaxIdleConns:    clients,
+		IdleConnTimeout: time.Minute,
+	}
+	t.Cleanup(func() {
+		if s.cmd != nil && s.cmd.ProcessState == nil { // the test has failed
+			s.cmd.Process.Signal(syscall.SIGTERM)
+			s.cmd.Wait()
+		}
+	})
+	return s
+}
+
+// start starts the server and returns when it listens.
+func (s *service) start(onStop string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.onStop = onStop
+	s.launch()
+}
+
+func (s *service) launch() {
+	s.cmd = exec.Command(s.path, "serve", "--listen", "unix:"+s.socket, "--state-dir", s.dir, "--on-stop", s.onStop, "--python", python, "--log-level", "warn")
+	s.cmd.Env = append(os.Environ(), "TMPDIR="+s.temp)
+	s.said = process.NewTail(1 << 20)
+	s.cmd.Stderr = s.said
+	out, err := s.cmd.StdoutPipe()
+	if err == nil {
+		err = s.cmd.Start()
+	}
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.pid.Store(int64(s.cmd.Process.Pid))
+	line := make([]byte, 100)
+	n, err := out.Read(line)
+	if err != nil || !bytes.HasPrefix(line[:n], []byte("listening on ")) {
+		s.t.Fatalf("the server does not start: %q, %v\n%s", line[:n], err, s.said)
+	}
+	s.up.Lock()
+	close(s.up.is)
+	s.up.Unlock()
+}
+
+// kill kills the server with SIGKILL, and starts it again.
+func (s *service) kill() { s.again(syscall.SIGKILL) }
+
+// again ends the server by a signal and starts it again.
+func (s *service) again(by syscall.Signal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(by)
+	s.launch()
+}
+
+// stop stops the server for good.
+func (s *service) stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.client.CloseIdleConnections()
+	s.end(syscall.SIGTERM)
+	if !s.cmd.ProcessState.Success() {
+		s.t.Errorf("after SIGTERM: %v\n%s", s.cmd.ProcessState, s.said)
+	}
+	if said := s.said.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, "panic") {
+		s.t.Errorf("the server said:\n%s", said)
+	}
+}
+
+func (s *service) end(by syscall.Signal) {
+	s.up.Lock()
+	s.up.is = make(chan struct{})
+	s.up.Unlock()
+	s.cmd.Process.Signal(by)
+	done := make(chan struct{})
+	go func() { s.cmd.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(patience):
+		s.cmd.Process.Signal(syscall.SIGQUIT)
+		<-done
+		s.t.Errorf("the server does not end after %v:\n%s", by, s.said)
+	}
+}
+
+// await waits until the server listens.
+func (s *service) await(ctx context.Context) error {
+	s.up.Lock()
+	is := s.up.is
+	s.up.Unlock()
+	select {
+	case <-is:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the server is not up: %w", ctx.Err())
+	}
+}
+
+// refusal is an answer that is no success.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r refusal) Error() string { return fmt.Sprintf("status %d: %s", r.status, r.text) }
+
+// isGone reports whether the answer was that the sandbox has ended, and unknown that there was none.
+func isGone(err error) bool  { return is(err, http.StatusGone) }
+func unknown(err error) bool { return is(err, http.StatusNotFound) }
+
+func is(err error, status int) bool {
+	var r refusal
+	return errors.As(err, &r) && r.status == status
+}
+
+// down reports whether there was no answer, as the server was killed or stopped.
+func down(err error) bool {
+	var r refusal
+	return err != nil && (!errors.As(err, &r) || r.status == http.StatusServiceUnavailable)
+}
+
+// send sends a request once, to a server that is up.
+func (s *service) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	if err := s.await(ctx); err != nil {
+		return nil, err
+	}
+	var payload io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		payload = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, payload)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := s.client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		text, _ := io.ReadAll(resp.Body)
+		return nil, refusal{resp.StatusCode, string(text)}
+	}
+	return resp, nil
+}
+
+// once sends a request once, and reads the answer into result, unless that is nil.
+func (s *service) once(ctx context.Context, method, path string, body, result any) error {
+	resp, err := s.send(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err == nil && result != nil {
+		err = json.Unmarshal(text, result)
+	}
+	return err
+}
+
+// call sends a request that may be sent twice, until there is an answer.
+func (s *service) call(ctx context.Context, method, path string, body, result any) error {
+	for {
+		err := s.once(ctx, method, path, body, result)
+		if !down(err) || ctx.Err() != nil {
+			return err
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
+}
