@@ -35,7 +35,7 @@ func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.requests[strconv.Itoa(status/100)+"xx"]++
-	if status == http.StatusOK && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/sandboxes/") && strings.HasSuffix(r.URL.Path, "/code") {
+	if status == http.StatusOK && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/") && strings.HasSuffix(r.URL.Path, "/code") {
 		observe(&m.runs, took)
 	}
 }

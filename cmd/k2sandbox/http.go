@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// closing is how long open answers may take to end once the server stops.
+const closing = 5 * time.Second
+
+// serveHTTP answers on the listener until ctx is done, and then has closed what is served,
+// whose streams end by that.
+func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, secure *tls.Config, log *slog.Logger, closed func() error) error {
+	srv := &http.Server{
+		Handler:           h,
+		TLSConfig:         secure,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ReadHeaderTimeout: 10 * time.Second,
+		IdleTimeout:       2 * time.Minute, // no ReadTimeout or WriteTimeout: a stream lasts as long as its run
+		MaxHeaderBytes:    64 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() {
+		if secure != nil {
+			failed <- srv.ServeTLS(ln, "", "")
+		} else {
+			failed <- srv.Serve(ln)
+		}
+	}()
+	var err error
+	select {
+	case err = <-failed:
+	case <-ctx.Done():
+		log.Info("stopping")
+	}
+	err = errors.Join(err, closed())
+	limit, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	if srv.Shutdown(limit) != nil {
+		_ = srv.Close() // of clients that do not read to the end
+	}
+	return err
+}

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// state returns the folder of the sandboxes and what removes it, where it is for this
+// process alone: nobody can come back to a port that was free by chance.
+func (o *serving) state(ln net.Listener) (dir string, remove func(), err error) {
+	if o.stateDir != "" {
+		dir, err = filepath.Abs(o.stateDir)
+		return dir, func() {}, err
+	}
+	base := os.Getenv("XDG_STATE_HOME")
+	if !filepath.IsAbs(base) {
+		home := homeDir()
+		if home == "" {
+			dir, err = privateTempDir()
+			return filepath.Join(dir, "state", folder(ln)), func() {}, err
+		}
+		base = filepath.Join(home, ".local", "state")
+	}
+	base = filepath.Join(base, "k2sandbox")
+	if !strings.HasSuffix(o.address, ":0") {
+		return filepath.Join(base, folder(ln)), func() {}, nil
+	}
+	if o.onStop == "keep" {
+		return "", nil, errors.New("--on-stop keep with a port that is free by chance: give --state-dir")
+	}
+	if err = os.MkdirAll(base, 0o700); err == nil {
+		dir, err = os.MkdirTemp(base, "once-")
+	}
+	return dir, func() { _ = os.RemoveAll(dir) }, err
+}
+
+// folder returns a name of a folder for a listener's address.
+func folder(ln net.Listener) string {
+	return strings.Map(func(r rune) rune {
+		if r == '/' || r == ':' {
+			return '_'
+		}
+		return r
+	}, strings.TrimPrefix(ln.Addr().String(), "/"))
+}
