@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -136,6 +137,11 @@ func next(c control, name string, into any) (kit, error) {
 
 // surround makes all that a sandbox has around it.
 func surround(to *setup, given kit) error {
+	if to.SetUID {
+		if err := syscall.Setgroups(nil); err != nil {
+			return fmt.Errorf("cannot leave groups: %w", err)
+		}
+	}
 	if err := connect(to, given); err != nil {
 		return err
 	}

@@ -70,11 +70,13 @@ func (r *Runtime) prepare(ctx context.Context) {
 		tun.Close()
 	}
 	if os.Geteuid() != 0 {
-		r.missing["ids"] = "only root can give each sandbox user ids of its own: its agent runs as the user that it serves"
+		var why error
+		if r.subIDs, why = findSubIDs(); why != nil {
+			r.missing["ids"] = "an agent runs as the user that it serves: " + why.Error()
+		}
 		r.missing["disk"] = "only root can give a sandbox a disk of its own: its files are kept in memory"
 		return
 	}
-	r.idmaps = true
 	size := r.limits(fleet.Limits{}).Disk
 	d, err := r.newDisk(ctx, size)
 	if err != nil {

@@ -72,7 +72,7 @@ type Runtime struct {
 	template template
 	level    string
 	missing  map[string]string // what does not hold for its sandboxes, and why
-	idmaps   bool              // mounts can be mapped to other users
+	subIDs   *subIDs           // of an ordinary user, nil where there are none
 	disks    bool              // sandboxes can have disks
 	ownIDs   bool              // sandboxes without user namespaces have ids of their own
 	zygote   *zygote           // nil where there is none

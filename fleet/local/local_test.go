@@ -202,7 +202,7 @@ func TestAgentHasNothingOfTheHost(t *testing.T) {
 func TestAgentsPrivileges(t *testing.T) {
 	m := start(t, open(t), fleet.Spec{ID: "sb_a"})
 	want := "Uid:\t0\t0\t0\t1000\nGid:\t0\t0\t0\t1000\nCapInh:\t0000000000000000\nCapPrm:\t00000000000800e0\nCapEff:\t00000000000800e0\nCapAmb:\t0000000000000000"
-	if os.Getuid() != 0 {
+	if m.Isolation().Missing["ids"] != "" {
 		want = "Uid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000"
 	}
 	wants(t, m, "for t in /proc/1/task/*; do grep -E '^(Uid|Gid|Cap(Inh|Prm|Eff|Amb))' $t/status; done | sort -u -s -k1,1 > all; for k in Uid Gid CapInh CapPrm CapEff CapAmb; do cat /proc/1/task/*/status | grep ^$k: | sort -u; done", want)
@@ -332,7 +332,7 @@ func TestManyAtOnce(t *testing.T) {
 				return
 			}
 			var o outcome
-			if err := request(m, "/run", task{Args: []string{"/bin/sh", "-c", "echo $(ls -A; cat /proc/self/uid_map); touch mine"}}, &o); err != nil {
+			if err := request(m, "/run", task{Args: []string{"/bin/sh", "-c", "ls -A; cat /proc/self/uid_map; touch mine"}}, &o); err != nil {
 				t.Error(err)
 			}
 			ranges <- o.Out
@@ -345,7 +345,7 @@ func TestManyAtOnce(t *testing.T) {
 	close(ranges)
 	seen := map[string]bool{}
 	for ids := range ranges {
-		if seen[ids] && os.Getuid() == 0 || len(strings.Fields(ids)) != 3 {
+		if seen[ids] && os.Getuid() == 0 || ids == "" || strings.Contains(ids, "mine") {
 			t.Errorf("two sandboxes see %q", ids)
 		}
 		seen[ids] = true

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +21,7 @@ type users struct {
 	uid, gid   int  // of its first process, inside
 	code       int  // of the code, inside
 	setUID     bool // the two are not the same
+	helped     bool // the process is given them later, by mapIDs
 }
 
 // idsPerSandbox is the size of a sandbox's range of user ids, and of group ids.
@@ -78,9 +80,11 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	if level == "namespace" {
 		a := p.cmd.SysProcAttr
 		a.Cloneflags = namespaces
-		a.UidMappings, a.GidMappings = u.uids, u.gids
-		a.GidMappingsEnableSetgroups = u.setUID
-		if u.setUID {
+		if !u.helped {
+			a.UidMappings, a.GidMappings = u.uids, u.gids
+			a.GidMappingsEnableSetgroups = u.setUID
+		}
+		if u.setUID && !u.helped {
 			a.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
 		} else {
 			a.AmbientCaps = allCapabilities() // which would else be lost by the exec
@@ -89,7 +93,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	if level != "namespace" && u.uid != os.Geteuid() {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
 	}
-	if err := p.cmd.Start(); err != nil {
+	if err := p.start(u); err != nil {
 		ours.close()
 		stderr.Close()
 		return nil, fmt.Errorf("cannot start the sandbox's first process: %w", err)
@@ -112,6 +116,31 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 		_, _ = io.Copy(p.words, stderr)
 	}()
 	return p, nil
+}
+
+// start starts the process, on a thread that ends then. What Linux counts for each user, such as watches of files, it
+// also counts for who has made a user namespace: where a sandbox has ids of its own that is its first one, not
+// root, so that no sandbox can use up what all others and the host have.
+func (p *process) start(u users) error {
+	if !u.setUID {
+		return p.cmd.Start()
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()                    // and never unlocked
+		const noFixup, same = 1 << 2, ^uintptr(0) // SECBIT_NO_SETUID_FIXUP: capabilities stay
+		err := unix.Prctl(unix.PR_SET_SECUREBITS, noFixup, 0, 0, 0)
+		if err != nil {
+			started <- err
+			return
+		}
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(u.uids[0].HostID), same); errno != 0 { // of this thread alone
+			started <- errno
+			return
+		}
+		started <- p.cmd.Start()
+	}()
+	return <-started
 }
 
 func allCapabilities() []uintptr {

@@ -107,6 +107,11 @@ func (m *machine) prepare(ctx context.Context) (err error) {
 	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
 		return err
 	}
+	if m.users.helped {
+		if err := mapIDs(m.record.PID, m.users); err != nil {
+			return fmt.Errorf("cannot map the sandbox's users: %w", err)
+		}
+	}
 	if err := m.join(); err != nil {
 		return err
 	}
@@ -215,6 +220,8 @@ func (m *machine) entry() (e entry, err error) {
 // findUsers finds ids for the sandbox.
 func (m *machine) findUsers() (users, error) {
 	switch {
+	case os.Geteuid() != 0 && m.record.Level == "namespace" && m.runtime.subIDs != nil:
+		return m.runtime.subIDs.users(), nil
 	case os.Geteuid() != 0 && m.record.Level == "namespace":
 		return oneUser(), nil
 	case os.Geteuid() != 0 || m.record.Level != "namespace" && !m.runtime.ownIDs:
@@ -249,7 +256,7 @@ func (m *machine) trees(s *setup, given kit) error {
 	t := &m.runtime.template
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))
-	if m.runtime.idmaps && m.users.setUID {
+	if os.Geteuid() == 0 {
 		ns, err := os.Open(m.proc("ns/user"))
 		if err != nil {
 			return fmt.Errorf("cannot open the sandbox's user namespace: %w", err)
@@ -257,6 +264,10 @@ func (m *machine) trees(s *setup, given kit) error {
 		defer ns.Close()
 		for i, path := range paths {
 			f, err := tree(path, ns, readOnly)
+			if errors.Is(err, unix.EINVAL) { // a file system that cannot be mapped
+				m.record.Isolation.Missing["owners"] = "root's files show as nobody's: " + err.Error()
+				f, err = tree(path, nil, readOnly)
+			}
 			if err != nil {
 				return err
 			}
