@@ -127,6 +127,9 @@ func testSandbox(t *testing.T) {
 	if got := must[api.Capabilities](t)(c.Capabilities(ctx)); len(got.Kernels) == 0 {
 		t.Errorf("got %+v", got)
 	}
+	if got := must[api.Activity](t)(c.Activity(ctx)); got.Busy || got.IdleSeconds < 0 {
+		t.Errorf("got %+v", got)
+	}
 	if got := must[api.Health](t)(c.Health(ctx)); got.Status != "ok" {
 		t.Errorf("got %+v", got)
 	}

@@ -108,6 +108,11 @@ func (c *Client) Capabilities(ctx context.Context) (api.Capabilities, error) {
 	return ask[api.Capabilities](ctx, c, "GET", "/v1/capabilities", nil, nil)
 }
 
+// Activity tells whether the sandbox does something, and how long it has not.
+func (c *Client) Activity(ctx context.Context) (api.Activity, error) {
+	return ask[api.Activity](ctx, c, "GET", "/v1/activity", nil, nil)
+}
+
 // Health asks whether the server answers.
 func (c *Client) Health(ctx context.Context) (api.Health, error) {
 	return ask[api.Health](ctx, c, "GET", "/healthz", nil, nil)

@@ -38,7 +38,8 @@ type line struct {
 	net.Conn
 	from  *bufio.Reader
 	limit *io.LimitedReader
-	rest  *time.Timer // closes it when it was idle for long
+	rest  *time.Timer // closes it when it was idle for long; nil: it never was
+	heard bool        // the agent has begun to answer
 }
 
 func newTransport(dial func(context.Context) (net.Conn, error)) *transport {
@@ -78,12 +79,22 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := t.take(r.Context())
-	if err != nil {
-		return nil, err
+	for {
+		l, err := t.take(r.Context())
+		if err != nil {
+			return nil, err
+		}
+		resp, err := t.send(l, r, text.Bytes())
+		if err == nil || l.rest == nil || l.heard || r.Context().Err() != nil || r.Method != http.MethodGet && r.Method != http.MethodHead {
+			return resp, err
+		} // the agent closed a connection that was idle, which is no answer
 	}
+}
+
+// send sends a request over a connection.
+func (t *transport) send(l *line, r *http.Request, text []byte) (*http.Response, error) {
 	stop := context.AfterFunc(r.Context(), func() { l.Close() })
-	resp, err := l.exchange(r, text.Bytes())
+	resp, err := l.exchange(r, text)
 	if err != nil {
 		l.Close()
 		if !stop() {
@@ -110,18 +121,19 @@ var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
 // exchange sends the request and reads the head of the answer.
 func (l *line) exchange(r *http.Request, text []byte) (*http.Response, error) {
+	l.heard = false
 	if _, err := l.Write(text); err != nil {
 		return nil, err
 	}
 	l.limit.N = maxHead
-	defer func() { l.limit.N = math.MaxInt64 }()
+	defer func() { l.limit.N, l.heard = math.MaxInt64, l.limit.N < maxHead }()
 	for {
 		resp, err := http.ReadResponse(l.from, r)
 		switch {
 		case l.limit.N <= 0:
 			return nil, fmt.Errorf("its head has more than %d bytes", maxHead)
 		case errors.Is(err, io.ErrUnexpectedEOF):
-			return nil, errors.New("its head ends too early")
+			return nil, fmt.Errorf("its head ends too early: %w", err)
 		case err != nil:
 			return nil, err
 		case resp.StatusCode == http.StatusSwitchingProtocols:

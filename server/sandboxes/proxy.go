@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -57,6 +60,9 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 // endTime is how long the end of a sandbox may take to be seen after a request to it has failed.
 const endTime = 500 * time.Millisecond
 
+// ends are how a request fails when its agent dies.
+var ends = []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
+
 // explain tells why there is no answer.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {
 	var told *api.Error
@@ -66,10 +72,12 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 	case errors.As(failed, &told):
 		return told
 	}
-	brief, cancel := context.WithTimeout(r.Context(), endTime)
-	defer cancel()
-	if err := box.Gone(brief); err != nil {
-		return err
+	if slices.ContainsFunc(ends, func(end error) bool { return errors.Is(failed, end) }) {
+		brief, cancel := context.WithTimeout(r.Context(), endTime)
+		defer cancel()
+		if err := box.Gone(brief); err != nil {
+			return err
+		}
 	}
 	return api.Errorf(api.SandboxUnreachable, "sandbox %s does not answer as it should: %.200q", box.ID(), failed.Error())
 }
@@ -179,7 +187,8 @@ func within(prefix, rest string, r *http.Request) (target, error) {
 	switch rest {
 	case "healthz", "readyz", "openapi.yaml":
 		t.path = "/" + rest
-	case "activity", "close":
+	}
+	if plain, err := url.PathUnescape(rest); err != nil || plain == "close" { // which only the fleet says
 		return target{}, api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
 	return t, nil

@@ -44,8 +44,8 @@ func TestPathsAreTheClients(t *testing.T) {
 			}
 		}
 	}
-	for _, rest := range []string{"/close", "/activity"} { // what only the server asks
-		refused(t, s.call(t, "GET", path+"/v1"+rest, ""), 404, api.NotFound)
+	for _, rest := range []string{"/v1/close", "/v1/%63lose", "/v1/%63%6c%6f%73%65"} { // what only the fleet says
+		refused(t, s.call(t, "POST", path+rest, ""), 404, api.NotFound)
 	}
 	refused(t, s.call(t, "GET", strings.Replace(path, "sb_", "sb%5F", 1)+"/code", ""), 400, api.InvalidRequest)
 	if resp := s.call(t, "HEAD", path+"/files", ""); resp.StatusCode != 200 || read(t, resp) != "" {
