@@ -164,6 +164,10 @@ class Start:
         site.main()
         if sys.prefix != prefix:
             raise RuntimeError(f"{executable} has the prefix {sys.prefix}")
+        if sys.version_info < (3, 11):
+            sys._base_executable = executable  # type: ignore[attr-defined]
+        elif zygote.prefix == sys.base_prefix != prefix:
+            sys._base_executable = zygote.base  # type: ignore[attr-defined]
         self._compare()
         tell_prefix()
 

@@ -60,7 +60,7 @@ BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer w
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
 NUDGE = signal.SIGURG  # ends a system call, and has no other effect
-INSIST = (0.02, 0.1, 0.3)  # seconds to wait before each
+INSIST = (0.02, 0.1, 0.3, 1, 3)  # seconds to wait before each; the last ones are for busy machines
 
 
 class Stream(OutStream):

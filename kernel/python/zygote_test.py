@@ -227,7 +227,7 @@ def told(kernel: Kernel, cell: str) -> tuple[str, ...]:
     text = json.dumps([run.reply["status"], run.text(), run.text("stderr"), rest], indent=1)
     text = text.replace(str(kernel.dir), "DIR")
     text = re.sub(r"/tmp/tmp\w{8}", "/tmp/TMP", text)
-    return tuple(re.sub(r"(0x|\b)[0-9a-f]{10,}\b|(pid=|pid |-)\d+", "N", text).splitlines())
+    return tuple(re.sub(r"(0x|\b)[0-9a-f]{10,}\b|(pid=|pid |ipykernel_|-)\d+", "N", text).splitlines())
 
 
 def test_forked_and_started_kernels_are_alike(zygote: Zygote, upper: pathlib.Path) -> None:
