@@ -35,6 +35,9 @@ type loopDevice struct {
 
 // newDisk makes an empty disk. Its image has no name, so that nothing of it is left behind.
 func (r *Runtime) newDisk(ctx context.Context, size int64) (*disk, error) {
+	if err := r.hostHasRoom(); err != nil {
+		return nil, err
+	}
 	template, err := r.image(ctx, size)
 	if err != nil {
 		return nil, err
@@ -61,6 +64,21 @@ func (r *Runtime) newDisk(ctx context.Context, size int64) (*disk, error) {
 	}
 	d.root = os.NewFile(uintptr(fd), "disk")
 	return d, nil
+}
+
+// leastFree is what the host's file system has to have free for one more disk, in bytes: disks
+// may grow beyond what there is, as most of them never do.
+const leastFree = 1 << 30
+
+func (r *Runtime) hostHasRoom() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(r.dir, &fs); err != nil {
+		return fmt.Errorf("cannot tell how much space is left in %s: %w", r.dir, err)
+	}
+	if free := int64(fs.Bavail) * fs.Bsize; free < leastFree {
+		return fmt.Errorf("cannot make a disk: %d bytes are left in %s, fewer than %d: %w", free, r.dir, leastFree, unix.ENOSPC)
+	}
+	return nil
 }
 
 // own gives the disk to a user of the host.

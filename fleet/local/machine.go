@@ -96,6 +96,9 @@ func (m *machine) watch() {
 		<-m.process.drained
 	}
 	m.exit.OOM = m.outOfMemory()
+	if m.life.Err() == nil && m.process != nil && m.exit.Code != 0 { // not by Kill
+		m.runtime.options.Log.Warn("the agent of a sandbox has ended", "name", m.record.Name, "exit", m.exit, "stderr", m.process.words.String())
+	}
 }
 
 // outOfMemory reports whether the kernel has killed processes of the sandbox for its memory, which

@@ -61,7 +61,10 @@ func (s *spares) take() *machine {
 	}
 	for {
 		select {
-		case m := <-s.ready:
+		case m, ok := <-s.ready:
+			if !ok { // closed
+				return nil
+			}
 			if ended(m.pidfd) {
 				s.discard(m)
 				continue
