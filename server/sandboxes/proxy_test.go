@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -284,3 +285,26 @@ func TestLargeUploads(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// An agent that closes an idle connection makes nothing fail, and what it says on one unasked is
+// nobody's answer.
+func TestIdleConnections(t *testing.T) {
+	for name, after := range map[string]string{"closed": "", "unasked": "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"} {
+		idle := make(chan struct{}, 100)
+		s := start(t, scripted(func(conn net.Conn, _ *http.Request) {
+			_, _ = io.WriteString(conn, ok+"Content-Length: 2\r\n\r\nhi")
+			_, _ = io.WriteString(conn, after)
+			if after == "" {
+				conn.Close()
+			}
+			idle <- struct{}{}
+		}), nil)
+		path := "/v1/sandboxes/" + s.create(t)
+		for range 20 {
+			if got := read(t, s.call(t, "GET", path+"/files?path=/x", "")); got != "hi" {
+				t.Fatalf("%s: got %q", name, got)
+			}
+			<-idle
+		}
+	}
+}
