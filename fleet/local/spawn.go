@@ -119,10 +119,10 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 }
 
 // start starts the process, on a thread that ends then. What Linux counts for each user, such as watches of files, it
-// also counts for who has made a user namespace: where a sandbox has ids of its own that is its first one, not
-// root, so that no sandbox can use up what all others and the host have.
+// also counts for who has made a user namespace: where root gives a sandbox ids of its own that is the first one of
+// them, so that no sandbox can use up what all others and the host have.
 func (p *process) start(u users) error {
-	if !u.setUID {
+	if !u.setUID || os.Geteuid() != 0 {
 		return p.cmd.Start()
 	}
 	started := make(chan error)
