@@ -56,7 +56,6 @@ func (s *service) look() census {
 	}
 	mounts, _ := os.ReadFile(proc + "mountinfo")
 	c["mounts"] = strings.Count(string(mounts), "\n")
-	s.reap()
 	for _, p := range descendants() {
 		c[fmt.Sprintf("process, state %s: %.60s", living(p.state), p.command())]++
 	}
@@ -172,11 +171,20 @@ func (s *service) leftGroups() []string {
 	return left
 }
 
-// reap does for what servers that were killed have left what init would.
-func (s *service) reap() {
-	for _, p := range descendants() {
-		if p.parent == os.Getpid() && p.state == 'Z' && p.pid != int(s.pid.Load()) {
-			syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
+// reap does for what servers that were killed have left what init would, until done: without it the
+// end of a PID namespace waits for what somebody outside has forked into it.
+func (s *service) reap(done chan struct{}) {
+	for tick := time.NewTicker(20 * time.Millisecond); ; {
+		select {
+		case <-tick.C:
+		case <-done:
+			tick.Stop()
+			return
+		}
+		for _, p := range descendants() {
+			if p.parent == os.Getpid() && p.state == 'Z' && p.pid != int(s.pid.Load()) {
+				syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
+			}
 		}
 	}
 }
@@ -199,7 +207,6 @@ func (s *service) expectNothing() {
 var kept = regexp.MustCompile(`^(registry\.db|sandboxes|ids|disks(/[0-9]+\.img)?|templates(/.*)?)$`)
 
 func (s *service) left() []string {
-	s.reap()
 	left := s.leftGroups()
 	for _, p := range descendants() {
 		left = append(left, fmt.Sprintf("process %d, state %c: %s", p.pid, p.state, p.command()))
@@ -267,7 +274,6 @@ func started(pid int) string {
 
 // left lists what is still there.
 func (t *traces) left() []string {
-	t.service.reap()
 	var left []string
 	if _, err := os.Lstat(t.dir); err == nil {
 		left = append(left, t.dir)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -57,7 +58,12 @@ func newService(t *testing.T, path string) *service {
 		MaxIdleConns:    clients,
 		IdleConnTimeout: time.Minute,
 	}
+	done := make(chan struct{})
+	var work sync.WaitGroup
+	work.Go(func() { s.reap(done) })
 	t.Cleanup(func() {
+		close(done)
+		work.Wait()
 		if s.cmd != nil && s.cmd.ProcessState == nil { // the test has failed
 			s.cmd.Process.Signal(syscall.SIGTERM)
 			s.cmd.Wait()
@@ -87,6 +93,8 @@ func (s *service) launch() {
 		s.t.Fatal(err)
 	}
 	s.pid.Store(int64(s.cmd.Process.Pid))
+	hung := time.AfterFunc(patience, func() { s.cmd.Process.Signal(syscall.SIGQUIT) })
+	defer hung.Stop()
 	line := make([]byte, 100)
 	n, err := out.Read(line)
 	if err != nil || !bytes.HasPrefix(line[:n], []byte("listening on ")) {
@@ -117,9 +125,6 @@ func (s *service) stop() {
 	if !s.cmd.ProcessState.Success() {
 		s.t.Errorf("after SIGTERM: %v\n%s", s.cmd.ProcessState, s.said)
 	}
-	if said := s.said.String(); strings.Contains(said, "level=ERROR") || strings.Contains(said, "panic") {
-		s.t.Errorf("the server said:\n%s", said)
-	}
 }
 
 func (s *service) end(by syscall.Signal) {
@@ -136,7 +141,15 @@ func (s *service) end(by syscall.Signal) {
 		<-done
 		s.t.Errorf("the server does not end after %v:\n%s", by, s.said)
 	}
+	for line := range strings.Lines(s.said.String()) {
+		if alarming.MatchString(line) {
+			s.t.Errorf("the server said: %s", line)
+		}
+	}
 }
+
+// alarming is what a server has no reason to say here.
+var alarming = regexp.MustCompile(`level=ERROR|^panic|bad file descriptor|not a tun`)
 
 // await waits until the server listens.
 func (s *service) await(ctx context.Context) error {

@@ -47,8 +47,13 @@ func Enter(controlFile *os.File) (*Inside, error) {
 		return nil, err
 	}
 	in.Ready = ready(c)
+	lasting = in.tun
 	return in, nil
 }
+
+// lasting is the network device, which is there as long as a descriptor of it: else the file would be
+// closed once nobody uses it, and a server that follows could not take it.
+var lasting device
 
 func ready(c control) func(error) error {
 	var once sync.Once

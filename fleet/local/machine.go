@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -150,7 +151,10 @@ func (m *machine) Kill() error {
 	if m.gone {
 		return nil
 	}
-	err := errors.Join(m.endProcesses(), m.release())
+	err := m.endProcesses()
+	if !errors.Is(err, errAlive) {
+		err = errors.Join(err, m.release())
+	}
 	m.gone = err == nil
 	return err
 }
@@ -176,9 +180,18 @@ func (m *machine) endProcesses() error {
 	if m.group != nil { // where frozen processes die, too, and what was on its way in
 		failed = m.group.Kill()
 	}
-	<-m.done
-	return failed
+	select {
+	case <-m.done:
+		return failed
+	case <-time.After(endTimeout): // as where nobody reaps orphans, or a disk does not answer
+		return errors.Join(failed, errAlive)
+	}
 }
+
+// endTimeout is how long processes may take to end once they are killed.
+const endTimeout = 10 * time.Second
+
+var errAlive = errors.New("the sandbox's processes do not end")
 
 // release lets go of all that this process has for the sandbox, and removes the rest.
 func (m *machine) release() error {
