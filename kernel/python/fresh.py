@@ -78,6 +78,14 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
         if getattr(value, "__module__", None) == "k2_launcher":
             value.__module__ = "__main__"
     zygote = Zygote(launcher)
+    forget()
+
+
+def forget() -> None:
+    """Forget what was found out about files."""
+    sys.path_importer_cache.clear()
+    if "sysconfig" in sys.modules:
+        vars(sys.modules["sysconfig"]).update(_CONFIG_VARS=None, _CONFIG_VARS_INITIALIZED=False)
 
 
 def once(environ: dict[str, str]) -> dict[str, str]:
@@ -157,7 +165,6 @@ class Start:
             raise RuntimeError(f"{executable} is another interpreter than {zygote.base}")
         sys.executable = executable
         sys.path[:] = [*filter(None, os.environ.get("PYTHONPATH", "").split(":")), *zygote.path]
-        sys.path_importer_cache.clear()
         sys.prefix, sys.exec_prefix = sys.base_prefix, sys.base_exec_prefix
         site.PREFIXES = zygote.prefixes
         site.ENABLE_USER_SITE = site.USER_SITE = site.USER_BASE = None
@@ -193,8 +200,7 @@ def tell_prefix() -> None:
     application.ENV_CONFIG_DIRS[:] = [os.path.join(sys.prefix, "etc", "ipython")]
     if "sysconfig" in sys.modules:
         names = vars(sys.modules["sysconfig"])
-        names.update(_PREFIX=sys.prefix, _EXEC_PREFIX=sys.exec_prefix, _CONFIG_VARS=None)
-        names.update(_CONFIG_VARS_INITIALIZED=False)
+        names.update(_PREFIX=sys.prefix, _EXEC_PREFIX=sys.exec_prefix)
 
 
 class MemoryMap(ctypes.Structure):
