@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -99,7 +100,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	h := sandboxes.New(sandboxes.Options{
 		Options: server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version},
 		Fleet:   boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
-		Shared: keys.Len() == 0,
+		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
 	where := location(ln)
 	if secure != nil {

@@ -235,6 +235,14 @@ func TestServeSandboxes(t *testing.T) {
 	if h.ask(t, "GET", "/v1/sandboxes", "", 200, &list); len(list.Sandboxes) != 3 {
 		t.Errorf("got %+v", list)
 	}
+	shared := list.Sandboxes[len(list.Sandboxes)-1]
+	if shared.Timeout != 24*3600 || shared.Metadata["k2sandbox"] != "shared" {
+		t.Errorf("got %+v", shared)
+	}
+	h.ask(t, "DELETE", "/v1/sandboxes/"+shared.SandboxID, "", 204, nil)
+	if got := h.printed(t, "print('x' in globals())"); got != "False\n" { // there is another
+		t.Errorf("got %q", got)
+	}
 	h.ask(t, "DELETE", "/v1/sandboxes/"+first.SandboxID, "", 204, nil)
 	h.ask(t, "POST", "/v1/sandboxes/"+first.SandboxID+"/code", `{"code":"1"}`, 410, nil)
 

@@ -5,6 +5,7 @@ package sandboxes
 import (
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -22,6 +23,8 @@ type Options struct {
 	// Shared sends requests for paths of one sandbox that name none, such as /v1/code, to one
 	// that is made for them, which everybody shares: not for a server with keys.
 	Shared bool
+	// SharedTimeout is that sandbox's; 0 is the fleet's own.
+	SharedTimeout time.Duration
 
 	MaxRequests int // to one sandbox at once; 0 is 1024
 }

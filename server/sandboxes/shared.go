@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -21,7 +22,7 @@ type shared struct {
 var sharedMetadata = map[string]string{"k2sandbox": "shared"}
 
 // use returns the sandbox as fleet.Use does.
-func (s *shared) use(ctx context.Context, f *fleet.Fleet) (func(), *fleet.Sandbox, error) {
+func (s *shared) use(ctx context.Context, f *fleet.Fleet, timeout time.Duration) (func(), *fleet.Sandbox, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.id == "" {
@@ -38,7 +39,7 @@ func (s *shared) use(ctx context.Context, f *fleet.Fleet) (func(), *fleet.Sandbo
 			return release, box, nil
 		}
 	}
-	info, _, err := f.Create(context.WithoutCancel(ctx), fleet.CreateOptions{Metadata: sharedMetadata})
+	info, _, err := f.Create(context.WithoutCancel(ctx), fleet.CreateOptions{Metadata: sharedMetadata, Timeout: timeout})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -48,7 +49,7 @@ func (s *shared) use(ctx context.Context, f *fleet.Fleet) (func(), *fleet.Sandbo
 
 // forwardShared sends a request that names no sandbox on to the shared one.
 func (h *handlers) forwardShared(w http.ResponseWriter, r *http.Request) error {
-	release, box, err := h.shared.use(r.Context(), h.fleet)
+	release, box, err := h.shared.use(r.Context(), h.fleet, h.all.SharedTimeout)
 	if err != nil {
 		return err
 	}
