@@ -1,7 +1,10 @@
 package inside
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
+	"iter"
 	"net/http"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -28,11 +31,40 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 		server.WriteJSON(w, http.StatusAccepted, e.Summary())
 		return nil
 	}
-	stayed, err := server.Follow(w, r, h.o, 0, e.Lines)
+	var last executor.Line
+	stayed, err := server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
+		return func(yield func(executor.Line, error) bool) {
+			for line, err := range e.Lines(ctx, after) {
+				last = line
+				if !yield(line, err) {
+					return
+				}
+			}
+		}
+	})
+	if cause := death(last); cause != "" {
+		w.Header().Set(http.TrailerPrefix+api.DeathTrailer, string(cause)) // for who counts and reads no streams
+	}
 	if !stayed && req.OnDisconnect == api.Interrupt {
 		h.interruptLeft(r, e)
 	}
 	return err
+}
+
+// death returns what the kernel died of where a run ended by that; "" where it did not.
+func death(end executor.Line) api.Death {
+	var e executor.Event
+	switch {
+	case end.Type != executor.End || !bytes.Contains(end.JSON, []byte(executor.KernelDied)) || json.Unmarshal(end.JSON, &e) != nil || e.Status != executor.KernelDied:
+		return ""
+	case e.Exit == nil:
+		return api.DeathUnknown
+	case e.Exit.OOM:
+		return api.DeathOutOfMemory
+	case e.Exit.Signal != "":
+		return api.DeathBySignal
+	}
+	return api.DeathByExit
 }
 
 // interruptLeft interrupts a run whose client is gone.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -87,7 +88,7 @@ var known = []string{
 }
 
 // trailers are what comes behind an agent's answers.
-var trailers = []string{"X-Archive-Skipped"}
+var trailers = []string{"X-Archive-Skipped", api.DeathTrailer}
 
 func keep(h http.Header, names []string) {
 	for name := range h {
@@ -178,5 +179,8 @@ func (c *checked) Read(p []byte) (int, error) {
 func (c *checked) Close() error {
 	err := c.ReadCloser.Close()
 	c.p.guardTrailer(c.resp.Trailer)
+	if cause := c.resp.Trailer.Get(api.DeathTrailer); cause != "" && !c.p.port && c.p.in.Method == http.MethodPost {
+		c.p.metrics.death(api.Death(cause))
+	}
 	return err
 }

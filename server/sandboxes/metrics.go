@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
@@ -19,12 +20,28 @@ type metrics struct {
 	mu       sync.Mutex
 	requests map[string]int64 // by class of their status
 	runs     fleet.Histogram
+	deaths   map[api.Death]int64
 }
 
 var runBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300}
 
 func newMetrics() *metrics {
-	return &metrics{requests: map[string]int64{}, runs: fleet.Histogram{Bounds: runBounds, Counts: make([]int64, len(runBounds))}}
+	m := &metrics{requests: map[string]int64{}, runs: fleet.Histogram{Bounds: runBounds, Counts: make([]int64, len(runBounds))}, deaths: map[api.Death]int64{}}
+	for _, cause := range api.Deaths {
+		m.deaths[cause] = 0
+	}
+	return m
+}
+
+// death counts the death of a kernel that an agent tells of. Whatever it says, there are
+// no more causes than we know.
+func (m *metrics) death(cause api.Death) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.deaths[cause]; !known {
+		cause = api.DeathUnknown
+	}
+	m.deaths[cause]++
 }
 
 // observe is told of each request that was answered.
@@ -70,6 +87,7 @@ func (m *metrics) text(stats fleet.Stats) []byte {
 	t.histogram("k2sandbox_create_seconds", "From a request for a sandbox until its kernel was ready.", stats.CreateSeconds)
 	family(&t, "k2sandbox_sandbox_ends_total", "counter", "Sandboxes that have ended, by reason.", "reason", stats.Ends)
 	t.histogram("k2sandbox_run_seconds", "From a cell's request to the end of its stream.", m.runs)
+	family(&t, "k2sandbox_kernel_deaths_total", "counter", "Kernels that died while a cell ran, by cause, as their sandboxes tell.", "cause", m.deaths)
 	family(&t, "k2sandbox_requests_total", "counter", "Requests that were answered, by class of their status.", "class", m.requests)
 	return t.Bytes()
 }

@@ -50,7 +50,7 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	p := passage{target: to, w: w, in: r, o: h.o, box: box, ctx: ctx, cancel: cancel}
+	p := passage{target: to, w: w, in: r, o: h.o, box: box, metrics: h.metrics, ctx: ctx, cancel: cancel}
 	if failed := p.run(); failed != nil {
 		return h.explain(r, box, failed)
 	}
@@ -85,12 +85,13 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 // passage is one request on its way through.
 type passage struct {
 	target
-	w      http.ResponseWriter
-	in     *http.Request
-	o      server.Options
-	box    *fleet.Sandbox
-	ctx    context.Context
-	cancel context.CancelCauseFunc
+	w       http.ResponseWriter
+	in      *http.Request
+	o       server.Options
+	box     *fleet.Sandbox
+	metrics *metrics
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
 
 	patience *patience // for the head of the answer; nil: as long as the client has
 	failed   error

@@ -308,3 +308,27 @@ func TestIdleConnections(t *testing.T) {
 		}
 	}
 }
+
+// Of a run the server reads no more than what its agent says behind it, and lies are bounded.
+func TestDeathsAreCounted(t *testing.T) {
+	var cause atomic.Value
+	s := start(t, handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		run(w, r)
+		if cause, ok := cause.Load().(string); ok {
+			w.Header().Set(http.TrailerPrefix+api.DeathTrailer, cause)
+		}
+	})), nil)
+	path := "/v1/sandboxes/" + s.create(t)
+	read(t, s.call(t, "POST", path+"/code", `{}`))
+	for _, said := range []string{"out_of_memory", "out_of_memory", "signal", "a lie", "another"} {
+		cause.Store(said)
+		read(t, s.call(t, "POST", path+"/code", `{}`))
+	}
+	read(t, s.call(t, "POST", path+"/ports/80/", `{}`))
+	metrics := read(t, s.call(t, "GET", "/metrics", ""))
+	for cause, n := range map[string]int{"out_of_memory": 2, "signal": 1, "exit": 0, "unknown": 2} {
+		if line := fmt.Sprintf("k2sandbox_kernel_deaths_total{cause=%q} %d\n", cause, n); !strings.Contains(metrics, line) {
+			t.Errorf("no %s in %s", line, metrics)
+		}
+	}
+}
