@@ -196,6 +196,7 @@ found.update(
     pid=os.getpid(), ppid=os.getppid(), session=os.getsid(0), group=os.getpgrp(),
     namespaces={n: os.readlink("/proc/self/ns/" + n) for n in sorted(os.listdir("/proc/self/ns"))},
     umask=os.umask(0), cwd=os.getcwd(), nofile=resource.getrlimit(resource.RLIMIT_NOFILE)[1],
+    parents=[open(f"/proc/{p}/stat").read().rpartition(")")[2].split()[1] for p in os.listdir("/proc") if p.isdigit()],
     processes=len([p for p in os.listdir("/proc") if p.isdigit()]),
     zombies=[p for p in os.listdir("/proc") if p.isdigit() and open(f"/proc/{p}/stat").read().split()[2] == "Z"],
     unshare=attempt(lambda: libc.unshare(0x10000000)),
@@ -315,7 +316,7 @@ func (s *space) expect(t *testing.T, found map[string]any, home string) {
 		"CapInh": noCapabilities, "CapPrm": noCapabilities, "CapEff": noCapabilities, "CapBnd": noCapabilities, "CapAmb": noCapabilities,
 		"NoNewPrivs": "1", "Seccomp": "2", "SigIgn": "0000000001001002", "SigBlk": "0000000000000000", "Name": "python",
 		"ppid": 1.0, "session": found["pid"], "group": found["pid"],
-		"processes": 3.0, "zombies": []any{}, "others": []any{refused, refused}, // the first process, and the zygote
+		"processes": 3.0, "parents": []any{"0", "1", "1"}, "zombies": []any{}, "others": []any{refused, refused}, // the first process, and the zygote
 		"umask": 18.0, "cwd": home, "nofile": 1000.0, "beyond": refused, "within": "within",
 		"unshare": "Operation not permitted", "setuid": "Operation not permitted", "secret": "of the kernel",
 		"environ": "HOME=" + home + "\x00LANG=C.UTF-8\x00PATH=/usr/bin:/bin\x00SECRET=of the kernel\x00",
