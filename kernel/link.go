@@ -15,7 +15,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
-const dialRetry = 5 * time.Millisecond // while a kernel that starts has no sockets yet
+const dialRetry = 2 * time.Millisecond // while a kernel that starts has no sockets yet
 
 // link is the socket of one channel, with what receiving from it takes.
 type link struct {
