@@ -21,7 +21,7 @@ type Inside struct {
 	Listener net.Listener // for the agent's HTTP API; its peer is the server
 	Zygote   *os.File     // end of a SOCK_SEQPACKET socket, at whose other end kernels are forked; nil where there is none
 
-	tun device // which is there for as long as it is open
+	tun int // descriptor of the network device, or 0
 
 	// Ready tells the server that the agent answers, or why it cannot. Only the first call counts.
 	Ready func(error) error
@@ -39,7 +39,7 @@ func Enter(controlFile *os.File) (*Inside, error) {
 	}
 	in, err := enter(c)
 	if err == nil {
-		err = c.send(message{Entered: true, Tun: in.tun.number()})
+		err = c.send(message{Entered: true, Tun: in.tun})
 	}
 	if err != nil {
 		_ = c.send(message{Error: err.Error()})
@@ -47,13 +47,8 @@ func Enter(controlFile *os.File) (*Inside, error) {
 		return nil, err
 	}
 	in.Ready = ready(c)
-	lasting = in.tun
 	return in, nil
 }
-
-// lasting is the network device, which is there as long as a descriptor of it: else the file would be
-// closed once nobody uses it, and a server that follows could not take it.
-var lasting device
 
 func ready(c control) func(error) error {
 	var once sync.Once
@@ -99,9 +94,12 @@ func enter(c control) (*Inside, error) {
 	defer more.close()
 	in := &Inside{Config: s.Config, Zygote: more["zygote"]}
 	delete(more, "zygote")
-	if in.Network.Mode == full {
-		in.tun.file = given["tun"]
-		delete(given, "tun")
+	if tun := given["tun"]; tun != nil && in.Network.Mode == full {
+		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
+		// server that follows takes it.
+		if in.tun, err = unix.FcntlInt(tun.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
+			return nil, fmt.Errorf("cannot keep the network device: %w", err)
+		}
 	}
 	if err := confine(&to, &s); err != nil {
 		return nil, err
@@ -175,16 +173,6 @@ func confine(to *setup, s *settings) error {
 		return err
 	}
 	return drop(to)
-}
-
-// device is a network device, or none.
-type device struct{ file *os.File }
-
-func (d device) number() int {
-	if d.file == nil {
-		return 0
-	}
-	return int(d.file.Fd())
 }
 
 // connect makes the network, but for what the server has made: loopback, at least.
