@@ -163,6 +163,7 @@ func TestSystemCallsAreRefused(t *testing.T) {
 	r := cage.Rules{NoNewPrivs: true, Seccomp: true}
 	high := func(low uint64) string { return strconv.FormatUint(0xdeadbeef<<32|low, 10) } // the kernel ignores the upper half
 	call := func(nr int, args ...string) []string { return append([]string{"call", strconv.Itoa(nr)}, args...) }
+	parent := strconv.Itoa(os.Getpid())
 	cases := []struct {
 		name string
 		args []string
@@ -199,6 +200,10 @@ func TestSystemCallsAreRefused(t *testing.T) {
 		{"another ioctl", call(unix.SYS_IOCTL, "99", "0x5401"), unix.EBADF},
 		{"personality", call(unix.SYS_PERSONALITY, "0x0040000"), unix.EPERM},
 		{"asking for the personality", call(unix.SYS_PERSONALITY, "0xffffffff"), nil},
+		{"limits of another process", call(unix.SYS_PRLIMIT64, parent, strconv.Itoa(unix.RLIMIT_CPU), "1"), unix.EPERM},
+		{"limits of another process, far away", call(unix.SYS_PRLIMIT64, parent, strconv.Itoa(unix.RLIMIT_CPU), "0x100000000"), unix.EPERM},
+		{"asking for the limits of another process", call(unix.SYS_PRLIMIT64, parent, strconv.Itoa(unix.RLIMIT_CPU)), nil},
+		{"its own limits", call(unix.SYS_PRLIMIT64, "0", strconv.Itoa(unix.RLIMIT_CPU), "1"), unix.EFAULT},
 		{"AF_VSOCK", []string{"socket", strconv.Itoa(unix.AF_VSOCK)}, unix.EAFNOSUPPORT},
 		{"AF_ALG", []string{"socket", strconv.Itoa(unix.AF_ALG)}, unix.EAFNOSUPPORT},
 		{"AF_PACKET", []string{"socket", strconv.Itoa(unix.AF_PACKET)}, unix.EAFNOSUPPORT},

@@ -113,6 +113,15 @@ func filter() []bpf.Instruction {
 	on(unix.SYS_SOCKET, 0, only(families, family)...)
 	on(unix.SYS_SOCKETPAIR, 0, only(families, family)...)
 	on(unix.SYS_PERSONALITY, 0, only(personalities, deny)...)
+	// Limits of other processes are read and not set: a limit of processor time kills, as a signal does, and of processes
+	// of the same user no other rule keeps it.
+	on(unix.SYS_PRLIMIT64, 0,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 5},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*2, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 2},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*2 + 4, Size: 4}, // of a pointer all counts
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		ret(deny), ret(pass))
 	return append(p, ret(pass))
 }
 
