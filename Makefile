@@ -7,6 +7,7 @@ SHELL := /bin/bash
 LISTEN   ?= 127.0.0.1:8900
 FUZZTIME ?= 30s
 N        ?= 40
+SANDBOXES ?= 200
 SEED     ?= 1
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
@@ -52,6 +53,7 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 test: build venv ## every test, with real kernels and the race detector
 	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 10m -p 2 ./...
+	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -timeout 10m -p 2 ./kernel ./agent ./server/inside
 	$(PY) -m pytest kernel/python
 
 check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
@@ -101,8 +103,8 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 bench: build venv ## compare with raw pyzmq and jupyter_client: doc/bench (BENCH=quick: a tenth, printed)
 	$(PY) bench/bench.py --binary $(BIN) $(if $(filter quick,$(BENCH)),--quick,--out doc/bench)
 
-chaos: venv ## start and kill N kernels at random points; nothing may be left
-	go test ./chaos -v -count=1 -timeout 60m -kernels $(N)
+chaos: venv ## start and kill N kernels, and SANDBOXES of a server, at random points; nothing may be left
+	go test ./chaos -v -count=1 -timeout 60m -kernels $(N) -sandboxes $(SANDBOXES)
 
 lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
 
 	"golang.org/x/sys/unix"
 
@@ -41,22 +40,15 @@ func (m *machine) tun(ipv6 bool) (*os.File, error) {
 		return nil, fmt.Errorf("cannot open the sandbox's network: %w", err)
 	}
 	defer ns.Close()
-	type result struct {
-		f   *os.File
-		err error
-	}
-	made := make(chan result)
-	go func() {
-		runtime.LockOSThread() // and never unlocked
+	var made *os.File
+	err = onThread(func() (err error) {
 		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			made <- result{nil, fmt.Errorf("cannot enter the sandbox's network: %w", err)}
-			return
+			return fmt.Errorf("cannot enter the sandbox's network: %w", err)
 		}
-		f, err := network.Inside(tunDevice, ipv6)
-		made <- result{f, err}
-	}()
-	got := <-made
-	return got.f, got.err
+		made, err = network.Inside(tunDevice, ipv6)
+		return err
+	})
+	return made, err
 }
 
 // serve carries what goes through the sandbox's device, from now on.

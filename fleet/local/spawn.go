@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +44,12 @@ func oneUser() users {
 // thisUser has all of a sandbox run as one user of the host.
 func thisUser(uid, gid int) users { return users{uid: uid, gid: gid, code: uid} }
 
+// goSettings keep Go from keeping files of this process's control group open.
+var goSettings = []string{"GODEBUG=containermaxprocs=0"}
+
+// controlFD is the descriptor that a first process is started with.
+const controlFD = 3
+
 // process is a sandbox's first process, as its parent sees it.
 type process struct {
 	cmd     *exec.Cmd
@@ -73,9 +78,9 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	p.cmd = exec.Command(cmp.Or(r.options.Program, "/proc/self/exe"), r.command[1:]...)
 	p.cmd.Args[0] = r.command[0]
 	p.cmd.Dir = "/"
-	p.cmd.Env = []string{"GODEBUG=containermaxprocs=0"} // else Go keeps files of this process's control group open
+	p.cmd.Env = goSettings
 	p.cmd.Stderr = write
-	p.cmd.ExtraFiles = []*os.File{theirs} // descriptor 3
+	p.cmd.ExtraFiles = []*os.File{theirs} // controlFD
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
 	if level == "namespace" {
 		a := p.cmd.SysProcAttr
@@ -96,7 +101,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	if err := p.start(u); err != nil {
 		ours.close()
 		stderr.Close()
-		return nil, fmt.Errorf("cannot start the sandbox's first process: %w", err)
+		return nil, fmt.Errorf("cannot start the sandbox's first process: %w%s", err, hint(level, err))
 	}
 	if pidfd < 0 {
 		err = errors.New("this Linux has no pidfd")
@@ -118,6 +123,18 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	return p, nil
 }
 
+// hint tells what most times keeps a first process of a level from its start.
+func hint(level string, err error) string {
+	denied := errors.Is(err, unix.EPERM)
+	switch {
+	case level == "namespace" && (denied || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) || errors.Is(err, unix.EINVAL)):
+		return " (a container, a security module or a sysctl may refuse user namespaces)"
+	case denied && os.Geteuid() == 0:
+		return " (root without the capabilities to become other users: an ordinary user needs none)"
+	}
+	return ""
+}
+
 // start starts the process, on a thread that ends then. What Linux counts for each user, such as watches of files, it
 // also counts for who has made a user namespace: where root gives a sandbox ids of its own that is the first one of
 // them, so that no sandbox can use up what all others and the host have.
@@ -125,22 +142,16 @@ func (p *process) start(u users) error {
 	if !u.setUID || os.Geteuid() != 0 {
 		return p.cmd.Start()
 	}
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()                    // and never unlocked
+	return onThread(func() error {
 		const noFixup, same = 1 << 2, ^uintptr(0) // SECBIT_NO_SETUID_FIXUP: capabilities stay
-		err := unix.Prctl(unix.PR_SET_SECUREBITS, noFixup, 0, 0, 0)
-		if err != nil {
-			started <- err
-			return
+		if err := unix.Prctl(unix.PR_SET_SECUREBITS, noFixup, 0, 0, 0); err != nil {
+			return err
 		}
 		if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(u.uids[0].HostID), same); errno != 0 { // of this thread alone
-			started <- errno
-			return
+			return errno
 		}
-		started <- p.cmd.Start()
-	}()
-	return <-started
+		return p.cmd.Start()
+	})
 }
 
 func allCapabilities() []uintptr {
