@@ -6,6 +6,7 @@ import (
 	"os/signal"
 	"slices"
 	"syscall"
+	"time"
 )
 
 // endings returns the signals that ask a process to end: SIGTERM, and those of
@@ -20,11 +21,18 @@ func endings() []os.Signal {
 	return signals
 }
 
+// repeat is how soon after the first signal another one is the same: timeout(1) and others
+// signal a process and then its group.
+const repeat = 500 * time.Millisecond
+
 // interruptible returns a context that ends with the first signal of endings. After
 // it the signals have their usual effect again: the second one ends the process at
 // once, and the kernels with it.
 func interruptible(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, stop := signal.NotifyContext(parent, endings()...)
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() {
+		time.Sleep(repeat)
+		stop()
+	})
 	return ctx, stop
 }
