@@ -102,10 +102,7 @@ func (r *Root) moveAcross(ctx context.Context, src, dst place, st *unix.Stat_t, 
 		return err
 	}
 	r.syncDir(dst.fd())
-	if err := r.remove("/"+src.name, true); err != nil {
-		return &Error{"remove", "/" + src.name + ", which was copied", err}
-	}
-	return nil
+	return failure("remove", "/"+src.name+", which was copied", r.remove("/"+src.name, true))
 }
 
 // maxDown is how deep trees are copied, packed and watched: each level takes a
