@@ -109,7 +109,7 @@ def ipykernel(python: str) -> tuple[float, float]:
     command = [python, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
     manager._kernel_spec = KernelSpec(argv=command, language="python", display_name="")
     start = time.perf_counter()
-    manager.start_kernel()
+    manager.start_kernel(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         with closing(Blocking(Path(manager.connection_file))) as client:
             ready = time.perf_counter() - start
