@@ -313,7 +313,7 @@ func TestIdleConnections(t *testing.T) {
 func TestDeathsAreCounted(t *testing.T) {
 	var cause atomic.Value
 	s := start(t, handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		run(w, r)
+		run(w, r) // which flushes: else there is no trailer
 		if cause, ok := cause.Load().(string); ok {
 			w.Header().Set(http.TrailerPrefix+api.DeathTrailer, cause)
 		}
