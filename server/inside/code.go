@@ -43,7 +43,7 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 		}
 	})
 	if cause := death(last); cause != "" {
-		_ = http.NewResponseController(w).Flush() // a short answer would get a length, and have no trailer
+		_ = http.NewResponseController(w).Flush()                          // a short answer would get a length, and have no trailer
 		w.Header().Set(http.TrailerPrefix+api.DeathTrailer, string(cause)) // for who counts and reads no streams
 	}
 	if !stayed && req.OnDisconnect == api.Interrupt {
