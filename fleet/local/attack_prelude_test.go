@@ -66,6 +66,16 @@ def plant(path):
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     os.remove(path)
 
+def take_all(take):
+    "Take descriptors until there are no more, and give them back."
+    hoard = []
+    try:
+        while len(hoard) < 1 << 20:
+            hoard += take()
+    finally:
+        for fd in hoard:
+            os.close(fd)
+
 def processes():
     return [int(name) for name in os.listdir("/proc") if name.isdigit()]
 

@@ -70,6 +70,12 @@ func TestAttacks(t *testing.T) {
 			} {
 				t.Run(noun, func(t *testing.T) { box.withstand(t, l, attacks) })
 			}
+			t.Run("resources", h.explode)
+			if l&(rootNamespace|rootLandlock) != 0 {
+				t.Run("watches of others", h.watched)
+			}
+			t.Run("agent", h.overthrow)
+			t.Run("races", h.race)
 			t.Run("nothing came of it", h.unharmed)
 		})
 	}
@@ -97,7 +103,7 @@ func (b *box) withstand(t *testing.T, l level, attacks []attack) {
 		t.Run(a.name, func(t *testing.T) {
 			got := b.attack(t, a.code)
 			t.Logf("it came to %s", got)
-			if !regexp.MustCompile("^(?:" + a.want + ")$").MatchString(got) {
+			if !matches(a.want, got) {
 				t.Errorf("want %s", a.want)
 			}
 		})
@@ -108,9 +114,16 @@ func (b *box) withstand(t *testing.T, l level, attacks []attack) {
 // the name of the error.
 func (b *box) attack(t *testing.T, body string) string {
 	t.Helper()
-	lines := "    " + strings.ReplaceAll(strings.TrimSpace(body), "\n", "\n    ")
-	return strings.TrimSpace(b.run(t, "def attack():\n"+lines+"\nprint(came_to(attack))"))
+	return strings.TrimSpace(b.run(t, call(body)))
 }
+
+// call is code that calls a function with that body.
+func call(body string) string {
+	lines := "    " + strings.ReplaceAll(strings.TrimSpace(body), "\n", "\n    ")
+	return "def attack():\n" + lines + "\nprint(came_to(attack))"
+}
+
+func matches(want, got string) bool { return regexp.MustCompile("^(?:" + want + ")$").MatchString(got) }
 
 // run runs code that is to end well, and returns what it printed.
 func (b *box) run(t *testing.T, code string) string {
@@ -125,20 +138,21 @@ func (b *box) run(t *testing.T, code string) string {
 // try runs code, for at most so many seconds if they are not 0, and returns what it printed and how it ended.
 func (b *box) try(t *testing.T, code string, seconds float64) (out string, end executor.Event) {
 	t.Helper()
+	var said strings.Builder
 	for e, err := range b.Run(t.Context(), api.RunRequest{Code: code, Timeout: seconds}) {
 		if err != nil {
-			t.Fatalf("%v\n%s", err, out)
+			t.Fatalf("%v\n%s", err, said.String())
 		}
 		switch e.Type {
 		case executor.Stdout, executor.Stderr:
-			out += e.Text
+			said.WriteString(e.Text)
 		case executor.Error:
-			out += fmt.Sprintf("%s: %s\n%s", e.Name, e.Value, strings.Join(e.Traceback, "\n"))
+			fmt.Fprintf(&said, "%s: %s\n%s", e.Name, e.Value, strings.Join(e.Traceback, "\n"))
 		case executor.End:
 			end = e
 		}
 	}
-	return out, end
+	return said.String(), end
 }
 
 // answers checks that the sandbox does what it is for.

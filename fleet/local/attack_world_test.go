@@ -37,7 +37,13 @@ func aside(f func() error) error {
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread()
-		done <- f()
+		if unix.Gettid() != os.Getpid() {
+			done <- f()
+			return // locked, so that the thread ends
+		}
+		err := aside(f) // the process's first thread would stay
+		runtime.UnlockOSThread()
+		done <- err
 	}()
 	return <-done
 }

@@ -43,6 +43,7 @@ type setup struct {
 	SetUID   bool   `json:"set_uid,omitempty"` // there are ids beside the user's
 	Tun      bool   `json:"tun,omitempty"`     // make the network device
 	IPv6     bool   `json:"ipv6,omitempty"`    // with addresses of IPv6
+	Again    bool   `json:"again,omitempty"`   // the process has started itself anew: see underRules
 	Cgroups  bool   `json:"cgroups,omitempty"` // the process is in cgroups of its own
 	Lower    source `json:"lower"`             // the root file system's read-only layer
 	Size     int64  `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes

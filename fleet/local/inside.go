@@ -37,7 +37,7 @@ func Enter(controlFile *os.File) (*Inside, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, err := enter(c)
+	in, c, err := enter(c)
 	if err == nil {
 		err = c.send(message{Entered: true, Tun: in.tun})
 	}
@@ -66,33 +66,46 @@ func ready(c control) func(error) error {
 }
 
 // enter makes the process's surroundings as the server says, and then, when the server says for which
-// sandbox, confines it.
-func enter(c control) (*Inside, error) {
+// sandbox, confines it. It returns the socket to the server, too.
+func enter(c control) (*Inside, control, error) {
 	var to setup
 	given, err := next(c, "setup", &to)
 	if err != nil {
-		return nil, err
+		return nil, c, err
 	}
 	defer given.close()
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
-		return nil, fmt.Errorf("cannot close the process to others: %w", err)
+		return nil, c, fmt.Errorf("cannot close the process to others: %w", err)
 	}
 	unix.Umask(0o022)
 	if to.Level == "namespace" {
 		if err := surround(&to, given); err != nil {
-			return nil, err
+			return nil, c, err
 		}
 	}
-	if err := c.send(message{Prepared: true}); err != nil {
-		return nil, err
+	if !to.Again {
+		if err := c.send(message{Prepared: true}); err != nil {
+			return nil, c, err
+		}
 	}
 	var s settings
 	more, err := next(c, "settings", &s)
 	if err != nil {
-		return nil, err
+		return nil, c, err
 	}
 	defer more.close()
-	in := &Inside{Config: s.Config, Zygote: more["zygote"]}
+	if to.Level == "landlock" {
+		if c, err = underRules(c, to, &s, more); err != nil {
+			return nil, c, err
+		}
+	}
+	in, err := settle(&to, &s, given, more)
+	return in, c, err
+}
+
+// settle is what a process does when it knows which sandbox it is for.
+func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
+	in = &Inside{Config: s.Config, Zygote: more["zygote"]}
 	delete(more, "zygote")
 	if tun := given["tun"]; tun != nil && in.Network.Mode == full {
 		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
@@ -101,7 +114,7 @@ func enter(c control) (*Inside, error) {
 			return nil, fmt.Errorf("cannot keep the network device: %w", err)
 		}
 	}
-	if err := confine(&to, &s); err != nil {
+	if err := confine(to, s); err != nil {
 		return nil, err
 	}
 	if more["listener"] == nil {
@@ -157,7 +170,7 @@ func surround(to *setup, given kit) error {
 // confine takes the process where its level says.
 func confine(to *setup, s *settings) error {
 	if to.Level != "namespace" {
-		return settle(&s.Config)
+		return beParent(&s.Config)
 	}
 	for path, text := range s.Files {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -48,7 +50,7 @@ func (r *Runtime) prepareDirs(level string) error {
 				return nil
 			}
 			if info.Mode()&0o001 == 0 {
-				return fmt.Errorf("no other user than root can enter %s, and as root code would not be confined", parent)
+				return fmt.Errorf("no other user than root can enter %s on the way to %s, and as root code would not be confined", parent, dir)
 			}
 		}
 	}
@@ -116,9 +118,55 @@ func (m *machine) landlockRules(rules *cage.Rules) {
 	rules.Rlimits[unix.RLIMIT_FSIZE] = uint64(m.record.Limits.Disk)
 }
 
-// settle makes this process the agent of a sandbox without a root of its own: what is left of its
+// underRules has the agent itself reach no more of the host's files than the code that it starts, as it touches
+// what its clients name. All its threads have to be under one domain of Landlock, which can look after those of
+// what they start: so the process starts its program anew, on a thread that has entered, with all that it was sent
+// and the control socket, which is returned once that is done.
+func underRules(c control, to setup, s *settings, more kit) (control, error) {
+	if to.Again {
+		server, err := newControl(more["control"])
+		delete(more, "control")
+		c.close()
+		return server, err
+	}
+	to.Again = true
+	given, err := again(c, &to, s, more)
+	if err != nil {
+		return c, err
+	}
+	defer given.Close()
+	runtime.LockOSThread()
+	rules := cage.Rules{NoNewPrivs: true, Landlock: true, Read: append(s.Rules.Read, "/proc/self/exe"), Write: s.Rules.Write}
+	if err := rules.Enter(); err != nil {
+		return c, err
+	}
+	if err := unix.Dup3(int(given.Fd()), controlFD, 0); err != nil {
+		return c, err
+	}
+	return c, fmt.Errorf("cannot start the program anew: %w", syscall.Exec("/proc/self/exe", os.Args, goSettings))
+}
+
+// again returns a control socket that has all that has come from this one.
+func again(c control, to *setup, s *settings, more kit) (theirs *os.File, err error) {
+	ours, theirs, err := controlPair()
+	if err != nil {
+		return nil, err
+	}
+	defer ours.close()
+	first := kit{}
+	defer first.close()
+	if first["setup"], err = memory(to); err != nil {
+		return theirs, err
+	}
+	if more["control"], err = c.conn.File(); err != nil {
+		return theirs, err
+	}
+	return theirs, errors.Join(first.send(ours), more.send(ours))
+}
+
+// beParent makes this process the agent of a sandbox without a root of its own: what is left of its
 // children when their parents end becomes its own.
-func settle(c *Config) error {
+func beParent(c *Config) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot become the parent of orphans: %w", err)
 	}
@@ -196,10 +244,21 @@ func field(status []byte, name string) int {
 	return n
 }
 
-// networkOf refuses what only a network namespace can do.
-func networkOf(level string, n fleet.Network) error {
-	if level != "namespace" && n.Mode == "none" {
-		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", level, fleet.ErrUnsupported)
+// checkNetwork refuses what only a network namespace can do, and what none does here.
+func (r *Runtime) checkNetwork(n fleet.Network) error {
+	switch why := r.missing["network"]; {
+	case r.level != "namespace" && n.Mode == "none":
+		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", r.level, fleet.ErrUnsupported)
+	case r.level == "namespace" && n.Mode == full && why != "":
+		return fmt.Errorf("%s: %w", why, fleet.ErrUnsupported)
 	}
 	return nil
+}
+
+// network returns the mode of sandboxes for which none is asked.
+func (r *Runtime) network() string {
+	if r.level == "namespace" && r.missing["network"] != "" {
+		return "none"
+	}
+	return full
 }
