@@ -22,6 +22,7 @@ CGROUP = 0x02000000
 
 # linux/prctl.h
 SET_DUMPABLE, SET_SECCOMP, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 22, 24, 38, 47
+SET_CHILD_SUBREAPER = 36
 GET_SECCOMP, SECCOMP_FILTER, AMBIENT_CLEAR_ALL = 21, 2, 4
 
 # linux/landlock.h; the numbers of its system calls are the same on all architectures

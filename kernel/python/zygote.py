@@ -183,6 +183,10 @@ class Host:
         if len(fds) != namespaces + 1 + count:
             raise Refused(f"the request has {len(fds)} descriptors in place of {namespaces + 1 + count}")
         sandbox, inside, cgroups = (fds[:1], fds[namespaces], fds[namespaces + 1 :])
+        if namespaces:
+            # A sandbox that ends while it is entered takes with it who waits for the one inside, which
+            # then comes to this process, that has no zombies: else its end would wait for PID 1 here.
+            self.confine.prctl(self.confine.SET_CHILD_SUBREAPER, 1)
 
         def prepare() -> None:
             self.control.close()
