@@ -106,7 +106,7 @@ func TestSandboxes(t *testing.T) {
 	if got := must[api.Sandbox](t)(cs.ResumeSandbox(ctx, made.SandboxID)); got.State != api.SandboxRunning {
 		t.Errorf("got %+v", got)
 	}
-	if got := must[api.Sandbox](t)(cs.GetSandbox(ctx, made.SandboxID)); got.AccessToken != "" || got.Metadata["user"] != "ada" {
+	if got := must[api.Sandbox](t)(cs.GetSandbox(ctx, made.SandboxID)); got.AccessToken != made.AccessToken || got.Metadata["user"] != "ada" {
 		t.Errorf("got %+v", got)
 	}
 	if got := must[api.Templates](t)(cs.Templates(ctx)); len(got.Templates) != 1 {

@@ -3,7 +3,6 @@ package fleet
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"fmt"
 	"maps"
 	"math"
@@ -37,8 +36,8 @@ const (
 	maxValue    = 1024     // bytes
 )
 
-// Create creates a sandbox and returns when its kernel is ready, with its access token,
-// of which only a hash is kept. Errors are a *api.Error for options that make no sense,
+// Create creates a sandbox and returns when its kernel is ready, with its access token.
+// Errors are a *api.Error for options that make no sense,
 // a *LimitError, ErrClosed, a *GoneError where it was ended meanwhile, ctx's, and the
 // runtime's, such as ErrUnknownTemplate. Where there is an error nothing is left, also
 // when ctx ends.
@@ -55,8 +54,7 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	}
 	start, cancel := context.WithTimeout(ctx, f.o.StartTimeout)
 	defer cancel()
-	token := "sbt_" + rand.Text() + rand.Text()
-	s, err := f.reserve(o, spec, token, cancel)
+	s, err := f.reserve(o, spec, cancel)
 	if err != nil {
 		return Info{}, "", err
 	}
@@ -78,14 +76,13 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	}
 	f.counts.created(time.Since(began))
 	f.o.Log.Info("sandbox created", "sandbox", s.id, "owner", o.Owner, "template", spec.Template, "isolation", info.Isolation.Level, "seconds", time.Since(began).Seconds())
-	return info, token, nil
+	return info, f.AccessToken(s.id), nil
 }
 
 // reserve gives a new sandbox its place, where its owner may have one more.
-func (f *Fleet) reserve(o CreateOptions, spec Spec, token string, abort context.CancelFunc) (*Sandbox, error) {
-	hash := sha256.Sum256([]byte(token))
+func (f *Fleet) reserve(o CreateOptions, spec Spec, abort context.CancelFunc) (*Sandbox, error) {
 	s := newSandbox(f, record{
-		ID: spec.ID, Owner: o.Owner, TokenHash: hash[:],
+		ID: spec.ID, Owner: o.Owner,
 		Template: spec.Template, Cwd: spec.Cwd, Metadata: maps.Clone(o.Metadata),
 		Limits: spec.Limits, Network: spec.Network, Timeout: o.Timeout, CreatedAt: utc(time.Now()),
 	})

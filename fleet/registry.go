@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -16,11 +17,10 @@ import (
 )
 
 // record is what the registry keeps of a sandbox: enough to take it back, and after
-// its end enough to say why. Environment variables are not in it, nor any secret.
+// its end enough to say why. Environment variables are not in it.
 type record struct {
 	ID        string            `json:"id"`
 	Owner     string            `json:"owner,omitempty"`
-	TokenHash []byte            `json:"token_hash"` // SHA-256
 	Template  string            `json:"template,omitempty"`
 	Cwd       string            `json:"cwd,omitempty"`
 	Metadata  map[string]string `json:"metadata,omitempty"`
@@ -44,6 +44,7 @@ var (
 	bucketByEnd = []byte("ended_at")
 	bucketMeta  = []byte("meta")
 	keyFormat   = []byte("format")
+	keySecret   = []byte("secret")
 )
 
 // format is that of the records. A registry of another one is not touched.
@@ -55,6 +56,8 @@ type registry struct {
 	db   *bolt.DB
 	keep time.Duration
 	most int // records of ended sandboxes
+
+	secret []byte // of which access tokens are made
 
 	wake chan struct{}
 	done chan struct{}
@@ -104,6 +107,13 @@ func (r *registry) furnish(tx *bolt.Tx) error {
 		return fmt.Errorf("it has the format %q, and this server knows %q alone", found, format)
 	}
 	r.ended = tx.Bucket(bucketEnded).Stats().KeyN
+	r.secret = bytes.Clone(meta.Get(keySecret))
+	if r.secret == nil {
+		r.secret = []byte(rand.Text() + rand.Text()) // 256 bits
+		if err := meta.Put(keySecret, r.secret); err != nil {
+			return err
+		}
+	}
 	return meta.Put(keyFormat, []byte(format))
 }
 

@@ -45,7 +45,12 @@ func (h *handlers) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	server.WriteJSON(w, http.StatusOK, payload(info))
+	box := payload(info)
+	if server.CallerOf(r).Sandbox == "" { // its creator
+		box.AccessToken = h.fleet.AccessToken(info.ID)
+		w.Header().Set("Cache-Control", "no-store")
+	}
+	server.WriteJSON(w, http.StatusOK, box)
 	return nil
 }
 

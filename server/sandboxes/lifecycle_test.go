@@ -39,7 +39,7 @@ func TestLifecycle(t *testing.T) {
 	}
 	path := "/v1/sandboxes/" + made.SandboxID
 	got := decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200)
-	if got.SandboxID != made.SandboxID || got.AccessToken != "" {
+	if got.SandboxID != made.SandboxID || got.AccessToken != made.AccessToken {
 		t.Errorf("got %+v", got)
 	}
 	if got := decode[api.Sandbox](t, s.call(t, "POST", path+"/timeout", `{"timeout":30}`), 200); got.Timeout != 30 {
