@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -91,7 +92,7 @@ func (s *Sandbox) freeze(ctx context.Context, e event) error {
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), resumeTimeout)
 	defer cancel()
-	if err := s.machine.Resume(again); err != nil {
+	if err := s.machine.Resume(again); err != nil && !errors.Is(err, ErrUnsupported) {
 		s.fleet.o.Log.Error("cannot resume sandbox", "sandbox", s.id, "error", err)
 	}
 	return fmt.Errorf("cannot pause sandbox: %w", err)

@@ -2,10 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,11 +72,17 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	r, err := local.New(ctx, local.Options{
 		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
 	})
+	if errors.Is(err, local.ErrNoLevel) {
+		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot confine sandboxes: %w", err)
 	}
 	told := r.Isolation()
-	log.Info("sandboxes are confined", "level", told.Level, "missing", told.Missing)
+	log.Info("sandboxes are confined", "level", told.Level)
+	for _, what := range slices.Sorted(maps.Keys(told.Missing)) {
+		log.Warn("not all of the confinement works here", "missing", what, "why", told.Missing[what])
+	}
 	if told.Level == "none" {
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
 	}
@@ -111,8 +120,11 @@ func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
 		}
 	}
 	networks := []string{"full", "none"}
-	if told.Level != "namespace" {
+	switch {
+	case told.Level != "namespace":
 		networks = networks[:1]
+	case told.Missing["network"] != "":
+		networks = networks[1:]
 	}
 	return api.ServerCapabilities{
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Isolation: api.SandboxIsolation{Level: told.Level, Missing: told.Missing, Enforced: told.Enforced},

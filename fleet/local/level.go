@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
@@ -23,9 +24,9 @@ func (r *Runtime) choose(ctx context.Context) error {
 	default:
 		return fmt.Errorf("unknown level %q: want auto, namespace, landlock or none", asked)
 	}
-	var failed error
+	var failed []string
 	for _, level := range levels {
-		err := r.try(ctx, level)
+		err := r.adjust(ctx, level)
 		if err == nil {
 			r.level = level
 			return nil
@@ -34,13 +35,17 @@ func (r *Runtime) choose(ctx context.Context) error {
 			return err
 		}
 		r.missing[level] = err.Error()
-		failed = errors.Join(failed, fmt.Errorf("level %s does not work here: %w", level, err))
+		failed = append(failed, fmt.Sprintf("level %s does not work here: %v", level, err))
 	}
-	return failed
+	return fmt.Errorf("%w: %s", ErrNoLevel, strings.ReplaceAll(strings.Join(failed, "; "), "\n", "; "))
 }
 
-// try starts a sandbox of a level up to where it is confined, first with all that a level can have.
-func (r *Runtime) try(ctx context.Context, level string) error {
+// ErrNoLevel is what New fails with where this machine does not have the level that was asked for, or any.
+var ErrNoLevel = errors.New("this machine cannot confine code as was asked for")
+
+// adjust finds out what of a level works here, and fails where not even the least of it does. A network is no part
+// of that: what cannot be had is better than what does not confine.
+func (r *Runtime) adjust(ctx context.Context, level string) error {
 	for _, what := range []string{"ids", "disk", "network"} {
 		delete(r.missing, what) // of a stronger level
 	}
@@ -54,6 +59,18 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 			return err
 		}
 	}
+	err := r.try(ctx, level)
+	if err == nil || ctx.Err() != nil || level != "namespace" || r.missing["network"] != "" {
+		return err
+	}
+	r.missing["network"] = noNetwork + err.Error()
+	return r.try(ctx, level)
+}
+
+const noNetwork = "sandboxes reach nothing, as the server cannot use a network device: "
+
+// try starts a sandbox of a level up to where it is confined.
+func (r *Runtime) try(ctx context.Context, level string) error {
 	m, err := r.prepared(ctx, level, r.limits(fleet.Limits{}))
 	if err != nil {
 		return err
@@ -65,7 +82,10 @@ func (r *Runtime) try(ctx context.Context, level string) error {
 func (r *Runtime) prepare(ctx context.Context) {
 	tun, err := os.OpenFile(tunDevice, os.O_RDWR, 0)
 	if err != nil {
-		r.missing["network"] = "sandboxes reach nothing: " + err.Error()
+		r.missing["network"] = noNetwork + err.Error()
+		if errors.Is(err, os.ErrPermission) {
+			r.missing["network"] += " (its mode can let this user)"
+		}
 	} else {
 		tun.Close()
 	}

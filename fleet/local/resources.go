@@ -123,6 +123,9 @@ func (r *Runtime) isolation(level string) fleet.Isolation {
 	case level == "landlock":
 		i.Missing["network"] = "it is the host's, loopback and local networks included"
 		i.Missing["processes"] = "those of the host are in sight, but out of reach"
+		if !r.ownIDs {
+			i.Missing["processes"] += " but for the priority of those of the same user"
+		}
 		i.Missing["sockets"] = "unix sockets of the host that the user may use can be connected to"
 		i.Missing["disk"] = "only the size of each file is limited"
 	default:

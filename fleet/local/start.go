@@ -24,10 +24,10 @@ func (r *Runtime) Complete(s fleet.Spec) (fleet.Spec, error) {
 	}
 	s.Template = Template
 	s.Limits = r.limits(s.Limits)
-	s.Network.Mode = cmp.Or(s.Network.Mode, full)
+	s.Network.Mode = cmp.Or(s.Network.Mode, r.network())
 	m := machine{dir: filepath.Join(r.sandboxes(), s.ID), record: record{Level: r.level}}
 	s.Cwd = cmp.Or(s.Cwd, m.home())
-	return s, networkOf(r.level, s.Network)
+	return s, r.checkNetwork(s.Network)
 }
 
 // Start implements fleet.Runtime.
