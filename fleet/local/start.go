@@ -36,6 +36,12 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	if err != nil {
 		return nil, err
 	}
+	select {
+	case r.starts <- struct{}{}:
+		defer func() { <-r.starts }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("cannot start sandbox: %w", ctx.Err())
+	}
 	m, err := r.take(ctx, s.Limits)
 	if err != nil {
 		return nil, err
