@@ -136,7 +136,7 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
 		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: true,
 		Isolation: api.Isolation{Mode: in.Level}, Network: in.Network.Mode,
-		Start:    kernel.Options{RunDir: in.Scratch, Environ: in.Environ, Zygote: zygote},
+		Start:    kernel.Options{RunDir: in.Scratch, Transport: transport(in.Scratch), Environ: in.Environ, Zygote: zygote},
 		Executor: executor.Options{Spill: spill}, Processes: process.Options{Spill: spill},
 	}
 	if share > 0 {
@@ -144,6 +144,15 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 	}
 	t.apply(&o, share)
 	return o, nil
+}
+
+// transport returns how kernels are spoken to whose directories are in one: by sockets in it, if their paths are
+// short enough for Linux, else by ports. Only a sandbox without a root of its own has its directories in deep places.
+func transport(dir string) string {
+	if real, err := filepath.EvalSymlinks(dir); err == nil && len(real) > 80 {
+		return "tcp"
+	}
+	return "ipc"
 }
 
 // variable returns the value of a variable, or "".

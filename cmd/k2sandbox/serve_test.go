@@ -47,9 +47,18 @@ func openHouse(t *testing.T, flags ...string) *house {
 // openIn starts a server with a folder that another may have had.
 func openIn(t *testing.T, state string, env []string, flags ...string) *house {
 	t.Helper()
+	return startHouse(t, state, env, "", flags...)
+}
+
+// startHouse starts a server by a shell script, if there is one, which is given the command.
+func startHouse(t *testing.T, state string, env []string, script string, flags ...string) *house {
+	t.Helper()
 	h := &house{state: state, log: &bytes.Buffer{}}
 	h.call = call{args: append([]string{"serve", "--python", interpreter, "--listen", "127.0.0.1:0", "--state-dir", state, "--log-json"}, flags...), env: env}
 	h.cmd = h.command(t)
+	if script != "" {
+		h.cmd.Path, h.cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, "sh", binary}, h.args...)
+	}
 	h.cmd.Stderr = h.log
 	stdout, err := h.cmd.StdoutPipe()
 	if err != nil {
@@ -460,4 +469,20 @@ print("after")`})
 	}
 	next.stop(t)
 	next.vacant(t)
+}
+
+// Where a server's folder is deep down, and what it makes is its owner's alone, sandboxes are as ever.
+func TestServeInOddPlaces(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"auto", "none"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			state := filepath.Join(t.TempDir(), strings.Repeat("deep ", 30))
+			h := startHouse(t, state, nil, "umask 077; exec \"$@\"", "--isolation", level)
+			if got := h.in(h.create(t).SandboxID).printed(t, "!ls /etc/passwd && echo $((6*7))"); got != "/etc/passwd\r\n42\r\n" && got != "/etc/passwd\n42\n" {
+				t.Errorf("got %q", got)
+			}
+			h.stopped(t)
+		})
+	}
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -33,6 +34,9 @@ func (o *serving) state(ln net.Listener) (dir string, remove func(), err error) 
 	}
 	if err = os.MkdirAll(base, 0o700); err == nil {
 		dir, err = os.MkdirTemp(base, "once-")
+	}
+	if err != nil {
+		err = fmt.Errorf("cannot make the folder of the sandboxes, for which --state-dir names another place: %w", err)
 	}
 	return dir, func() { _ = os.RemoveAll(dir) }, err
 }

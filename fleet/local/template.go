@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/kernel/python"
 )
 
 // template is what sandboxes are made from: the layer that is their root, and what of
@@ -245,6 +247,13 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 			return template{}, err
 		}
 	}
+	if os.Geteuid() == 0 && r.options.Level != "none" {
+		for _, dir := range dirs {
+			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o005 != 0o005 {
+				return template{}, fmt.Errorf("no other user than root can read %s: sandboxes cannot use its Python", dir)
+			}
+		}
+	}
 	t, err := hostTemplate(dirs, packagePlaces(r.options.Environ))
 	if err != nil {
 		return template{}, err
@@ -259,6 +268,9 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 		return template{}, err
 	}
 	if err := t.build(part); err != nil {
+		return template{}, err
+	}
+	if err := python.Share(part); err != nil {
 		return template{}, err
 	}
 	sum, err := sumTree(part)

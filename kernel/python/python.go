@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"embed"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -150,5 +151,27 @@ func (e environment) make(ctx context.Context, base Base, report func(Progress))
 		os.RemoveAll(e.dir)
 		return err
 	}
+	if err := Share(e.dir); err != nil {
+		return err
+	}
 	return os.WriteFile(e.marker(), []byte(base.Version+"\n"), 0o644)
+}
+
+// Share lets all users read what is in a directory, and execute what its owner may, whatever the umask was that
+// it was made under: code in sandboxes runs as other users.
+func Share(dir string) error {
+	return filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.Type() == fs.ModeSymlink {
+			return err
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		owner := info.Mode() & 0o500
+		if mode := info.Mode() | owner>>3 | owner>>6; mode != info.Mode() {
+			return os.Chmod(path, mode)
+		}
+		return nil
+	})
 }
