@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"os/exec"
 	"runtime"
 	"slices"
 	"time"
@@ -68,6 +69,9 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	if err != nil {
 		return nil, err
 	}
+	if err := checkInterpreter(ctx, o.s.python, spec.Argv[0]); err != nil {
+		return nil, err
+	}
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
 		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
@@ -87,6 +91,22 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
 	}
 	return r, nil
+}
+
+// checkInterpreter checks that one that was asked for has what kernels need, so that not each sandbox fails for it.
+func checkInterpreter(ctx context.Context, asked, path string) error {
+	if asked == "" {
+		return nil
+	}
+	const ask = "import importlib.util, sys; sys.exit(0 if importlib.util.find_spec('ipykernel') else 9)"
+	err := exec.CommandContext(ctx, path, "-I", "-c", ask).Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) && exit.ExitCode() == 9 {
+		return fmt.Errorf("--python: ipykernel is not installed for %s; this installs it: %[1]s -m pip install ipykernel", path)
+	}
+	if err != nil {
+		return fmt.Errorf("--python: cannot run %s: %w", path, err)
+	}
+	return nil
 }
 
 // check returns the limits of sandboxes that ask for none.

@@ -307,6 +307,24 @@ func TestServeKeys(t *testing.T) {
 	}
 }
 
+// A link to an interpreter is not where that runs from.
+func TestServeLinkedInterpreter(t *testing.T) {
+	t.Parallel()
+	link := filepath.Join(t.TempDir(), "python")
+	script := "#!/bin/sh\nexec " + interpreter + " \"$@\"\n"
+	if err := os.WriteFile(link, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h := openHouse(t, "--python", link)
+	if got := h.printed(t, "print(6*7)"); got != "42\n" {
+		t.Errorf("got %q", got)
+	}
+	h.stopped(t)
+	got := run(t, call{args: []string{"serve", "--python", "/bin/true", "--state-dir", t.TempDir(), "--listen", "127.0.0.1:0"}})
+	got.expect(t, 1, "")
+	got.complains(t, "/bin/true")
+}
+
 // What a server refuses to start with, it refuses before it has made anything.
 func TestServeRefusesToStart(t *testing.T) {
 	t.Parallel()

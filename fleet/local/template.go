@@ -258,6 +258,11 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 	if err != nil {
 		return template{}, err
 	}
+	if r.options.Interpreter != "" {
+		if r.options.Interpreter, err = t.reach(ctx, r.options.Interpreter); err != nil {
+			return template{}, err
+		}
+	}
 	t.adapt(r.options.Environ)
 	part, err := os.MkdirTemp(r.templates(), ".part-")
 	if err != nil {
