@@ -263,9 +263,9 @@ func (m *machine) trees(s *setup, given kit) error {
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))
 	if os.Geteuid() == 0 {
-		ns, err := os.Open(m.proc("ns/user"))
+		ns, err := rootOf(m.users.uids[0].HostID)
 		if err != nil {
-			return fmt.Errorf("cannot open the sandbox's user namespace: %w", err)
+			return err
 		}
 		defer ns.Close()
 		for i, path := range paths {
@@ -307,6 +307,8 @@ func (m *machine) expect(ctx context.Context, good func(message) bool) error {
 		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("its first process has ended: %w", err)
+	case got.Cwd:
+		return fmt.Errorf("%w: %s", fleet.ErrCwd, got.Error)
 	case got.Error != "":
 		return errors.New(got.Error)
 	case !good(got):
