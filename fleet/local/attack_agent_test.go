@@ -18,7 +18,8 @@ if os.fork() == 0:
     os._exit(0)
 while True:
     pass`, "timeout", namespace},
-	{"all signals to the first process", `return each(lambda s: os.kill(os.getppid(), s), [s for s in range(1, 65) if s not in (32, 33)])`, "EPERM", everyone},
+	{"all signals to the first process", `return each(lambda s: os.kill(os.getppid(), s), [s for s in range(1, 65) if s not in (32, 33)])`, "EPERM", rootNamespace | landlock},
+	{"all signals to the first process, of the same user", `for s in range(1, 65): came_to(os.kill, 1, s)`, "done", userNamespace}, // which has no use
 	{"kill the one that forks kernels", `
 for pid in processes():
     if pid not in (1, ME):

@@ -35,7 +35,11 @@ with open("/proc/self/ns/user") as own:
 		{"type into a terminal", `
 import pty
 master, slave = pty.openpty()
-return [came_to(fcntl.ioctl, slave, request, b"x") for request in (0x5412, 0x541C)], call("ioctl", slave, 0xdeadbeef00005412, b"x")`, `\(\['EPERM', 'EPERM'\], 'EPERM'\)`, everyone},
+try:
+    return [came_to(fcntl.ioctl, slave, request, b"x") for request in (0x5412, 0x541C)], call("ioctl", slave, 0xdeadbeef00005412, b"x")
+finally:
+    os.close(master)
+    os.close(slave)`, `\(\['EPERM', 'EPERM'\], 'EPERM'\)`, everyone},
 		{"another personality", `return call("personality", 0x0040000)`, "EPERM", everyone},
 		{"hang up the terminal", `return call("vhangup")`, "EPERM", everyone},
 		{"system calls of tomorrow", `return each(lambda n: came_to(lambda: check(libc.syscall(ctypes.c_long(n), 0))), [600, 1000, 1 << 20])`, "ENOSYS", everyone},

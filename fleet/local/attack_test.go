@@ -56,6 +56,14 @@ func (l level) user() int {
 	return 0
 }
 
+// pids bound the processes of a sandbox; where it is by user id, those of all sandboxes and of the server.
+func (l level) pids() string {
+	if l == userLandlock {
+		return "400"
+	}
+	return "100"
+}
+
 // Each attack runs inside a sandbox of a real server, as code of its user, and fails: at each
 // level where it applies. A neighbour answers all the time.
 func TestAttacks(t *testing.T) {
