@@ -18,12 +18,11 @@ func (o *serving) state(ln net.Listener) (dir string, remove func(), err error) 
 	}
 	base := os.Getenv("XDG_STATE_HOME")
 	if !filepath.IsAbs(base) {
-		home := homeDir()
-		if home == "" {
-			dir, err = privateTempDir()
-			return filepath.Join(dir, "state", folder(ln)), func() {}, err
+		if home := homeDir(); home != "" {
+			base = filepath.Join(home, ".local", "state")
+		} else if base, err = privateTempDir(); err != nil {
+			return "", nil, err
 		}
-		base = filepath.Join(home, ".local", "state")
 	}
 	base = filepath.Join(base, "k2sandbox")
 	if !strings.HasSuffix(o.address, ":0") {

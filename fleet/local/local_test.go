@@ -217,6 +217,7 @@ func TestHostIsOutOfSight(t *testing.T) {
 	for _, path := range []string{secret, "/etc/shadow", "/var/lib/dpkg", "/boot", "/lost+found", "/home/user/../../old", "/sys/kernel", "/dev/vda", "/dev/kmsg", "/dev/mem"} {
 		wants(t, m, "test -e "+path+" || echo no", "no")
 	}
+	wants(t, m, "grep -v ':/$' /proc/self/cgroup", "")
 	wants(t, m, "cat /proc/kcore /proc/keys /proc/timer_list /proc/kallsyms 2>/dev/null | wc -c", "0")
 	wants(t, m, "(echo h > /proc/sysrq-trigger) 2>/dev/null && echo yes; ls -A /sys /run /root /mnt /media /srv | grep -v : | grep .", "")
 	if n := run(t, m, "ls /proc | grep -c '^[0-9]'"); len(n) > 1 {
@@ -299,6 +300,10 @@ func TestFailedStart(t *testing.T) {
 	r := open(t, func(o *local.Options) { o.Command = []string{"k2sandbox", "broken"} })
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a"}); err == nil || !strings.Contains(err.Error(), "no kernel today") {
 		t.Errorf("a broken agent: %v", err)
+	}
+	astray := open(t, func(o *local.Options) { o.Command = []string{"k2sandbox", "astray"} })
+	if _, err := astray.Start(t.Context(), fleet.Spec{ID: "sb_a"}); !errors.Is(err, fleet.ErrCwd) || !strings.Contains(err.Error(), "it has moved") {
+		t.Errorf("a directory that is none: %v", err)
 	}
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a", Template: "other"}); !errors.Is(err, fleet.ErrUnknownTemplate) {
 		t.Errorf("an unknown template: %v", err)

@@ -14,11 +14,10 @@ func isolate(c *setup) error {
 	if err := unix.Sethostname([]byte(c.Hostname)); err != nil {
 		return fmt.Errorf("cannot set the host name: %w", err)
 	}
-	if c.Cgroups {
-		// It has been moved into them only now, so that they could not be its namespace's from the start.
-		if err := everyThread(unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP, 0, 0, 0, 0); err != nil {
-			return fmt.Errorf("cannot enter a cgroup namespace: %w", err)
-		}
+	// It has been moved into its groups only now, so that they could not be its namespace's from the start. Where it has
+	// none, names of the host's are hidden still, if this Linux can.
+	if err := everyThread(unix.SYS_UNSHARE, unix.CLONE_NEWCGROUP, 0, 0, 0, 0); err != nil && c.Cgroups {
+		return fmt.Errorf("cannot enter a cgroup namespace: %w", err)
 	}
 	return nil
 }
