@@ -25,19 +25,19 @@ type Limits struct {
 	Pids   int64   // processes and threads
 }
 
-// Places are directories of one or more hierarchies, by what they are for: "memory", "cpu",
+// directories are places of one or more hierarchies, by what they are for: "memory", "cpu",
 // "pids", "cpuacct" and "core", where processes are frozen and killed.
-type Places map[string]Place
+type directories map[string]directory
 
-// Place is a directory of a cgroup file system.
-type Place struct {
-	Dir string `json:"dir"`
-	V2  bool   `json:"v2"`
+// directory is a place of a cgroup file system.
+type directory struct {
+	Dir string
+	V2  bool
 }
 
 // Parent is this process's own group, below which others are made.
 type Parent struct {
-	places  Places
+	places  directories
 	missing map[string]error
 }
 
@@ -47,7 +47,7 @@ const prefix = "k2sandbox-"
 // Find returns this process's own group. Where it is in version 2 and has processes in it,
 // which then may have no controllers below, this process moves into a group of its own.
 func Find() *Parent {
-	p := &Parent{places: Places{}, missing: map[string]error{}}
+	p := &Parent{places: directories{}, missing: map[string]error{}}
 	own, err := ownPlaces()
 	for _, use := range []string{"core", "memory", "cpu", "pids", "cpuacct"} {
 		place, ok := own[use]
@@ -117,21 +117,15 @@ func (p *Parent) Create(name string, l Limits) (*Group, error) {
 
 // Group returns the group of that name, which need not be there.
 func (p *Parent) Group(name string) *Group {
-	places := Places{}
+	places := directories{}
 	for use, place := range p.places {
-		places[use] = Place{Dir: filepath.Join(place.Dir, prefix+name), V2: place.V2}
+		places[use] = directory{Dir: filepath.Join(place.Dir, prefix+name), V2: place.V2}
 	}
 	return &Group{places}
 }
 
 // Group is a control group, in each of the hierarchies.
-type Group struct{ places Places }
-
-// Open returns the group that Places told of.
-func Open(p Places) *Group { return &Group{p} }
-
-// Places tells where the group is.
-func (g *Group) Places() Places { return g.places }
+type Group struct{ places directories }
 
 func (g *Group) limit(l Limits) error {
 	set := func(use, file, value string) error {
@@ -301,7 +295,7 @@ func (g *Group) Remove() error {
 }
 
 // dirs returns the directories, each once.
-func (p Places) dirs() []string {
+func (p directories) dirs() []string {
 	var dirs []string
 	for _, place := range p {
 		dirs = append(dirs, place.Dir)

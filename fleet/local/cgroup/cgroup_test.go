@@ -45,9 +45,9 @@ func create(t *testing.T, l cgroup.Limits) (*cgroup.Parent, *cgroup.Group) {
 		if err := g.Remove(); err != nil {
 			t.Error(err)
 		}
-		for use, place := range g.Places() {
-			if _, err := os.Stat(place.Dir); err == nil {
-				t.Errorf("%s is left for %s", place.Dir, use)
+		for _, file := range g.Procs() {
+			if _, err := os.Stat(file); err == nil {
+				t.Errorf("%s is left", file)
 			}
 		}
 	})
@@ -178,7 +178,7 @@ func TestUsageIsKnown(t *testing.T) {
 	if !slices.ContainsFunc(p.Names(), func(name string) bool { return strings.HasSuffix(name, t.Name()) }) {
 		t.Errorf("it is not among %v", p.Names())
 	}
-	if v, ok := cgroup.Open(g.Places()).Pids(); !ok || v != 0 {
+	if v, ok := g.Pids(); !ok || v != 0 {
 		t.Errorf("processes: %v, %v", v, ok)
 	}
 }

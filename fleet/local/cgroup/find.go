@@ -14,7 +14,7 @@ import (
 )
 
 // ownPlaces returns the directories of this process's own groups.
-func ownPlaces() (Places, error) {
+func ownPlaces() (directories, error) {
 	groups, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {
 		return nil, fmt.Errorf("cannot find control groups: %w", err)
@@ -35,7 +35,7 @@ type mount struct{ root, point string }
 
 // parse finds the directories by the contents of /proc/self/cgroup (cgroups(7)) and
 // /proc/self/mountinfo (proc(5)).
-func parse(groups, mounts string) Places {
+func parse(groups, mounts string) directories {
 	v1, v2 := map[string]mount{}, (*mount)(nil)
 	for line := range strings.Lines(mounts) {
 		fields := strings.Fields(line)
@@ -53,8 +53,8 @@ func parse(groups, mounts string) Places {
 			}
 		}
 	}
-	places := Places{}
-	var unified Place
+	places := directories{}
+	var unified directory
 	for line := range strings.Lines(groups) {
 		_, rest, _ := strings.Cut(strings.TrimSuffix(line, "\n"), ":")
 		controllers, path, ok := strings.Cut(rest, ":")
@@ -63,14 +63,14 @@ func parse(groups, mounts string) Places {
 		}
 		if controllers == "" && v2 != nil {
 			if dir, ok := v2.dir(path); ok {
-				unified = Place{Dir: strings.TrimSuffix(dir, "/"+leaf), V2: true}
+				unified = directory{Dir: strings.TrimSuffix(dir, "/"+leaf), V2: true}
 			}
 			continue
 		}
 		for controller := range strings.SplitSeq(controllers, ",") {
 			if m, mounted := v1[controller]; mounted {
 				if dir, ok := m.dir(path); ok {
-					places[use(controller)] = Place{Dir: dir}
+					places[use(controller)] = directory{Dir: dir}
 				}
 			}
 		}
@@ -120,7 +120,7 @@ func unescape(s string) string {
 
 // try makes a group and removes it again, to see that groups can be made, and that they
 // have what they are used for.
-func (p Place) try(use string) error {
+func (p directory) try(use string) error {
 	if p.V2 {
 		if err := p.delegate(use); err != nil {
 			return err
@@ -142,7 +142,7 @@ func (p Place) try(use string) error {
 }
 
 // delegate has the groups below get a controller of version 2.
-func (p Place) delegate(use string) error {
+func (p directory) delegate(use string) error {
 	if use == "core" || use == "cpuacct" {
 		return nil
 	}
