@@ -63,7 +63,7 @@ return each(lambda n: os.chown("mine", n, n), [0]), re.findall("Uid:\t(.*)\n", s
 def more(name):
     soft, hard = resource.getrlimit(name)
     resource.setrlimit(name, (hard + 1, hard + 1))
-return each(more, [resource.RLIMIT_NOFILE, resource.RLIMIT_CORE])`, "VALUEERROR", everyone},
+return each(more, [resource.RLIMIT_NOFILE])`, "VALUEERROR", everyone},
 		{"limits of others", `return came_to(resource.prlimit, os.getppid(), resource.RLIMIT_NOFILE, resource.prlimit(os.getppid(), resource.RLIMIT_NOFILE))`, "EPERM", everyone},
 	}
 }

@@ -33,3 +33,18 @@ func TestHostUsersFilesAreNotTheUsersInside(t *testing.T) {
 	wants(t, m, "stat -c '%u %g' "+secret, "65534 65534")
 	wants(t, m, "stat -c '%u %g' "+dir, "0 0")
 }
+
+// Nothing that crashes inside starts a program of the host's, as kernel.core_pattern may name one: of all limits, 1 alone
+// forbids it.
+func TestCrashesStartNothingOnTheHost(t *testing.T) {
+	m := start(t, open(t), fleet.Spec{ID: "sb_core"})
+	const ask = "prlimit --core --raw --noheadings --output SOFT,HARD"
+	wants(t, m, ask, "1 1")
+	wants(t, m, "ulimit -c 0 && "+ask, "1 1")
+}
+
+// Whoever takes over an agent, which no seccomp filter keeps from unshare, has no new user namespace by that.
+func TestNoUserNamespacesInside(t *testing.T) {
+	m := start(t, open(t), fleet.Spec{ID: "sb_spaces"})
+	wants(t, m, "cat /proc/sys/user/max_user_namespaces", "0")
+}

@@ -65,7 +65,7 @@ func (m *machine) rules() cage.Rules {
 	rules := cage.Rules{
 		NoNewPrivs: true, NoCaps: true, Seccomp: true, Landlock: true, Scoped: true,
 		Read: []string{"/"}, Write: []string{"/home/user", "/tmp", "/var/tmp", "/dev"},
-		Rlimits: map[int]uint64{unix.RLIMIT_NOFILE: uint64(l.Files), unix.RLIMIT_CORE: 0},
+		Rlimits: map[int]uint64{unix.RLIMIT_NOFILE: uint64(l.Files), unix.RLIMIT_CORE: 1},
 	}
 	for what, why := range cage.Probe() {
 		switch {

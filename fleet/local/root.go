@@ -49,6 +49,8 @@ func mountRoot(c *setup, given map[string]*os.File) error {
 	if err := attach(proc, "root/proc"); err != nil {
 		return err
 	}
+	// No more user namespaces, in which whoever has taken over the agent would have all capabilities again.
+	_ = os.WriteFile("root/proc/sys/user/max_user_namespaces", []byte("0"), 0) // beside what else forbids them
 	if err := hideProc("root/proc"); err != nil {
 		return err
 	}

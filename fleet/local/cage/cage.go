@@ -27,7 +27,8 @@ type Rules struct {
 	// NoCaps gives up all capabilities, also those that a program of root would have.
 	NoCaps bool `json:"no_caps"`
 	// Rlimits bound the process, by resource number (RLIMIT_NOFILE is 7), soft and hard. Enter
-	// leaves them alone, as they are not of a thread; SetRlimits sets them.
+	// leaves them alone, as they are not of a thread; SetRlimits sets them. RLIMIT_CORE is to be 1: it is the one
+	// value with which Linux starts no program of the host's kernel.core_pattern for what crashes, and Seccomp keeps it.
 	Rlimits map[int]uint64 `json:"rlimits,omitempty"`
 }
 

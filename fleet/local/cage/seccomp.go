@@ -61,6 +61,7 @@ const (
 	deny    = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	missing = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	family  = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	done    = unix.SECCOMP_RET_ERRNO // said, and not done
 )
 
 // Filter returns the seccomp program for this machine, as an array of struct sock_filter.
@@ -114,14 +115,29 @@ func filter() []bpf.Instruction {
 	on(unix.SYS_SOCKETPAIR, 0, only(families, family)...)
 	on(unix.SYS_PERSONALITY, 0, only(personalities, deny)...)
 	// Limits of other processes are read and not set: a limit of processor time kills, as a signal does, and of processes
-	// of the same user no other rule keeps it.
+	// of the same user no other rule keeps it. Its own may be set but for that of core dumps, which stays at 1 (see
+	// Rules.Rlimits) while programs that take it from themselves go on.
 	on(unix.SYS_PRLIMIT64, 0,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 5},
 		bpf.LoadAbsolute{Off: offsetArgs + 8*2, Size: 4},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 2},
 		bpf.LoadAbsolute{Off: offsetArgs + 8*2 + 4, Size: 4}, // of a pointer all counts
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1},
+		ret(deny),
+		bpf.LoadAbsolute{Off: offsetArgs + 8, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.RLIMIT_CORE, SkipFalse: 10},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*2, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 2},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*2 + 4, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 6},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*3, Size: 4}, // nobody would fill in what was before
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 3},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*3 + 4, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipFalse: 1},
+		ret(done),
 		ret(deny), ret(pass))
+	on(unix.SYS_SETRLIMIT, 0,
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.RLIMIT_CORE, SkipFalse: 1}, ret(done), ret(pass))
 	return append(p, ret(pass))
 }
 
