@@ -25,6 +25,8 @@ var (
 	ErrUnsupported = errors.New("not supported here")
 	// ErrUnknownTemplate is a Runtime's word for a template that it does not have.
 	ErrUnknownTemplate = errors.New("unknown template")
+	// ErrCwd is a Runtime's word for a working directory in which no code can be started.
+	ErrCwd = errors.New("the sandbox's working directory cannot be entered")
 )
 
 // GoneError tells of a sandbox that has ended or is ending. It is ErrGone.

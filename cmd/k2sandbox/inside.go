@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
@@ -60,6 +62,9 @@ func withstandSignals() {
 func serveInside(in *local.Inside) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("sandbox", in.ID)
 	box, release, err := furnish(in, log)
+	if errors.Is(err, process.ErrDirectory) {
+		err = fmt.Errorf("%w: %w", fleet.ErrCwd, err) // it is the only one yet
+	}
 	if err != nil {
 		_ = in.Ready(err)
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 )
 
@@ -56,7 +57,7 @@ func ready(c control) func(error) error {
 		once.Do(func() {
 			m := message{Ready: true}
 			if failed != nil {
-				m = message{Error: failed.Error()}
+				m = message{Error: failed.Error(), Cwd: errors.Is(failed, fleet.ErrCwd)}
 			}
 			err = c.send(m)
 			c.close()

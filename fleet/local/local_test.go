@@ -301,12 +301,15 @@ func TestFailedStart(t *testing.T) {
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a"}); err == nil || !strings.Contains(err.Error(), "no kernel today") {
 		t.Errorf("a broken agent: %v", err)
 	}
-	astray := open(t, func(o *local.Options) { o.Command = []string{"k2sandbox", "astray"} })
-	if _, err := astray.Start(t.Context(), fleet.Spec{ID: "sb_a"}); !errors.Is(err, fleet.ErrCwd) || !strings.Contains(err.Error(), "it has moved") {
-		t.Errorf("a directory that is none: %v", err)
-	}
 	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a", Template: "other"}); !errors.Is(err, fleet.ErrUnknownTemplate) {
 		t.Errorf("an unknown template: %v", err)
+	}
+}
+
+func TestStartWhereCodeCannotBe(t *testing.T) {
+	r := open(t, func(o *local.Options) { o.Command = []string{"k2sandbox", "astray"} })
+	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a"}); !errors.Is(err, fleet.ErrCwd) || !strings.Contains(err.Error(), "it has moved") {
+		t.Errorf("a directory that is none: %v", err)
 	}
 }
 
@@ -325,6 +328,20 @@ func TestLevelThatDoesNotWork(t *testing.T) {
 		if !errors.Is(err, local.ErrNoLevel) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: got %v", level, err)
 		}
+	}
+	if os.Geteuid() != 0 {
+		return // whose sandboxes are of the same user
+	}
+	text, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed := filepath.Join(t.TempDir(), "agent")
+	if err := os.WriteFile(closed, text, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Program: closed}); !errors.Is(err, local.ErrNoLevel) || !strings.Contains(err.Error(), "chmod a+rx") {
+		t.Errorf("got %v", err)
 	}
 }
 

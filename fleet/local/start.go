@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -130,7 +131,7 @@ func (m *machine) prepare(ctx context.Context) (err error) {
 // sendSetup sends the first process what it needs for its surroundings.
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
-		Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
+		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
 		Cgroups: m.group != nil, Size: m.record.Limits.Disk, Shared: m.record.Limits.Memory / 4,
 	}
 	if err := m.trees(&to, given); err != nil {
@@ -247,7 +248,7 @@ func (m *machine) findUsers() (users, error) {
 
 func (m *machine) config(s fleet.Spec) Config {
 	return Config{
-		ID: s.ID, Level: m.record.Level, Hostname: hostname, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
+		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
 		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: m.users.code, GID: m.users.code,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent,
 	}
@@ -298,7 +299,7 @@ func (m *machine) proc(name string) string { return fmt.Sprintf("/proc/%d/%s", m
 // expect waits for a message of the first process. What it says is that of a process which
 // may have been taken over.
 func (m *machine) expect(ctx context.Context, good func(message) bool) error {
-	stop := context.AfterFunc(ctx, func() { _ = m.process.control.conn.SetDeadline(longAgo) })
+	stop := context.AfterFunc(ctx, func() { _ = m.process.control.conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	got, files, err := m.process.control.receive()
 	closeAll(files)

@@ -58,6 +58,10 @@ func TestSandboxesBelongToTheirKeys(t *testing.T) {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 	refused(t, s.call(t, "GET", path, "", token...), 410, api.Gone)
+	refused(t, s.call(t, "GET", path, "", again...), 410, api.Gone)
+	for _, call := range [][2]string{{"GET", path}, {"DELETE", path}, {"POST", path + "/code"}} {
+		refused(t, s.call(t, call[0], call[1], "", bob...), 404, api.NotFound)
+	}
 	for _, secret := range []string{"key-of-ada", "key-of-bob", made.AccessToken} {
 		if strings.Contains(s.log.String(), secret) {
 			t.Errorf("the log has %s", secret)

@@ -1,6 +1,7 @@
 package sandboxes
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
@@ -16,7 +17,7 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	}
 	info, token, err := h.fleet.Create(r.Context(), options(req, server.CallerOf(r).Key))
 	if err != nil {
-		return err
+		return whyNotCreated(err, req)
 	}
 	h.audit(w, r, "create", info.ID)
 	box := payload(info)
@@ -25,6 +26,21 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	server.WriteJSON(w, http.StatusCreated, box)
 	return nil
+}
+
+// whyNotCreated names the field that is to blame, if one is.
+func whyNotCreated(err error, req api.SandboxRequest) error {
+	var told *api.Error
+	switch {
+	case errors.Is(err, fleet.ErrCwd):
+		told = api.Invalid("cwd", "%.200q cannot be entered: code needs a directory that exists and that it may enter", req.Cwd)
+	case errors.Is(err, fleet.ErrUnknownTemplate):
+		told = api.Invalid("template", "%.200q is unknown: see /v1/templates", req.Template)
+	default:
+		return err
+	}
+	told.Code = api.Unprocessable
+	return told
 }
 
 func options(req api.SandboxRequest, owner string) fleet.CreateOptions {

@@ -2,6 +2,7 @@ package sandboxes_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -160,8 +161,13 @@ func TestBadSandboxes(t *testing.T) {
 
 func TestFailedStartsAreTold(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
-	s.machines.fail = fleet.ErrUnknownTemplate
-	refused(t, s.call(t, "POST", "/v1/sandboxes", `{"template":"x"}`), 422, api.Unprocessable)
+	for field, fail := range map[string]error{"template": fleet.ErrUnknownTemplate, "cwd": fleet.ErrCwd} {
+		s.machines.fail = fmt.Errorf("a secret of the host: %w", fail)
+		e := refused(t, s.call(t, "POST", "/v1/sandboxes", `{"template":"x","cwd":"/x"}`), 422, api.Unprocessable)
+		if e.Details["field"] != field || strings.Contains(e.Message, "secret") {
+			t.Errorf("got %+v", e)
+		}
+	}
 	s.machines.fail = errors.New("a secret of the host")
 	if e := refused(t, s.call(t, "POST", "/v1/sandboxes", `{}`), 500, api.Internal); strings.Contains(e.Message, "secret") {
 		t.Errorf("got %+v", e)

@@ -26,7 +26,7 @@ type metrics struct {
 var runBounds = []float64{0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300}
 
 func newMetrics() *metrics {
-	m := &metrics{requests: map[string]int64{}, runs: fleet.Histogram{Bounds: runBounds, Counts: make([]int64, len(runBounds))}, deaths: map[api.Death]int64{}}
+	m := &metrics{requests: map[string]int64{}, runs: fleet.NewHistogram(runBounds...), deaths: map[api.Death]int64{}}
 	for _, cause := range api.Deaths {
 		m.deaths[cause] = 0
 	}
@@ -53,18 +53,8 @@ func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	defer m.mu.Unlock()
 	m.requests[strconv.Itoa(status/100)+"xx"]++
 	if status == http.StatusOK && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/v1/") && strings.HasSuffix(r.URL.Path, "/code") {
-		observe(&m.runs, took)
+		m.runs.Observe(took)
 	}
-}
-
-func observe(h *fleet.Histogram, took time.Duration) {
-	for i, bound := range h.Bounds {
-		if took.Seconds() <= bound {
-			h.Counts[i]++
-		}
-	}
-	h.Count++
-	h.Sum += took.Seconds()
 }
 
 // writeMetrics answers in the text format of Prometheus.

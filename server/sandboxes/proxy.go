@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -61,7 +62,7 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 const endTime = 500 * time.Millisecond
 
 // ends are how a request fails when its agent dies.
-var ends = []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
+var ends = []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
 
 // explain tells why there is no answer.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {

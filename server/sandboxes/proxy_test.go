@@ -182,6 +182,45 @@ func TestKillBeforeTheAnswer(t *testing.T) {
 	}
 }
 
+// So is one that dies while it is still being sent to.
+func TestKillDuringAnUpload(t *testing.T) {
+	came := make(chan struct{})
+	s := start(t, handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			_, _ = io.ReadFull(r.Body, make([]byte, 1))
+			close(came)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
+	})), nil)
+	path := "/v1/sandboxes/" + s.create(t)
+	req := s.request(t, "PUT", path+"/files?path=/x", "")
+	from, to := io.Pipe()
+	req.Body, req.ContentLength = from, -1
+	answer := make(chan *http.Response, 1)
+	go func() {
+		resp, err := s.Client().Do(req)
+		if err != nil {
+			t.Error(err)
+		}
+		answer <- resp
+	}()
+	_, _ = to.Write([]byte("x"))
+	<-came
+	s.call(t, "DELETE", path, "")
+	go func() {
+		for range 1000 {
+			_, _ = to.Write([]byte("x")) // fails once the answer is there
+		}
+		to.Close()
+	}()
+	if resp := <-answer; resp != nil {
+		defer resp.Body.Close()
+		if e := refused(t, resp, 410, api.Gone); e.Details["reason"] != "killed" {
+			t.Errorf("got %+v", e)
+		}
+	}
+}
+
 // What an agent says before it is killed arrives whole.
 func TestTheAgentsOwnEndArrives(t *testing.T) {
 	killed := make(chan struct{})

@@ -3,6 +3,8 @@
 package sandboxes
 
 import (
+	"cmp"
+	"errors"
 	"net/http"
 	"sync"
 	"time"
@@ -93,18 +95,18 @@ type nothing struct{}
 func (h *handlers) find(r *http.Request) (fleet.Info, error) {
 	info, err := h.fleet.Get(server.Param(r, "id"))
 	if err != nil {
-		return fleet.Info{}, err
+		return fleet.Info{}, hide(r, err)
 	}
-	return info, visible(r, info)
+	return info, visible(r, info.ID, info.Owner)
 }
 
 // use is fleet.Use for a sandbox of the caller's.
 func (h *handlers) use(r *http.Request) (func(), *fleet.Sandbox, error) {
 	release, box, err := h.fleet.Use(server.Param(r, "id"))
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, hide(r, err)
 	}
-	if err := visible(r, box.Info()); err != nil {
+	if err := visible(r, box.ID(), box.Info().Owner); err != nil {
 		release()
 		return nil, nil, err
 	}
@@ -112,11 +114,20 @@ func (h *handlers) use(r *http.Request) (func(), *fleet.Sandbox, error) {
 }
 
 // visible keeps apart what the owners of different keys have made.
-func visible(r *http.Request, info fleet.Info) error {
-	if c := server.CallerOf(r); c.Key != "" && info.Owner != c.Key {
-		return api.Errorf(api.NotFound, "cannot find sandbox %q", info.ID)
+func visible(r *http.Request, id, owner string) error {
+	if c := server.CallerOf(r); c.Key != "" && owner != c.Key {
+		return api.Errorf(api.NotFound, "cannot find sandbox %q", id)
 	}
 	return nil
+}
+
+// hide tells nobody what has become of another's sandbox.
+func hide(r *http.Request, err error) error {
+	var gone *fleet.GoneError
+	if errors.As(err, &gone) {
+		return cmp.Or(visible(r, gone.ID, gone.Owner), err)
+	}
+	return err
 }
 
 // audit logs what a caller did.

@@ -18,7 +18,7 @@ import (
 )
 
 func main() {
-	roles := map[string]func() error{"inside": inside, "broken": broken, "mute": mute, "server": server}
+	roles := map[string]func() error{"inside": inside, "broken": broken, "astray": astray, "mute": mute, "server": server}
 	if err := roles[os.Args[1]](); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -77,6 +77,15 @@ func broken() error {
 		return err
 	}
 	return in.Ready(errors.New("no kernel today"))
+}
+
+// astray is an agent whose code could not start where it was to.
+func astray() error {
+	in, err := local.Enter(os.NewFile(3, "control"))
+	if err != nil {
+		return err
+	}
+	return in.Ready(fmt.Errorf("%w: it has moved", fleet.ErrCwd))
 }
 
 // mute is an agent that never answers.
