@@ -27,13 +27,9 @@ type CreateOptions struct {
 
 // Bounds of CreateOptions.
 const (
-	maxName     = 256 // bytes of a template's name
-	maxPath     = 4096
-	maxEnv      = 64 << 10 // bytes of a variable
-	maxEnvs     = 1 << 20  // bytes of all
-	maxMetadata = 64       // pairs
-	maxKey      = 128      // bytes
-	maxValue    = 1024     // bytes
+	maxName = 256 // bytes of a template's name
+	maxPath = 4096
+	maxEnv  = 64 << 10 // bytes of a variable
 )
 
 // Create creates a sandbox and returns when its kernel is ready, with its access token.
@@ -157,8 +153,8 @@ func (f *Fleet) check(o *CreateOptions) error {
 	if err := checkMetadata(o.Metadata); err != nil {
 		return err
 	}
-	if mode := o.Network.Mode; mode != "" && mode != "full" && mode != "none" {
-		return api.Invalid("network.mode", `is neither "full" nor "none"`)
+	if mode := api.NetworkMode(o.Network.Mode); mode != "" && mode != api.NetworkFull && mode != api.NetworkNone {
+		return api.Invalid("network.mode", "is neither %q nor %q", api.NetworkFull, api.NetworkNone)
 	}
 	return o.Limits.check()
 }
@@ -187,23 +183,20 @@ func checkEnvs(envs map[string]string) error {
 			return api.Invalid("envs", "the value of %.64q has a NUL in it", name)
 		case len(name)+len(value) > maxEnv:
 			return api.Invalid("envs", "%.64q has more than %d bytes", name, maxEnv)
-		case size > maxEnvs:
-			return api.Invalid("envs", "have more than %d bytes", maxEnvs)
+		case size > api.MaxEnvs:
+			return api.Invalid("envs", "have more than %d bytes", api.MaxEnvs)
 		}
 	}
 	return nil
 }
 
 func checkMetadata(pairs map[string]string) error {
-	if len(pairs) > maxMetadata {
-		return api.Invalid("metadata", "has more than %d keys", maxMetadata)
+	if len(pairs) > api.MaxMetadata {
+		return api.Invalid("metadata", "has more than %d keys", api.MaxMetadata)
 	}
 	for key, value := range pairs {
-		switch {
-		case key == "" || len(key) > maxKey || !printable(key):
-			return api.Invalid("metadata", "%.64q is no key of 1 to %d bytes", key, maxKey)
-		case len(value) > maxValue || !utf8.ValidString(value):
-			return api.Invalid("metadata", "the value of %.64q is no text of at most %d bytes", key, maxValue)
+		if err := api.ValidMetadata(key, value); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
-	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -92,10 +91,7 @@ func (s *Sandbox) Info() Info {
 	return s.info()
 }
 
-// Dial connects to the agent's HTTP API. All that comes from there is hostile.
-func (s *Sandbox) Dial(ctx context.Context) (net.Conn, error) { return s.machine.Dial(ctx) }
-
-// Transport sends requests to the agent, whatever host their URL names. It follows no
+// Transport sends requests to the agent, whatever host their URL names. What it answers is hostile. It follows no
 // redirects, unpacks nothing and takes 64 KiB of headers; bodies and times are the
 // caller's to bound.
 func (s *Sandbox) Transport() http.RoundTripper { return s.transport }

@@ -23,6 +23,23 @@ type Histogram struct {
 	Sum    float64
 }
 
+// NewHistogram returns one that has counted nothing yet.
+func NewHistogram(bounds ...float64) Histogram {
+	return Histogram{Bounds: bounds, Counts: make([]int64, len(bounds))}
+}
+
+// Observe counts a duration. It is not safe for concurrent use.
+func (h *Histogram) Observe(took time.Duration) {
+	seconds := took.Seconds()
+	for i, bound := range h.Bounds {
+		if seconds <= bound {
+			h.Counts[i]++
+		}
+	}
+	h.Count++
+	h.Sum += seconds
+}
+
 var createBounds = []float64{0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30}
 
 // counts is what Stats counts.
@@ -34,20 +51,13 @@ type counts struct {
 }
 
 func newCounts() *counts {
-	return &counts{ends: map[Reason]int64{}, create: Histogram{Bounds: createBounds, Counts: make([]int64, len(createBounds))}}
+	return &counts{ends: map[Reason]int64{}, create: NewHistogram(createBounds...)}
 }
 
 func (c *counts) created(took time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	seconds := took.Seconds()
-	for i, bound := range c.create.Bounds {
-		if seconds <= bound {
-			c.create.Counts[i]++
-		}
-	}
-	c.create.Count++
-	c.create.Sum += seconds
+	c.create.Observe(took)
 }
 
 func (c *counts) fail() {

@@ -31,7 +31,7 @@ func (s *server) authenticate(r *http.Request) (Caller, error) {
 	if s.Keys.Len() == 0 || slices.Contains(open, r.URL.Path) {
 		return Caller{}, nil
 	}
-	given := Credential(r.Header)
+	given := credential(r.Header)
 	if given == "" {
 		return Caller{}, api.Errorf(api.Unauthenticated, "no API key: send X-API-Key or Authorization: Bearer")
 	}
@@ -44,9 +44,9 @@ func (s *server) authenticate(r *http.Request) (Caller, error) {
 	return Caller{}, api.Errorf(api.Unauthenticated, "the API key is not known here")
 }
 
-// Credential returns the key or token that the headers have: of X-API-Key, or else of
+// credential returns the key or token that the headers have: of X-API-Key, or else of
 // Authorization; "" where there is none.
-func Credential(h http.Header) string {
+func credential(h http.Header) string {
 	if key := h.Get("X-Api-Key"); key != "" {
 		return key
 	}

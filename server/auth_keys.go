@@ -38,7 +38,7 @@ func ReadKeys(r io.Reader) (*Keys, error) {
 		if line == "" || strings.HasPrefix(line, "#") {
 			continue
 		}
-		if err := keys.Add(line); err != nil {
+		if err := keys.add(line); err != nil {
 			return nil, fmt.Errorf("cannot read API keys: line %d: %w", n, err)
 		}
 	}
@@ -48,8 +48,8 @@ func ReadKeys(r io.Reader) (*Keys, error) {
 	return keys, nil
 }
 
-// Add adds a key, given as NAME:KEY or KEY. It is not for keys that a server uses already.
-func (k *Keys) Add(given string) error {
+// add adds a key, given as NAME:KEY or KEY.
+func (k *Keys) add(given string) error {
 	name, secret, named := strings.Cut(given, ":")
 	if !named {
 		secret = given

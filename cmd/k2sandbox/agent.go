@@ -67,7 +67,7 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
 	cmd.Flags().StringVar(&root, "root", "", "directory that the files API does not leave and calls \"/\" (it does not confine what code does); also the working directory, unless --cwd is another")
 	_ = cmd.MarkFlagDirname("root")
-	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as there are no keys yet")
+	cmd.Flags().BoolVar(&remote, "unsafe-allow-remote", false, "listen on an address that other machines reach: all of them can run code here, as an agent takes no keys")
 	cmd.Flags().BoolVar(&trust, "unsafe-trust-ports", false, "let pages of servers inside, at /v1/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	return cmd
 }
