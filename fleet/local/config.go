@@ -10,8 +10,7 @@ import (
 // Config is what the first process of a sandbox is told.
 type Config struct {
 	ID          string            `json:"id"`
-	Level       string            `json:"level"` // as fleet.Isolation.Level
-	Hostname    string            `json:"hostname"`
+	Level       string            `json:"level"`                 // as fleet.Isolation.Level
 	Home        string            `json:"home"`                  // of the user, an absolute path inside
 	Scratch     string            `json:"scratch"`               // a directory for what the agent makes, which counts as the sandbox's disk
 	Cwd         string            `json:"cwd"`                   // where code starts
@@ -35,20 +34,21 @@ type settings struct {
 // setup says what a first process makes of its surroundings, before it is known which sandbox it is
 // for. Descriptors are named as in the message.
 type setup struct {
-	Level    string `json:"level"`
-	Hostname string `json:"hostname"`
-	Home     string `json:"home"`
-	UID      int    `json:"uid"` // of the code inside, as seen there
-	GID      int    `json:"gid"`
-	SetUID   bool   `json:"set_uid,omitempty"` // there are ids beside the user's
-	Tun      bool   `json:"tun,omitempty"`     // make the network device
-	IPv6     bool   `json:"ipv6,omitempty"`    // with addresses of IPv6
-	Again    bool   `json:"again,omitempty"`   // the process has started itself anew: see underRules
-	Cgroups  bool   `json:"cgroups,omitempty"` // the process is in cgroups of its own
-	Lower    source `json:"lower"`             // the root file system's read-only layer
-	Size     int64  `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
-	Shared   int64  `json:"shared,omitempty"`  // of /dev/shm, in bytes
-	Binds    []bind `json:"binds,omitempty"`   // read-only, parents before what is beneath
+	Command  []string `json:"command"` // with which the process has been started
+	Level    string   `json:"level"`
+	Hostname string   `json:"hostname"`
+	Home     string   `json:"home"`
+	UID      int      `json:"uid"` // of the code inside, as seen there
+	GID      int      `json:"gid"`
+	SetUID   bool     `json:"set_uid,omitempty"` // there are ids beside the user's
+	Tun      bool     `json:"tun,omitempty"`     // make the network device
+	IPv6     bool     `json:"ipv6,omitempty"`    // with addresses of IPv6
+	Again    bool     `json:"again,omitempty"`   // the process has started itself anew: see underRules
+	Cgroups  bool     `json:"cgroups,omitempty"` // the process is in cgroups of its own
+	Lower    source   `json:"lower"`             // the root file system's read-only layer
+	Size     int64    `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
+	Shared   int64    `json:"shared,omitempty"`  // of /dev/shm, in bytes
+	Binds    []bind   `json:"binds,omitempty"`   // read-only, parents before what is beneath
 }
 
 // source is a tree of files: one whose descriptor the server has sent, already mapped to

@@ -143,7 +143,7 @@ func underRules(c control, to setup, s *settings, more kit) (control, error) {
 	if err := unix.Dup3(int(given.Fd()), controlFD, 0); err != nil {
 		return c, err
 	}
-	return c, fmt.Errorf("cannot start the program anew: %w", syscall.Exec("/proc/self/exe", os.Args, goSettings))
+	return c, fmt.Errorf("cannot start the program anew: %w", syscall.Exec("/proc/self/exe", to.Command, goSettings))
 }
 
 // again returns a control socket that has all that has come from this one.
@@ -184,7 +184,7 @@ func (m *machine) killTree() error {
 	if m.pidfd != nil {
 		_ = signalProcess(m.pidfd, unix.SIGSTOP)
 	}
-	deadline := time.Now().Add(killTimeout)
+	deadline := time.Now().Add(endTimeout)
 	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
 		left := m.processes()
 		if len(left) == 0 {
@@ -199,8 +199,6 @@ func (m *machine) killTree() error {
 		time.Sleep(pause)
 	}
 }
-
-const killTimeout = 10 * time.Second
 
 // processes lists the sandbox's processes but the first.
 func (m *machine) processes() []int {

@@ -2,7 +2,6 @@ package local
 
 import (
 	"cmp"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
@@ -20,5 +19,3 @@ func (r *Runtime) limits(asked fleet.Limits) fleet.Limits {
 		Files:  cmp.Or(asked.Files, d.Files, defaults.Files),
 	}
 }
-
-var longAgo = time.Unix(1, 0)

@@ -158,12 +158,10 @@ func (r *Runtime) Adopt(_ context.Context, id string, text json.RawMessage) (fle
 	select {
 	case <-m.done:
 	default:
-		if err := m.serve(); err == nil {
-			return m, nil
-		} else {
+		if err := m.serve(); err != nil {
 			r.options.Log.Warn("sandbox goes on without network", "sandbox", id, "error", err)
-			return m, nil
 		}
+		return m, nil
 	}
 	if err := m.Kill(); err != nil {
 		return nil, err
