@@ -76,7 +76,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	r, err := local.New(ctx, local.Options{
 		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
 	})
-	if errors.Is(err, local.ErrNoLevel) {
+	if errors.Is(err, local.ErrNoLevel) && o.confined.level != "none" {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
 	}
 	if err != nil {

@@ -129,6 +129,8 @@ func hint(level string, err error) string {
 	switch {
 	case level == "namespace" && (denied || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) || errors.Is(err, unix.EINVAL)):
 		return " (a container, a security module or a sysctl may refuse user namespaces)"
+	case errors.Is(err, unix.EACCES) && os.Geteuid() == 0:
+		return " (the program itself has to be one that all users can execute: chmod a+rx)"
 	case denied && os.Geteuid() == 0:
 		return " (root without the capabilities to become other users: an ordinary user needs none)"
 	}
