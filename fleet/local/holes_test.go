@@ -3,6 +3,7 @@ package local_test
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -47,4 +48,19 @@ func TestCrashesStartNothingOnTheHost(t *testing.T) {
 func TestNoUserNamespacesInside(t *testing.T) {
 	m := start(t, open(t), fleet.Spec{ID: "sb_spaces"})
 	wants(t, m, "cat /proc/sys/user/max_user_namespaces", "0")
+}
+
+// Whoever takes over an agent, which is root inside, has by a program that it starts no more than it has.
+func TestAgentsProgramsAreNoMoreThanItself(t *testing.T) {
+	m := start(t, open(t), fleet.Spec{ID: "sb_own"})
+	var o outcome
+	ask(t, m, "/own", nil, &o)
+	want := "00000000000800e0"
+	if m.Isolation().Missing["ids"] != "" {
+		want = "0000000000000000"
+	}
+	if got := regexp.MustCompile(`CapPrm:\t(.*)`).FindStringSubmatch(o.Out); len(got) != 2 || got[1] != want {
+		t.Errorf("%q, want %s in\n%s", got, want, o.Out)
+	}
+	wants(t, m, "grep -h NoNewPrivs /proc/1/task/*/status | sort -u", "NoNewPrivs:\t1")
 }

@@ -31,6 +31,9 @@ func drop(c *setup) error {
 	if err := everyThread(unix.SYS_PRCTL, unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot drop ambient capabilities: %w", err)
 	}
+	if err := everyThread(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil { // or root inside would have all again by an exec
+		return fmt.Errorf("cannot forgo new privileges: %w", err)
+	}
 	keep := uint64(0)
 	if c.SetUID {
 		keep = agentCapabilities

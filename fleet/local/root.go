@@ -145,7 +145,7 @@ func fill(upper string, c *setup) error {
 // Of /proc, what tells of the host or changes it, although an ordinary user inside could not.
 var (
 	hidden = []string{"kcore", "keys", "key-users", "sysrq-trigger", "timer_list", "sched_debug", "latency_stats", "kallsyms", "kmsg", "kpagecount", "kpageflags", "kpagecgroup", "vmallocinfo", "slabinfo"}
-	frozen = []string{"sys", "irq", "bus", "fs", "asound", "acpi", "scsi", "driver"}
+	frozen = []string{"sys", "irq", "bus", "fs", "asound", "acpi", "scsi", "driver", "pressure"}
 )
 
 func hideProc(proc string) error {

@@ -55,6 +55,14 @@ func inside() error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/config", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(in.Config) })
 	mux.HandleFunc("/self", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(look()) })
+	mux.HandleFunc("/own", func(w http.ResponseWriter, _ *http.Request) { // a program as the agent itself, not as code
+		out, err := exec.Command("/bin/cat", "/proc/self/status").CombinedOutput()
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		_ = json.NewEncoder(w).Encode(outcome{Out: string(out)})
+	})
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("/run", func(w http.ResponseWriter, r *http.Request) {
 		var t task
