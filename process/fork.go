@@ -25,8 +25,7 @@ type image struct {
 	files      [3]uintptr
 	terminal   bool
 	as         *Credential // nil: as this one
-	groups     *uint32
-	news       uintptr // where it writes the number of the error that kept it from it
+	news       uintptr     // where it writes the number of the error that kept it from it
 }
 
 // start starts the program on the thread. Package os would keep this whole program from
@@ -40,9 +39,7 @@ func (t *Thread) start(p *Process, path string, s *stdio) error {
 	if err := s.fill(); err != nil {
 		return err
 	}
-	if m.as = t.as; m.as != nil {
-		m.groups = unsafe.SliceData(m.as.Groups)
-	}
+	m.as = t.as
 	var news *os.File
 	err = t.do(func() error { // one after the other, so that no process has what another's news comes by
 		r, w, err := os.Pipe()
@@ -150,13 +147,12 @@ func afterForkInChild()
 //go:nocheckptr
 func (m *image) fork() (pid uintptr, errno syscall.Errno) {
 	var (
-		step  uintptr
-		argv  = uintptr(unsafe.Pointer(&m.argv[0]))
-		envv  = uintptr(unsafe.Pointer(&m.envv[0]))
-		path  = uintptr(unsafe.Pointer(m.path))
-		dir   = uintptr(unsafe.Pointer(m.dir))
-		group = uintptr(unsafe.Pointer(m.groups))
-		fail  int32
+		step uintptr
+		argv = uintptr(unsafe.Pointer(&m.argv[0]))
+		envv = uintptr(unsafe.Pointer(&m.envv[0]))
+		path = uintptr(unsafe.Pointer(m.path))
+		dir  = uintptr(unsafe.Pointer(m.dir))
+		fail int32
 	)
 	beforeFork()
 	pid, _, errno = syscall.RawSyscall6(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
@@ -170,7 +166,7 @@ func (m *image) fork() (pid uintptr, errno syscall.Errno) {
 		goto failed
 	}
 	if m.as != nil {
-		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGROUPS, uintptr(len(m.as.Groups)), group, 0); errno != 0 {
+		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
 			goto failed
 		}
 		if _, _, errno = syscall.RawSyscall(syscall.SYS_SETGID, uintptr(m.as.GID), 0, 0); errno != 0 {

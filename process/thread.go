@@ -22,11 +22,8 @@ type Thread struct {
 	end   sync.Once
 }
 
-// Credential is whom processes run as.
-type Credential struct {
-	UID, GID uint32
-	Groups   []uint32 // supplementary groups, all of them
-}
+// Credential is whom processes run as, with no supplementary groups.
+type Credential struct{ UID, GID uint32 }
 
 // NewThread makes a thread and has it run enter, once. What is started on it then runs
 // as the given user; nil is this program's own. It must be closed.
