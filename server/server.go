@@ -1,6 +1,6 @@
 // Package server is the plumbing of the HTTP API: routes and what holds for all
-// of them, strict payloads, the table of errors, and streams. Package inside has
-// the handlers of one sandbox.
+// of them, strict payloads, the table of errors, keys, and streams. Package inside
+// has the handlers of one sandbox, package sandboxes those of many.
 package server
 
 import (

@@ -99,9 +99,6 @@ const notConfined = "nothing keeps code from what the server's user can do"
 // isolation tells what holds for the sandboxes of a level.
 func (r *Runtime) isolation(level string) fleet.Isolation {
 	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"open_files": "rlimit"}}
-	if i.Missing == nil {
-		i.Missing = map[string]string{}
-	}
 	for what, why := range cage.Probe() {
 		if why != nil && level != "none" {
 			i.Missing[what] = why.Error()

@@ -161,7 +161,6 @@ func (h *handlers) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 // metadataFilter reads parameters such as metadata.user=ada.
-
 func metadataFilter(r *http.Request) (map[string]string, error) {
 	filter := map[string]string{}
 	for name, values := range r.URL.Query() {
