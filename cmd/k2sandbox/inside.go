@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -41,6 +42,7 @@ func beInside() int {
 	withstandSignals()
 	in, err := local.Enter(os.NewFile(control, "control"))
 	if err == nil {
+		reserveThreads(spareThreads)
 		err = serveInside(in)
 	}
 	if err != nil {
@@ -48,6 +50,28 @@ func beInside() int {
 		return 1
 	}
 	return 0
+}
+
+// spareThreads are as many as an agent has in system calls at a time, most times.
+const spareThreads = 12
+
+// reserveThreads has Go make threads, which it keeps. Code inside can use up the sandbox's processes and threads,
+// and Go ends a program that needs one and gets none.
+func reserveThreads(n int) {
+	release := make(chan struct{})
+	var taken, given sync.WaitGroup
+	for range n {
+		taken.Add(1)
+		given.Go(func() {
+			runtime.LockOSThread() // so that it is not another's
+			defer runtime.UnlockOSThread()
+			taken.Done()
+			<-release
+		})
+	}
+	taken.Wait()
+	close(release)
+	given.Wait()
 }
 
 // withstandSignals has the first process of a PID namespace live on whatever it is sent from
