@@ -66,6 +66,7 @@ def join(cgroups: list[int]) -> None:
 
 def enter(pidfd: int) -> None:
     """Enter the namespaces of a process; its pid namespace is that of processes forked from now on."""
+    prctl(SET_DUMPABLE, 0)  # nor may root there look into it, before it is an ordinary user
     with doing("enter the sandbox's namespaces"):
         try:
             call(libc.setns, pidfd, NAMESPACES | CGROUP)
