@@ -14,6 +14,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/packages"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // ErrNoPackages means that the sandbox has no environment for packages, or nothing to install them with.
@@ -45,14 +46,14 @@ var pythonProgram = regexp.MustCompile(`^python[0-9.]*$`)
 
 // python returns the path of the interpreter that a kernel runs in.
 func (s *Sandbox) python(spec *kernel.Spec) (string, error) {
-	program := spec.Program(variable(s.environ, "HOME"))
+	program := spec.Program(process.Variable(s.environ, "HOME"))
 	if !pythonProgram.MatchString(filepath.Base(program)) {
 		return "", fmt.Errorf("the kernel %s runs in %s, which is no Python", spec.Name, program)
 	}
 	if filepath.IsAbs(program) {
 		return filepath.Clean(program), nil
 	}
-	for dir := range strings.SplitSeq(variable(s.environ, "PATH"), ":") {
+	for dir := range strings.SplitSeq(process.Variable(s.environ, "PATH"), ":") {
 		if found, err := exec.LookPath(filepath.Join(dir, program)); err == nil && filepath.IsAbs(found) {
 			return found, nil
 		}
@@ -64,25 +65,15 @@ func (s *Sandbox) python(spec *kernel.Spec) (string, error) {
 // interpreter's own installation, behind those of the environment over it.
 func besides(environ []string, python string) []string {
 	bin := filepath.Dir(python)
-	if path := variable(environ, "PATH"); !slices.Contains(strings.Split(path, ":"), bin) {
+	if path := process.Variable(environ, "PATH"); !slices.Contains(strings.Split(path, ":"), bin) {
 		environ = append(slices.Clone(environ), "PATH="+strings.TrimSuffix(bin+":"+path, ":"))
 	}
 	share := filepath.Join(filepath.Dir(bin), "share", "jupyter")
 	if info, err := os.Stat(share); err == nil && info.IsDir() {
-		path := variable(environ, "JUPYTER_PATH")
+		path := process.Variable(environ, "JUPYTER_PATH")
 		environ = append(slices.Clone(environ), "JUPYTER_PATH="+strings.Trim(path+":"+share, ":"))
 	}
 	return environ
-}
-
-// variable returns the value of a variable, or "".
-func variable(environ []string, name string) string {
-	for _, v := range slices.Backward(environ) {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // over returns the kernel, running in the sandbox's own environment where that is

@@ -80,16 +80,6 @@ func environ(base []string, spec *Spec, program string, envs map[string]string) 
 	return list
 }
 
-// lookup returns the value of a variable, or "".
-func lookup(environ []string, name string) string {
-	for _, v := range slices.Backward(environ) {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
-}
-
 // activate does what activating the program's virtual environment would: without
 // it, `!pip` is the pip of another Python than `%pip`.
 func activate(env map[string]string, program string) {

@@ -192,7 +192,7 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 	spec := &k.options.Spec
 	argv := spec.command(map[string]string{
 		"connection_file": k.file, "resource_dir": spec.ResourceDir, "prefix": spec.Prefix, "launcher": k.launcher(),
-	}, lookup(k.options.Environ, "HOME"))
+	}, process.Variable(k.options.Environ, "HOME"))
 	program := argv[0]
 	if isProgram(spec.Interpreter) { // code may have removed it
 		argv[0] = spec.Interpreter

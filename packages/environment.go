@@ -102,7 +102,7 @@ func (e *Environment) site(dir string) string {
 // sites returns all folders of distributions, in the order of sys.path.
 func (e *Environment) sites() []string {
 	var sites []string
-	for dir := range strings.SplitSeq(lookup(e.environ, "PYTHONPATH"), ":") {
+	for dir := range strings.SplitSeq(process.Variable(e.environ, "PYTHONPATH"), ":") {
 		if filepath.IsAbs(dir) {
 			sites = append(sites, dir)
 		}
@@ -272,16 +272,6 @@ func examineVirtual(interpreter string) (lower, bool) {
 		return lower{}, false
 	}
 	return lower{Interpreter: interpreter, Executable: executable, Version: version, Sites: sites}, true
-}
-
-// lookup returns the value of a variable, or "".
-func lookup(environ []string, name string) string {
-	for _, v := range slices.Backward(environ) {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
 
 // without returns the environment without the variables.

@@ -46,7 +46,7 @@ func (e *Environment) Installer() (string, error) {
 
 func (e *Environment) installer() (name string, argv []string, err error) {
 	if e.o.Installer != Pip {
-		for _, dir := range append([]string{filepath.Dir(e.lower.Interpreter)}, filepath.SplitList(lookup(e.environ, "PATH"))...) {
+		for _, dir := range append([]string{filepath.Dir(e.lower.Interpreter)}, filepath.SplitList(process.Variable(e.environ, "PATH"))...) {
 			uv := filepath.Join(dir, "uv")
 			if stat, err := os.Stat(uv); filepath.IsAbs(dir) && err == nil && stat.Mode().IsRegular() && stat.Mode()&0o111 != 0 {
 				// The lower interpreter is one that uv knows from other sandboxes. Copies, as what

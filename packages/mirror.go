@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // settings are the variables of uv that say what a setting of pip says.
@@ -24,7 +26,7 @@ func mirror(environ []string) []string {
 	given := pipFiles(environ)
 	var env []string
 	for _, s := range settings {
-		value := lookup(environ, "PIP_"+strings.ToUpper(strings.ReplaceAll(s.pip, "-", "_")))
+		value := process.Variable(environ, "PIP_"+strings.ToUpper(strings.ReplaceAll(s.pip, "-", "_")))
 		if value == "" {
 			value = given[s.pip]
 		}
@@ -35,11 +37,11 @@ func mirror(environ []string) []string {
 				return err != nil && !strings.Contains(place, ":")
 			})
 		}
-		if len(words) > 0 && lookup(environ, s.uv) == "" {
+		if len(words) > 0 && process.Variable(environ, s.uv) == "" {
 			env = append(env, s.uv+"="+strings.Join(words, s.separator))
 		}
 	}
-	if lookup(environ, "PIP_NO_INDEX") != "" && lookup(environ, "UV_NO_INDEX") == "" {
+	if process.Variable(environ, "PIP_NO_INDEX") != "" && process.Variable(environ, "UV_NO_INDEX") == "" {
 		env = append(env, "UV_NO_INDEX=1")
 	}
 	return env
@@ -48,15 +50,15 @@ func mirror(environ []string) []string {
 // pipFiles reads pip's configuration files, the later ones over the earlier.
 // https://pip.pypa.io/en/stable/topics/configuration/
 func pipFiles(environ []string) map[string]string {
-	config := lookup(environ, "XDG_CONFIG_HOME")
-	home := lookup(environ, "HOME")
+	config := process.Variable(environ, "XDG_CONFIG_HOME")
+	home := process.Variable(environ, "HOME")
 	if config == "" {
 		config = filepath.Join(home, ".config")
 	}
 	given := map[string]string{}
 	for _, file := range []string{
 		"/etc/xdg/pip/pip.conf", "/etc/pip.conf", filepath.Join(home, ".pip", "pip.conf"),
-		filepath.Join(config, "pip", "pip.conf"), lookup(environ, "PIP_CONFIG_FILE"),
+		filepath.Join(config, "pip", "pip.conf"), process.Variable(environ, "PIP_CONFIG_FILE"),
 	} {
 		text, err := readFile(file, 1<<20)
 		if err == nil {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"os"
 	"runtime"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 	"unsafe"
@@ -83,20 +81,6 @@ func newImage(path string, c *Command) (m *image, err error) {
 		m.dir, errs[3] = syscall.BytePtrFromString(c.Dir)
 	}
 	return m, errors.Join(errs[:]...)
-}
-
-// distinct returns the environment with the last value of each variable.
-func distinct(env []string) []string {
-	seen, last := map[string]bool{}, []string{}
-	for _, v := range slices.Backward(env) {
-		name, _, _ := strings.Cut(v, "=")
-		if !seen[name] {
-			seen[name] = true
-			last = append(last, v)
-		}
-	}
-	slices.Reverse(last)
-	return last
 }
 
 // hear returns when the process has become what it was to be, or why it has not: then it is gone.

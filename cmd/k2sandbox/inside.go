@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -156,7 +155,7 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 	if err := json.Unmarshal(in.Agent, &t); err != nil {
 		return agent.Options{}, fmt.Errorf("cannot read the agent's settings: %w", err)
 	}
-	path := kernel.DefaultSearchPath(func(name string) string { return variable(in.Environ, name) }, filepath.Dir(filepath.Dir(in.Interpreter)))
+	path := kernel.DefaultSearchPath(func(name string) string { return process.Variable(in.Environ, name) }, filepath.Dir(filepath.Dir(in.Interpreter)))
 	spill := journal.TempStoreIn(in.Scratch)
 	share := in.Limits.Disk / 8 // of the disk, for each of the kinds of logs that are kept
 	o := agent.Options{
@@ -182,14 +181,4 @@ func transport(dir string) string {
 		return "tcp"
 	}
 	return "ipc"
-}
-
-// variable returns the value of a variable, or "".
-func variable(environ []string, name string) string {
-	for _, v := range environ {
-		if value, ok := strings.CutPrefix(v, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }
