@@ -39,33 +39,28 @@ func (g *Group) OOMKills() (int64, bool) {
 }
 
 func (g *Group) number(use, file string) (int64, bool) {
-	place, ok := g.places[use]
-	if !ok {
-		return 0, false
-	}
-	text, err := os.ReadFile(filepath.Join(place.Dir, file))
-	if err != nil {
-		return 0, false
-	}
-	v, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
-	return v, err == nil
+	text, ok := g.read(use, file)
+	v, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	return v, ok && err == nil
 }
 
 // field returns the number behind a name in a file of such lines.
 func (g *Group) field(use, file, name string) (int64, bool) {
-	place, ok := g.places[use]
-	if !ok {
-		return 0, false
-	}
-	text, err := os.ReadFile(filepath.Join(place.Dir, file))
-	if err != nil {
-		return 0, false
-	}
-	for line := range strings.Lines(string(text)) {
+	text, _ := g.read(use, file)
+	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); len(fields) == 2 && fields[0] == name {
 			v, err := strconv.ParseInt(fields[1], 10, 64)
 			return v, err == nil
 		}
 	}
 	return 0, false
+}
+
+func (g *Group) read(use, file string) (string, bool) {
+	place, ok := g.places[use]
+	if !ok {
+		return "", false
+	}
+	text, err := os.ReadFile(filepath.Join(place.Dir, file))
+	return string(text), err == nil
 }

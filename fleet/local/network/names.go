@@ -12,8 +12,8 @@ import (
 
 // Endpoint is a host, by name or address, and a port.
 type Endpoint struct {
-	Host string `json:"host"`
-	Port uint16 `json:"port"`
+	Host string
+	Port uint16
 }
 
 // String is the endpoint as net.Dial has it.

@@ -12,16 +12,16 @@ type Policy struct {
 	// AllowPrivate lets a sandbox reach private networks: RFC 1918, shared (RFC 6598),
 	// unique local (RFC 4193), and those of benchmarks and documents. The host's own
 	// addresses, link-local ones and metadata services stay refused.
-	AllowPrivate bool `json:"allow_private,omitempty"`
+	AllowPrivate bool
 
 	// Exceptions are reached by TCP though they are private or the host's own: proxies
 	// and package indexes, as [Translate] finds them. Those on the host's loopback are at
 	// the gateway's address, at the same port.
-	Exceptions []Endpoint `json:"exceptions,omitempty"`
+	Exceptions []Endpoint
 
 	// Own tells if an address is one of the host's own; nil asks the kernel's routes
 	// ([Own]). An error refuses.
-	Own func(netip.Addr) (bool, error) `json:"-"`
+	Own func(netip.Addr) (bool, error)
 }
 
 // Check is nil if a sandbox may reach an address, or ErrRefused and why not. It does not
