@@ -15,7 +15,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
@@ -240,23 +239,4 @@ func field(status []byte, name string) int {
 	}
 	n, _ := strconv.Atoi(string(fields[0]))
 	return n
-}
-
-// checkNetwork refuses what only a network namespace can do, and what none does here.
-func (r *Runtime) checkNetwork(n fleet.Network) error {
-	switch why := r.missing["network"]; {
-	case r.level != "namespace" && n.Mode == "none":
-		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", r.level, fleet.ErrUnsupported)
-	case r.level == "namespace" && n.Mode == full && why != "":
-		return fmt.Errorf("%s: %w", why, fleet.ErrUnsupported)
-	}
-	return nil
-}
-
-// network returns the mode of sandboxes for which none is asked.
-func (r *Runtime) network() string {
-	if r.level == "namespace" && r.missing["network"] != "" {
-		return "none"
-	}
-	return full
 }

@@ -82,3 +82,22 @@ func networkFiles(n fleet.Network, hostname string) map[string]string {
 	resolv, _ := os.ReadFile("/etc/resolv.conf")
 	return map[string]string{"/etc/hosts": network.Hosts(string(hosts), hostname), "/etc/resolv.conf": network.ResolvConf(string(resolv))}
 }
+
+// checkNetwork refuses what only a network namespace can do, and what none does here.
+func (r *Runtime) checkNetwork(n fleet.Network) error {
+	switch why := r.missing["network"]; {
+	case r.level != "namespace" && n.Mode == "none":
+		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", r.level, fleet.ErrUnsupported)
+	case r.level == "namespace" && n.Mode == full && why != "":
+		return fmt.Errorf("%s: %w", why, fleet.ErrUnsupported)
+	}
+	return nil
+}
+
+// network returns the mode of sandboxes for which none is asked.
+func (r *Runtime) network() string {
+	if r.level == "namespace" && r.missing["network"] != "" {
+		return "none"
+	}
+	return full
+}
