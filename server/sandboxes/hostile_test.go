@@ -193,11 +193,11 @@ func TestSlowUploadsAreWaitedFor(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Fprint(w, len(body))
-	})), func(o *sandboxes.Options, _ *fleet.Options) { o.AnswerTimeout = 150 * time.Millisecond })
+	})), func(o *sandboxes.Options, _ *fleet.Options) { o.AnswerTimeout = 2 * time.Second })
 	from, to := io.Pipe()
 	go func() {
-		for range 30 {
-			time.Sleep(10 * time.Millisecond) // 300 ms together
+		for range 60 {
+			time.Sleep(50 * time.Millisecond) // 3 s together
 			_, _ = to.Write([]byte("x"))
 		}
 		to.Close()
@@ -209,7 +209,7 @@ func TestSlowUploadsAreWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := read(t, resp); got != "30" {
+	if got := read(t, resp); got != "60" {
 		t.Errorf("got %q", got)
 	}
 }
