@@ -137,12 +137,27 @@ class Fork:
             self._in_child(telling, prepare, become, waits)
             return
         os.close(telling)
-        self.said = hear(news).decode(errors="replace")
-        os.close(news)
-        if not self.said.endswith("\n"):
+        with contextlib.ExitStack() as ends:
+            kill = self._killer(ends)
+            self.said = hear(news).decode(errors="replace")
+            os.close(news)
+            if not self.said.endswith("\n"):
+                kill()
+                raise Refused(self.said or "the process was killed")
+
+    def _killer(self, ends: contextlib.ExitStack) -> Callable[[], None]:
+        """Return what kills the first process: by its number it could be another of the host's by then."""
+        try:
+            fd = os.pidfd_open(self.first)
+        except OSError:  # it has ended
+            return lambda: None
+        ends.callback(os.close, fd)
+
+        def kill() -> None:
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.first, signal.SIGKILL)
-            raise Refused(self.said or "the process was killed")
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+
+        return kill
 
     def _in_child(
         self, telling: int, prepare: Callable[[], None], become: Callable[[], str], waits: bool
