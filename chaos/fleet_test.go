@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var many = flag.Int("sandboxes", 200, "how many sandboxes of a server to create, use and end")
+var many = flag.Int("sandboxes", 40, "how many sandboxes of a server to create, use and end")
 
 const clients = 10 // of the server, at the same time
 
