@@ -63,7 +63,7 @@ for pid in processes():
             target = os.readlink(path)
         except OSError:
             continue
-        if not re.match(r"(pipe|socket|anon_inode|/memfd|/dev/(null|urandom|pts)|" + re.escape(HOME) + "|/tmp|/var/tmp|/proc/)", target) and pid in (ME, os.getppid()):
+        if not re.match(r"(pipe|socket|anon_inode|/memfd|/dev/(null|urandom|pts)|/usr/|" + re.escape(sys.base_prefix) + "|" + re.escape(HOME) + "|/tmp|/var/tmp|/proc/)", target) and pid in (ME, os.getppid()):
             found.add(target)
 return found or None`, "done", everyone},
 		{"find what mounts tell of the host", fmt.Sprintf(`return [line for pid in processes() for name in ("mountinfo", "mounts", "mountstats") for line in came_to(read, f"/proc/{pid}/{name}").splitlines() if %q in line] or None`, h.dir), "done", namespace},

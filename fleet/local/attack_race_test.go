@@ -137,11 +137,13 @@ func (h *host) race(t *testing.T) {
 func (b *box) use(t *testing.T, name, file string, use func(context.Context, *client.Client, string) (string, error)) {
 	t.Helper()
 	done := 0
-	for range 15 {
+	for range 10 {
 		got, err := use(t.Context(), b.Client, file)
 		var refused *client.Error
 		if err == nil {
 			done++
+		} else if errors.Is(err, io.ErrUnexpectedEOF) {
+			continue // what an archive of changing files ends with
 		} else if !errors.As(err, &refused) || refused.Status >= 500 {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -150,7 +152,7 @@ func (b *box) use(t *testing.T, name, file string, use func(context.Context, *cl
 		}
 		_, _ = b.WriteFile(t.Context(), "planted", strings.NewReader("planted"), client.WriteOptions{})
 	}
-	t.Logf("%s: %d of 15 done", name, done)
+	t.Logf("%s: %d of 10 done", name, done)
 }
 
 // files lists what is in the host's directory, with its contents.

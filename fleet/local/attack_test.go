@@ -70,6 +70,7 @@ func TestAttacks(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(filepath.Dir(binary(t))) })
 	for l := rootNamespace; l <= userLandlock; l <<= 1 {
 		t.Run(levels[l], func(t *testing.T) {
+			t.Parallel() // as much of it is waiting
 			h := newHost(t, l)
 			box := h.create(t, api.SandboxRequest{})
 			for noun, attacks := range map[string][]attack{
