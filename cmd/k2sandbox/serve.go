@@ -93,6 +93,9 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	defer runtime.Close()
+	if err := exposed(runtime.Isolation().Level, ln.Addr().Network(), keys); err != nil {
+		return err
+	}
 	boxes, err := fleet.Open(o.confined.fleet(dir, runtime, o.onStop == "end", log))
 	if err != nil {
 		return err
@@ -115,6 +118,15 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		defer cancel()
 		return boxes.Close(limit)
 	})
+}
+
+// exposed refuses a server that the code in its own sandboxes could use as if it were a client.
+func exposed(level, network string, keys *server.Keys) error {
+	if level == "landlock" && network == "tcp" && keys.Len() == 0 {
+		return errors.New("sandboxes of the level landlock have this host's network, so that code in them could use this server as a client: " +
+			"give it --api-keys, or a unix socket (--listen unix:PATH)")
+	}
+	return nil
 }
 
 // templates are those that there are.
