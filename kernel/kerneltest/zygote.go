@@ -9,6 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -87,7 +89,24 @@ func (z *Zygote) start(interpreter string) (inside *os.File, err error) {
 	defer inner.Close()
 	request := []byte(`{"namespaces":false,"cgroups":0,"rules":{},"filter":""}`)
 	err = unix.Sendmsg(int(z.socket.Fd()), request, unix.UnixRights(int(inner.Fd())), nil, 0)
-	return ours, errors.Join(err, z.hear("ok"))
+	return ours, errors.Join(err, z.hear("ok"), settled())
+}
+
+// settled waits until what was forked is this process's child, which it becomes once
+// those between have ended: whoever counts children counts it from the start.
+func settled() error {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+		n := 0
+		files, _ := filepath.Glob("/proc/self/task/*/children")
+		for _, file := range files {
+			text, _ := os.ReadFile(file)
+			n += len(bytes.Fields(text))
+		}
+		if n == 2 { // the host's, and the one inside
+			return nil
+		}
+	}
+	return errors.New("what was forked does not become a child")
 }
 
 func (z *Zygote) hear(word string) error {
