@@ -1,15 +1,17 @@
 package fleet
 
+import "github.com/k2sandbox/k2sandbox/api"
+
 // State is where a sandbox is in its life.
-type State string
+type State = api.SandboxState
 
 // The states of a sandbox, in the order of its life.
 const (
-	Creating State = "creating" // its runtime starts it; its id may be seen in a list
-	Running  State = "running"
-	Paused   State = "paused" // frozen: no CPU, memory kept
-	Ending   State = "ending" // it takes no requests any more
-	Ended    State = "ended"  // nothing is left but the reason
+	Creating = api.SandboxCreating // its runtime starts it; its id may be seen in a list
+	Running  = api.SandboxRunning
+	Paused   = api.SandboxPaused
+	Ending   = api.SandboxEnding
+	Ended    = api.SandboxEnded
 )
 
 // States are all states.

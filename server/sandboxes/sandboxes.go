@@ -143,7 +143,7 @@ func (h *handlers) audit(w http.ResponseWriter, r *http.Request, did, id string)
 // payload returns what the API tells of a sandbox.
 func payload(info fleet.Info) api.Sandbox {
 	box := api.Sandbox{
-		SandboxID: info.ID, Template: info.Template, State: api.SandboxState(info.State), Cwd: info.Cwd,
+		SandboxID: info.ID, Template: info.Template, State: info.State, Cwd: info.Cwd,
 		Metadata: filled(info.Metadata), CreatedAt: info.CreatedAt, LastActiveAt: info.LastActiveAt,
 		Timeout: info.Timeout.Seconds(),
 		Limits: api.SandboxLimits{
