@@ -189,6 +189,15 @@ def nothing(*_: object) -> None:
     pass
 
 
+def is_alive(thread: Any) -> bool:
+    """Tell as Thread.is_alive does, which before Python 3.13 an interrupt can make take a thread for ended.
+
+    Once the iopub thread is, others write to its socket beside it, into the midst of its messages.
+    """
+    lock = thread._tstate_lock  # a running thread holds it
+    return lock is not None and lock.locked()
+
+
 class Kernel(IPythonKernel):
     """The IPython kernel with run options and with replies that are never lost."""
 
@@ -356,6 +365,12 @@ class App(IPKernelApp):
         self.argv = list(given)
         self.cli_config = Config({type(self).__name__: {"connection_file": given[1]}})
         self.update_config(self.cli_config)
+
+    def init_iopub(self, context: Any) -> None:
+        super().init_iopub(context)
+        if sys.version_info < (3, 13):
+            thread = self.iopub_thread.thread
+            thread.is_alive = functools.partial(is_alive, thread)
 
     def init_kernel(self) -> None:
         if not self.debugger:

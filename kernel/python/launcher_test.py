@@ -518,6 +518,17 @@ def test_interrupts_at_any_moment_lose_no_reply(kernel: Kernel) -> None:
     assert kernel.run("1").result == "1"
 
 
+def test_no_interrupt_makes_the_iopub_thread_look_ended(kernel: Kernel) -> None:
+    kernel.run("import sys; iopub = sys.stdout.pub_thread.thread")
+    for i in range(40):
+        request = kernel.start("while True: iopub.is_alive()")
+        kernel.await_state(request, "status")
+        time.sleep(i / 60_000)
+        kernel.interrupt()
+        assert kernel.finish(request).reply["ename"] == "KeyboardInterrupt"
+    assert kernel.run("iopub.is_alive()").result == "True"
+
+
 def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
     kernel.run("import time")
     for i in range(100):  # one in fifty comes just before the call
