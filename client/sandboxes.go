@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/url"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -54,6 +55,15 @@ func (c *Client) CloseSandbox(ctx context.Context, id string) error {
 // SetTimeout gives a sandbox another inactivity timeout, in seconds, which begins anew.
 func (c *Client) SetTimeout(ctx context.Context, id string, timeout float64) (api.Sandbox, error) {
 	return ask[api.Sandbox](ctx, c, "POST", sandbox(id)+"/timeout", nil, api.TimeoutRequest{Timeout: timeout})
+}
+
+// SandboxMetrics tells what a sandbox uses, and has used since a time, of which the zero value is the beginning.
+func (c *Client) SandboxMetrics(ctx context.Context, id string, since time.Time) (api.UsageHistory, error) {
+	query := url.Values{}
+	if !since.IsZero() {
+		query.Set("since", since.Format(time.RFC3339Nano))
+	}
+	return ask[api.UsageHistory](ctx, c, "GET", sandbox(id)+"/metrics", query, nil)
 }
 
 // PauseSandbox freezes a sandbox: it uses no CPU, and keeps its memory.

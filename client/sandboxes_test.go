@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/client"
@@ -51,7 +52,7 @@ func (*shared) Exit() fleet.Exit             { return fleet.Exit{} }
 func (m *shared) Kill() error                { m.once.Do(func() { close(m.done) }); return nil }
 func (*shared) Pause(context.Context) error  { return nil }
 func (*shared) Resume(context.Context) error { return nil }
-func (*shared) Usage() (fleet.Usage, error)  { return fleet.Usage{}, nil }
+func (*shared) Usage() (fleet.Usage, error)  { return fleet.Usage{Memory: 1 << 20, Disk: -1}, nil }
 
 // behind starts a server of sandboxes, each of which is the shared one, and returns its client.
 func behind(t *testing.T) *client.Client {
@@ -98,6 +99,13 @@ func TestSandboxes(t *testing.T) {
 		t.Errorf("got %+v", next)
 	}
 	if got := must[api.Sandbox](t)(cs.SetTimeout(ctx, made.SandboxID, 90)); got.Timeout != 90 {
+		t.Errorf("got %+v", got)
+	}
+	used := must[api.UsageHistory](t)(cs.SandboxMetrics(ctx, made.SandboxID, time.Time{})).Metrics
+	if len(used) != 1 || used[0].MemoryBytes == nil || *used[0].MemoryBytes != 1<<20 || used[0].DiskBytes != nil {
+		t.Fatalf("got %+v", used)
+	}
+	if got := must[api.UsageHistory](t)(cs.SandboxMetrics(ctx, made.SandboxID, time.Now().Add(time.Hour))).Metrics; len(got) != 0 {
 		t.Errorf("got %+v", got)
 	}
 	if got := must[api.Sandbox](t)(cs.PauseSandbox(ctx, made.SandboxID)); got.State != api.SandboxPaused {

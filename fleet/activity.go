@@ -71,6 +71,11 @@ func (f *Fleet) due(s *Sandbox) {
 		if since := time.Now().Add(-idle); since.After(s.active) {
 			s.active = since
 		}
+		select {
+		case <-s.machine.Done(): // that is why it ends: see watch
+			return
+		default:
+		}
 	}
 	if !f.closed && s.idle() {
 		f.endLocked(s, TimedOut)
@@ -109,6 +114,10 @@ func (f *Fleet) ask(s *Sandbox) time.Duration {
 		f.o.Log.Warn("the agent does not say what it does", "sandbox", s.id, "try", try, "error", err)
 		if try == askTries || ctx.Err() != nil {
 			return f.o.MaxTimeout // as an idle one
+		}
+		select {
+		case <-s.machine.Done():
+		case <-time.After(askPause):
 		}
 	}
 }

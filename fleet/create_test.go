@@ -120,7 +120,7 @@ func TestKillWhileCreating(t *testing.T) {
 			if got, err := f.Get(id); err != nil || got.State != fleet.Creating {
 				t.Errorf("Get: %+v, %v", got, err)
 			}
-			for what, err := range map[string]error{"Use": third(f.Use(id)), "Pause": second(f.Pause(t.Context(), id)), "SetTimeout": second(f.SetTimeout(id, 0)), "Usage": second(f.Usage(id))} {
+			for what, err := range map[string]error{"Use": third(f.Use(id)), "Pause": second(f.Pause(t.Context(), id)), "SetTimeout": second(f.SetTimeout(id, 0)), "History": second(f.History(id, time.Time{}))} {
 				if !errors.Is(err, fleet.ErrState) {
 					t.Errorf("%s: %v", what, err)
 				}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
@@ -45,7 +46,7 @@ func (h *host) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error) {
 			return nil, err
 		}
 	}
-	m := &machine{host: h, id: s.ID, spec: s, conns: make(chan net.Conn), done: make(chan struct{}), thawed: make(chan struct{})}
+	m := &machine{host: h, id: s.ID, began: time.Now(), spec: s, conns: make(chan net.Conn), done: make(chan struct{}), thawed: make(chan struct{})}
 	close(m.thawed)
 	m.server = &http.Server{Handler: m}
 	h.mu.Lock()
@@ -132,6 +133,11 @@ type machine struct {
 	closing  func(w http.ResponseWriter, r *http.Request)      // nil: it is done at once
 	serve    func(w http.ResponseWriter, r *http.Request) bool // all else
 
+	began        time.Time
+	works        atomic.Bool  // it uses CPU
+	measured     atomic.Int32 // times
+	unmeasurable error
+
 	asked  atomic.Int32 // for its activity
 	closes atomic.Value // the query of the last request to close
 	kills  atomic.Int32 // that were let through
@@ -157,7 +163,15 @@ func (m *machine) Exit() fleet.Exit {
 	return m.exit
 }
 
-func (m *machine) Usage() (fleet.Usage, error) { return fleet.Usage{Memory: 20 << 20, Disk: -1}, nil }
+// Usage is told of one that has run code for a tenth of its life if it works, and never else.
+func (m *machine) Usage() (fleet.Usage, error) {
+	m.measured.Add(1)
+	u := fleet.Usage{Memory: 20 << 20, CPU: -1, Pids: 3, Disk: -1}
+	if m.works.Load() {
+		u.CPU = time.Since(m.began) / 10
+	}
+	return u, m.unmeasurable
+}
 
 func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
 	ours, theirs := net.Pipe()

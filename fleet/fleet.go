@@ -42,6 +42,7 @@ const (
 	minWait      = 50 * time.Millisecond // between two looks at a sandbox
 	askTimeout   = 5 * time.Second       // of a question to an agent
 	askTries     = 3                     // after which its answer counts as "idle"
+	askPause     = time.Second           // between two of them, in which an agent that has just died is found to have
 	adoptTimeout = 30 * time.Second
 	adoptAtOnce  = 8
 	closeSlack   = 5 * time.Second // what Close takes past its context, at most
@@ -109,6 +110,7 @@ func Open(o Options) (*Fleet, error) {
 		return nil, errors.Join(err, reg.close())
 	}
 	f.work.Go(f.forget)
+	f.work.Go(f.sample)
 	return f, nil
 }
 

@@ -21,6 +21,7 @@ type Sandbox struct {
 	transport *transport // to its agent
 	limits    Limits     // that hold
 	isolation Isolation
+	samples   samples
 
 	turn    chan struct{} // is taken by what pauses, resumes or ends the machine
 	hurry   chan struct{} // closed when its end is to wait for nothing
@@ -113,6 +114,9 @@ func (s *Sandbox) Gone(ctx context.Context) error {
 	return s.record.gone()
 }
 
+// Ending is closed when the sandbox begins to end.
+func (s *Sandbox) Ending() <-chan struct{} { return s.ending }
+
 // Done is closed when nothing is left of the sandbox.
 func (s *Sandbox) Done() <-chan struct{} { return s.gone }
 
@@ -124,22 +128,6 @@ func (f *Fleet) Get(id string) (Info, error) {
 		return Info{}, err
 	}
 	return s.Info(), nil
-}
-
-// Usage tells what a sandbox uses now, and is no activity. Errors are those of Get,
-// ErrState of one that is being created, and the runtime's.
-func (f *Fleet) Usage(id string) (Usage, error) {
-	s, err := f.find(id)
-	if err != nil {
-		return Usage{}, err
-	}
-	f.mu.Lock()
-	m := s.machine
-	f.mu.Unlock()
-	if m == nil {
-		return Usage{}, errCreating
-	}
-	return m.Usage()
 }
 
 // Use returns a running sandbox for one request, which counts as activity until release

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -51,6 +52,19 @@ func parseInt(name, given string, least, most int64) (int64, error) {
 		return 0, api.Invalid(name, "expected an integer from %d to %d, got %q", least, most, given)
 	}
 	return n, nil
+}
+
+// QueryTime returns a query parameter that is a time of RFC 3339, or the zero time where it is not there.
+func QueryTime(r *http.Request, name string) (time.Time, error) {
+	given, ok := r.URL.Query()[name]
+	if !ok {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, given[0])
+	if err != nil {
+		return time.Time{}, api.Invalid(name, "expected a time such as 2006-01-02T15:04:05Z (RFC 3339), got %.64q", given[0])
+	}
+	return at, nil
 }
 
 // After returns the number after which a stream is to go on, at most most: the

@@ -46,7 +46,7 @@ func TestSandboxesBelongToTheirKeys(t *testing.T) {
 	if list := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes", "", again...), 200); len(list.Sandboxes) != 1 || list.Sandboxes[0].SandboxID != made.SandboxID {
 		t.Errorf("got %+v", list)
 	}
-	for _, call := range [][2]string{{"GET", path}, {"DELETE", path}, {"POST", path + "/close"}, {"POST", path + "/pause"}, {"POST", path + "/code"}, {"GET", path + "/ports/80/"}, {"POST", path + "/timeout"}} {
+	for _, call := range [][2]string{{"GET", path}, {"GET", path + "/metrics"}, {"DELETE", path}, {"POST", path + "/close"}, {"POST", path + "/pause"}, {"POST", path + "/code"}, {"GET", path + "/ports/80/"}, {"POST", path + "/timeout"}} {
 		body := map[string]string{path + "/timeout": `{"timeout":1}`}[call[1]]
 		refused(t, s.call(t, call[0], call[1], body, bob...), 404, api.NotFound)
 		refused(t, s.call(t, call[0], call[1], body), 401, api.Unauthenticated)
@@ -59,7 +59,7 @@ func TestSandboxesBelongToTheirKeys(t *testing.T) {
 	}
 	refused(t, s.call(t, "GET", path, "", token...), 410, api.Gone)
 	refused(t, s.call(t, "GET", path, "", again...), 410, api.Gone)
-	for _, call := range [][2]string{{"GET", path}, {"DELETE", path}, {"POST", path + "/code"}} {
+	for _, call := range [][2]string{{"GET", path}, {"GET", path + "/metrics"}, {"DELETE", path}, {"POST", path + "/code"}} {
 		refused(t, s.call(t, call[0], call[1], "", bob...), 404, api.NotFound)
 	}
 	for _, secret := range []string{"key-of-ada", "key-of-bob", made.AccessToken} {

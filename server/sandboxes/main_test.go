@@ -140,7 +140,9 @@ func (m *machine) Done() <-chan struct{}        { return m.done }
 func (m *machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIGKILL"} }
 func (m *machine) Pause(context.Context) error  { return nil }
 func (m *machine) Resume(context.Context) error { return nil }
-func (m *machine) Usage() (fleet.Usage, error)  { return fleet.Usage{}, nil }
+func (m *machine) Usage() (fleet.Usage, error) {
+	return fleet.Usage{CPU: time.Second, Memory: 1 << 20, Pids: 2, Disk: -1}, nil
+}
 func (m *machine) Kill() error {
 	m.once.Do(func() {
 		m.ln.Close()

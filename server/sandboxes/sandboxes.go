@@ -31,10 +31,16 @@ type Options struct {
 	MaxRequests int // to one sandbox at once; 0 is 1024
 }
 
+// API is the HTTP API of a fleet. Other APIs of the same fleet forward by it what works in a sandbox.
+type API struct {
+	http.Handler
+	h *handlers
+}
+
 // New returns the HTTP API of the fleet.
-func New(o Options) http.Handler {
+func New(o Options) *API {
 	h := newHandlers(o)
-	return server.New(h.routes(), h.o)
+	return &API{server.New(h.routes(), h.o), h}
 }
 
 func newHandlers(o Options) *handlers {
@@ -70,6 +76,7 @@ func (h *handlers) routes() []server.Route {
 		{Method: "GET", Path: "/v1/sandboxes", Handle: h.list, Query: []string{"metadata.*", "state", "limit", "cursor"}},
 		{Method: "GET", Path: one, Handle: h.get},
 		{Method: "DELETE", Path: one, Handle: h.kill},
+		{Method: "GET", Path: one + "/metrics", Handle: h.history, Query: []string{"since"}},
 		{Method: "POST", Path: one + "/timeout", Handle: h.setTimeout},
 		{Method: "POST", Path: one + "/close", Handle: h.close},
 		{Method: "POST", Path: one + "/pause", Handle: h.pause},

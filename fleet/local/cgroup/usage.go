@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
-// Memory returns the bytes that the group uses, and false where that is not known.
+// Memory returns the bytes that the group uses, and false where that is not known. What it has read and
+// written of files and not used lately does not count: Linux takes that back before it says that there is no more.
 func (g *Group) Memory() (int64, bool) {
+	now, cache := "memory.usage_in_bytes", "total_inactive_file"
 	if g.places["memory"].V2 {
-		return g.number("memory", "memory.current")
+		now, cache = "memory.current", "inactive_file"
 	}
-	return g.number("memory", "memory.usage_in_bytes")
+	used, ok := g.number("memory", now)
+	idle, _ := g.field("memory", "memory.stat", cache)
+	return max(0, used-idle), ok
 }
 
 // CPU returns the time that the group's processes have run, and false where that is not known.

@@ -1,0 +1,32 @@
+package sandboxes_test
+
+import (
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+)
+
+func TestMetricsOfASandbox(t *testing.T) {
+	s := start(t, handler(http.HandlerFunc(echo)), nil)
+	id := s.create(t)
+	path := "/v1/sandboxes/" + id + "/metrics"
+	got := decode[api.UsageHistory](t, s.call(t, "GET", path, ""), 200).Metrics
+	if len(got) != 1 || *got[0].CPUSeconds != 1 || *got[0].MemoryBytes != 1<<20 || *got[0].Pids != 2 || got[0].DiskBytes != nil || *got[0].OOMKills != 0 {
+		t.Fatalf("got %+v", got)
+	}
+	since := "?since=" + url.QueryEscape(got[0].Time.Format(time.RFC3339Nano))
+	for _, u := range decode[api.UsageHistory](t, s.call(t, "GET", path+since, ""), 200).Metrics {
+		if !u.Time.After(got[0].Time) {
+			t.Errorf("got %+v again", u)
+		}
+	}
+	if e := refused(t, s.call(t, "GET", path+"?since=yesterday", ""), 400, api.InvalidRequest); e.Details["field"] != "since" {
+		t.Errorf("got %+v", e)
+	}
+	refused(t, s.call(t, "GET", "/v1/sandboxes/sb_none/metrics", ""), 404, api.NotFound)
+	s.call(t, "DELETE", "/v1/sandboxes/"+id, "")
+	refused(t, s.call(t, "GET", path, ""), 410, api.Gone)
+}
