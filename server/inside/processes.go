@@ -27,7 +27,7 @@ func (h *processHandlers) routes() []server.Route {
 		{Method: "POST", Path: "/v1/processes", Handle: h.start},
 		{Method: "GET", Path: "/v1/processes", Handle: h.list},
 		{Method: "GET", Path: "/v1/processes/{pid}", Handle: h.get},
-		{Method: "DELETE", Path: "/v1/processes/{pid}", Handle: h.delete},
+		{Method: "DELETE", Path: "/v1/processes/{pid}", Handle: h.delete, Query: []string{"keep"}},
 		{Method: "GET", Path: "/v1/processes/{pid}/events", Handle: h.follow, Query: after},
 		{Method: "GET", Path: "/v1/processes/{pid}/attach", Handle: h.attach, Query: after},
 		{Method: "POST", Path: "/v1/processes/{pid}/stdin", Handle: h.stdin, Query: []string{"eof"}, Body: server.Unbounded},
@@ -110,13 +110,21 @@ func (h *processHandlers) get(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// delete kills a process, or forgets one that has ended.
+// delete kills a process, or forgets one that has ended, unless that is to be kept.
 func (h *processHandlers) delete(w http.ResponseWriter, r *http.Request) error {
+	keep, err := queryBool(r, "keep")
+	if err != nil {
+		return err
+	}
 	job, err := h.job(r)
 	if err != nil {
 		return err
 	}
-	if err := h.box.DeleteProcess(job); err != nil {
+	end := h.box.DeleteProcess
+	if keep {
+		end = (*process.Job).Kill
+	}
+	if err := end(job); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

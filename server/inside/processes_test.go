@@ -251,6 +251,7 @@ func TestProcessErrors(t *testing.T) {
 		{"GET", "/v1/processes/x", "", 404, api.NotFound, ""},
 		{"GET", "/v1/processes/-1/events", "", 404, api.NotFound, ""},
 		{"DELETE", "/v1/processes/1", "", 404, api.NotFound, ""},
+		{"DELETE", where(ended) + "?keep=perhaps", "", 400, api.InvalidRequest, "keep"},
 		{"GET", where(pipe) + "/events?after=7", "", 400, api.InvalidRequest, "after"},
 		{"GET", where(pipe) + "/attach", "", 400, api.InvalidRequest, "Upgrade"},
 		{"POST", where(pipe) + "/stdin", "x", 409, api.Conflict, ""},
@@ -387,4 +388,18 @@ func TestTimelineTellsOfProcesses(t *testing.T) {
 	if n := len(seen); n < 2 || seen[n-2] != "process_started sh -c 'exit 4'" {
 		t.Errorf("%q", seen)
 	}
+}
+
+func TestEndedProcessIsKeptOnRequest(t *testing.T) {
+	p := background(t, api.ProcessRequest{Cmd: "echo on; exec cat", Stdin: api.OpenStdin})
+	for range 2 { // while it runs, and when it has ended
+		if resp := call(t, "DELETE", where(p)+"?keep=true", nil); resp.StatusCode != http.StatusNoContent {
+			t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
+		}
+	}
+	if s := watchPid(t, p.Pid); s.end().Signal == nil || s.stdout != "on\n" {
+		t.Errorf("stdout %q", s.stdout)
+	}
+	call(t, "DELETE", where(p), nil)
+	refused(t, call(t, "GET", where(p), nil), http.StatusNotFound, api.NotFound)
 }
