@@ -171,6 +171,15 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if told.Code == api.LimitReached {
 		w.Header().Set("Retry-After", strconv.Itoa(retryAfter(err)))
 	}
+	s.tell(w, r, err, told)
+}
+
+// tell answers with told, which is what the client may know of err.
+func (s *server) tell(w http.ResponseWriter, r *http.Request, err error, told *api.Error) {
 	w.Header().Set("Cache-Control", "no-store")
+	if s.Fail != nil {
+		s.Fail(w, r, err, told)
+		return
+	}
 	WriteJSON(w, Statuses[told.Code], api.ErrorBody{Error: *told})
 }

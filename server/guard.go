@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -22,6 +21,17 @@ const requestIDHeader = "X-Request-Id"
 var validRequestID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]*$`)
 
 const longestRequestID = 128 // bytes; a bound in the expression is that many states, which cost each start of the program
+
+// Guard returns a handler that does for every request what holds for all, and answers with the
+// error that handle returns. It is for APIs that find by something else than paths what answers.
+func Guard(handle func(w http.ResponseWriter, r *http.Request) error, o Options) http.Handler {
+	s := &server{o.WithDefaults()}
+	return s.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := handle(w, r); err != nil {
+			s.fail(w, r, err)
+		}
+	}))
+}
 
 // guard does what holds for every request, before and after next does its work.
 func (s *server) guard(next http.Handler) http.Handler {
@@ -50,7 +60,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if w.caller != (Caller{}) {
-			r = r.WithContext(context.WithValue(r.Context(), callerKey{}, w.caller))
+			r = WithCaller(r, w.caller)
 		}
 		next.ServeHTTP(w, r)
 	})
@@ -69,9 +79,8 @@ func (s *server) recover(w *response, r *http.Request, id string) {
 	if p == http.ErrAbortHandler || w.status != 0 {
 		panic(http.ErrAbortHandler)
 	}
-	WriteJSON(w, http.StatusInternalServerError, api.ErrorBody{
-		Error: *api.Errorf(api.Internal, "internal error: the log has it under %s", id),
-	})
+	told := api.Errorf(api.Internal, "internal error: the log has it under %s", id)
+	s.tell(w, r, told, told)
 }
 
 func (s *server) logRequest(w *response, r *http.Request, id string, start time.Time) {

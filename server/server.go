@@ -43,6 +43,10 @@ type Options struct {
 	// other X-Forwarded headers, and with what browsers do with pages of ports.
 	Behind bool
 
+	// Fail writes what a request is answered with that failed with err, of which told is what the client may
+	// know; nil writes it as the native API does. It is for other APIs, whose errors look different.
+	Fail func(w http.ResponseWriter, r *http.Request, err error, told *api.Error)
+
 	// Observe is told of each request once it is answered, for metrics; nil: nobody is.
 	Observe func(r *http.Request, status int, took time.Duration)
 

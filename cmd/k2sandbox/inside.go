@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -23,6 +25,9 @@ import (
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/e2b"
+	"github.com/k2sandbox/k2sandbox/server/e2b/envd"
+	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 	"github.com/k2sandbox/k2sandbox/server/inside"
 )
 
@@ -101,8 +106,23 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
-	h := inside.New(box, server.Options{Log: log, Behind: true, Version: version})
-	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
+	return serveHTTP(ctx, in.Listener, apis(box, server.Options{Log: log, Behind: true, Version: version}), nil, log, box.Close)
+}
+
+// apis are the sandbox's: the native one, and below a path of its own each part of E2B's.
+func apis(box *agent.Sandbox, o server.Options) http.Handler {
+	native := inside.New(box, o)
+	o.Fail = e2b.Fail
+	parts := map[string]http.Handler{e2b.EnvdPath: envd.New(box, o), e2b.InterpreterPath: interpreter.New(box, o), e2b.PortPath: inside.Ports(o)}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for path, part := range parts {
+			if strings.HasPrefix(r.URL.Path, path+"/") {
+				http.StripPrefix(path, part).ServeHTTP(w, r)
+				return
+			}
+		}
+		native.ServeHTTP(w, r)
+	})
 }
 
 // furnish returns the sandbox and what lets go of what it was started with.

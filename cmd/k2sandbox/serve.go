@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -30,6 +32,7 @@ type serving struct {
 	onStop   string
 	json     bool
 	trust    bool
+	e2b      bool
 	access   access
 }
 
@@ -63,6 +66,7 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 	flags.StringVar(&o.onStop, "on-stop", "end", `what becomes of the sandboxes when the server is stopped: "end", or "keep" for one that follows`)
 	flags.BoolVar(&o.json, "log-json", false, "log as lines of JSON")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
+	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
@@ -101,11 +105,15 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	h := sandboxes.New(sandboxes.Options{
-		Options: server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version},
-		Fleet:   boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
+	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	native := sandboxes.New(sandboxes.Options{
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
+	h := http.Handler(native)
+	if o.e2b {
+		h = e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native})
+	}
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)

@@ -34,7 +34,7 @@ func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 		(&fileHandlers{box, o}).routes(),
 		(&processHandlers{box, o}).routes(),
 		(&packageHandlers{box, o}).routes(),
-		(&portHandlers{o}).routes(),
+		(&portHandlers{o: o}).routes(),
 		(&capabilityHandlers{box, o}).routes(),
 		(&notebookHandlers{box, o}).routes(),
 		(&lifecycleHandlers{box, o, all}).routes(),

@@ -22,7 +22,17 @@ import (
 // show it under this API's own origin. Unless Options.TrustPorts says otherwise, a page gets an
 // origin of its own that it shares with nobody (CSP sandbox), no service worker, and
 // no cookie: those of other servers on the same host are not for it.
-type portHandlers struct{ o server.Options }
+type portHandlers struct {
+	o    server.Options
+	root bool // a server is at the root of an address of its own, for the client
+}
+
+// Ports returns what forwards /ports/{port}/… as the native API does below /v1, for an API whose clients
+// see each server inside at the root of an address.
+func Ports(o server.Options) http.Handler {
+	h := &portHandlers{o.WithDefaults(), true}
+	return server.New([]server.Route{{Method: server.AnyMethod, Path: "/ports/{port}/{path}", Handle: h.forward, Body: server.Unbounded}}, h.o)
+}
 
 func (h *portHandlers) routes() []server.Route {
 	return []server.Route{
@@ -89,8 +99,12 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 		before = r.Header.Get("X-Forwarded-Prefix")
 	}
 	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
+	prefix := before + "/ports/" + port
+	if h.root {
+		prefix = ""
+	}
 	f := forwarding{
-		prefix: before + "/ports/" + port, path: "/" + path, target: net.JoinHostPort("127.0.0.1", port),
+		prefix: prefix, path: "/" + path, target: net.JoinHostPort("127.0.0.1", port),
 		host: r.Host, trusted: h.o.TrustPorts || h.o.Behind, behind: h.o.Behind, browser: r.Header.Get("Sec-Fetch-Site") != "",
 	}
 	if r.ContentLength != 0 {
@@ -109,7 +123,7 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	if errors.Is(failed, syscall.ECONNREFUSED) {
-		return api.Errorf(api.SandboxUnreachable, "nothing listens on port %s", port)
+		return api.Errorf(api.SandboxUnreachable, "port is not open: nothing listens on port %s", port)
 	}
 	if r.Context().Err() != nil {
 		return r.Context().Err()

@@ -29,12 +29,15 @@ func (p *passage) answer(resp *http.Response) error {
 		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
 	} else {
 		keep(resp.Header, known)
+		if p.foreign {
+			resp.Header.Del("Location")
+		}
 		resp.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'") // whatever it says that it is
 	}
 	p.place(resp.Header)
 	switch {
 	case resp.StatusCode == http.StatusSwitchingProtocols:
-		go p.endWithSandbox()
+		go p.endWithSandbox(p.box.Done())
 	case resp.Body != http.NoBody:
 		there, _ := resp.Body.(interface{ Buffered() int })
 		resp.Body = &checked{resp.Body, resp, p, !sized(resp), there, http.NewResponseController(p.w)}
@@ -62,7 +65,7 @@ func (p *passage) check(resp *http.Response) error {
 		return fmt.Errorf("the status %d", status)
 	case !p.port && status >= 300 && status < 400 && status != http.StatusNotModified:
 		return errors.New("a redirect")
-	case !p.port && resp.Header.Get("Content-Encoding") != "":
+	case !p.port && resp.Header.Get("Content-Encoding") != "" && !p.packed(resp):
 		return errors.New("a content encoding")
 	}
 	return nil
@@ -78,12 +81,17 @@ func (p *passage) guardTrailer(h http.Header) {
 	delete(h, "Set-Cookie")
 }
 
+// packed reports whether an answer is packed as the client of another API asked for.
+func (p *passage) packed(resp *http.Response) bool {
+	return p.foreign && resp.Header.Get("Content-Encoding") == "gzip" && strings.Contains(p.in.Header.Get("Accept-Encoding"), "gzip")
+}
+
 func control(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
 
 // known are the headers of agents of ours.
 var known = []string{
-	"Accept-Ranges", "Allow", "Cache-Control", "Connection", "Content-Disposition", "Content-Length", "Content-Range", "Content-Type",
-	"Date", "Etag", "Last-Modified", "Location", "Retry-After", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Upgrade",
+	"Accept-Ranges", "Allow", "Cache-Control", "Connection", "Content-Disposition", "Content-Encoding", "Content-Length", "Content-Range", "Content-Type",
+	"Date", "Etag", "Last-Modified", "Location", "Retry-After", "Sec-Websocket-Accept", "Sec-Websocket-Protocol", "Upgrade", "Vary",
 	"X-Accel-Buffering", "X-Epoch", "X-Execution-Id", "X-Install-Id", "X-Notebook-Id", "X-Output-Start", "X-Output-Total", "X-Output-Truncated",
 }
 
@@ -121,7 +129,7 @@ func (p *passage) location(given string) (string, bool) {
 		where.Scheme, where.Host, where.User = "", "", nil
 		given = where.String()
 	}
-	if rest, ok := strings.CutPrefix(given, "/v1/"); ok && !strings.HasPrefix(given, p.prefix+"/") {
+	if rest, ok := strings.CutPrefix(given, "/v1/"); ok && !p.foreign && !strings.HasPrefix(given, p.prefix+"/") {
 		given = p.prefix + "/" + rest
 	}
 	full, err := p.in.URL.Parse(given)
@@ -130,6 +138,9 @@ func (p *passage) location(given string) (string, bool) {
 
 // reaches reports whether a path is one of this sandbox, and for a server inside one of ports.
 func (p *passage) reaches(path string) bool {
+	if p.foreign {
+		return p.port && !strings.HasPrefix(path, "//")
+	}
 	rest, ok := strings.CutPrefix(path, p.prefix+"/")
 	if p.port {
 		return ok && strings.HasPrefix(rest, "ports/")
@@ -137,11 +148,11 @@ func (p *passage) reaches(path string) bool {
 	return ok && !strings.HasPrefix(rest, "sandboxes")
 }
 
-// endWithSandbox ends a connection of another protocol with the sandbox: its client may
-// not notice by itself.
-func (p *passage) endWithSandbox() {
+// endWithSandbox ends the passage with the sandbox: the client of a connection of another protocol may not notice
+// by itself, and that of another API is not to take what an agent says at its end for the end of an answer.
+func (p *passage) endWithSandbox(ended <-chan struct{}) {
 	select {
-	case <-p.box.Done():
+	case <-ended:
 		p.cancel(errors.New("the sandbox has ended"))
 	case <-p.ctx.Done():
 	}

@@ -39,6 +39,24 @@ func (h *handlers) forward(w http.ResponseWriter, r *http.Request) error {
 	return h.pass(w, r, box, to)
 }
 
+// Target is where a request of another API goes in a sandbox.
+type Target struct {
+	Path string // of the agent, as it is to be sent
+	Port bool   // it goes to a server inside
+	Slow bool   // the client may take its time to send the body
+}
+
+// Forward sends a request of another API on to a sandbox in use, guarded as those of the native one are. An answer is
+// cut where the sandbox ends meanwhile, so that it never looks whole. Where there is an error nothing has been written.
+func (a *API) Forward(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to Target) error {
+	return a.h.pass(w, r, box, target{path: to.Path, port: to.Port, slow: to.Slow, foreign: true})
+}
+
+// Observe counts an answer of another API: see server.Options.
+func (a *API) Observe(r *http.Request, status int, took time.Duration) {
+	a.h.metrics.observe(r, status, took)
+}
+
 // pass sends a request to a sandbox.
 func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to target) error {
 	if r.Header.Get("Service-Worker") != "" {
@@ -52,6 +70,9 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	p := passage{target: to, w: w, in: r, o: h.o, box: box, metrics: h.metrics, ctx: ctx, cancel: cancel}
+	if to.foreign {
+		go p.endWithSandbox(box.Ending())
+	}
 	if failed := p.run(); failed != nil {
 		return h.explain(r, box, failed)
 	}
@@ -83,6 +104,9 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 	return api.Errorf(api.SandboxUnreachable, "sandbox %s does not answer as it should: %.200q", box.ID(), failed.Error())
 }
 
+// slowest is how long a client that may take its time can send nothing.
+const slowest = 24 * time.Hour
+
 // passage is one request on its way through.
 type passage struct {
 	target
@@ -100,12 +124,16 @@ type passage struct {
 
 func (p *passage) run() error {
 	in := p.in.WithContext(p.ctx)
-	if !p.port {
+	if !p.port && !p.slow {
 		p.patience = newPatience(p.o.AnswerTimeout, func() { p.cancel(errSlow) })
 		defer p.patience.end()
 	}
 	if in.ContentLength != 0 {
-		sent := server.Body(p.w, p.in, p.o)
+		o := p.o
+		if p.slow {
+			o.WriteTimeout = slowest
+		}
+		sent := server.Body(p.w, p.in, o)
 		defer sent.Close() // the transport may not have read to the end
 		in.Body = &body{sent, p}
 	}
@@ -134,18 +162,25 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	out.URL = &url.URL{Scheme: "http", Host: "sandbox", Opaque: p.path, RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
 	pr.SetXForwarded()
 	out.Header.Set("X-Forwarded-Prefix", p.prefix)
+	for _, name := range secrets {
+		out.Header.Del(name)
+	}
 	out.Header.Set("X-Request-Id", p.w.Header().Get("X-Request-Id"))
-	out.Header.Del("X-Api-Key")
-	if !p.port || p.ours() {
+	if !p.port && !p.foreign || p.ours() {
 		out.Header.Del("Authorization")
 	}
 	if !p.port {
 		out.Header.Del("Cookie")
-		out.Header.Del("Accept-Encoding") // an agent packs nothing
+		if !p.foreign {
+			out.Header.Del("Accept-Encoding") // an agent packs nothing
+		}
 	} else if p.browser() && !p.o.TrustPorts {
 		out.Header.Del("Cookie")
 	}
 }
+
+// secrets are the headers that say who the client is, which is none of the sandbox's business.
+var secrets = []string{"X-Api-Key", "X-Access-Token", "E2b-Traffic-Access-Token"}
 
 // ours reports whether the request's Authorization is for us and not for a server inside.
 func (p *passage) ours() bool {
@@ -167,6 +202,9 @@ type target struct {
 	prefix string // of the path, in place of the agent's "/v1"
 	path   string // that the agent gets, as the client wrote it
 	port   bool   // to a server inside
+
+	foreign bool // by another API, whose paths are not below /v1
+	slow    bool // see Target
 }
 
 // destination finds the agent's path in the request's. Clients of an agent work
