@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -16,7 +14,6 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/server"
-	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -31,8 +28,9 @@ type serving struct {
 	stateDir string
 	onStop   string
 	json     bool
+	logFile  string
+	idleTime seconds
 	trust    bool
-	e2b      bool
 	access   access
 }
 
@@ -65,8 +63,10 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 	_ = cmd.MarkFlagDirname("state-dir")
 	flags.StringVar(&o.onStop, "on-stop", "end", `what becomes of the sandboxes when the server is stopped: "end", or "keep" for one that follows`)
 	flags.BoolVar(&o.json, "log-json", false, "log as lines of JSON")
+	flags.StringVar(&o.logFile, "log-file", "", "log to this file, of which 8 MiB are kept, and 8 MiB before them as FILE.1 (default: standard error)")
+	_ = cmd.MarkFlagFilename("log-file")
+	flags.Var(&o.idleTime, "exit-idle-time", "end this server once there were no sandboxes and no requests for this long (default: never)")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
-	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
@@ -92,7 +92,10 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	defer remove()
-	log := o.log()
+	log, capture, err := o.log()
+	if err != nil {
+		return err
+	}
 	runtime, err := o.runtime(ctx, dir, log)
 	if err != nil {
 		return err
@@ -105,15 +108,11 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
-	native := sandboxes.New(sandboxes.Options{
-		Options: common, Fleet: boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
+	h := sandboxes.New(sandboxes.Options{
+		Options: server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version},
+		Fleet:   boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
-	h := http.Handler(native)
-	if o.e2b {
-		h = e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native})
-	}
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
@@ -122,6 +121,10 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if o.s.logLevel <= slog.LevelInfo && keys.Len() == 0 && secure == nil {
 		fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 	}
+	if err := capture(); err != nil {
+		return errors.Join(err, boxes.Close(ctx))
+	}
+	ctx, h = o.untilIdle(ctx, h, boxes, log)
 	return serveHTTP(ctx, ln, h, secure, log, func() error {
 		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
 		defer cancel()
@@ -140,10 +143,3 @@ func exposed(level, network string, keys *server.Keys) error {
 
 // templates are those that there are.
 var templates = []api.Template{{Template: local.Template, Aliases: local.Aliases, Default: true}}
-
-func (o *serving) log() *slog.Logger {
-	if o.json {
-		return slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: o.s.logLevel}))
-	}
-	return o.s.log()
-}

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// log returns the log, and what is to be called once there is nothing more to say to who started this server.
+func (o *serving) log() (log *slog.Logger, capture func() error, err error) {
+	var to io.Writer = os.Stderr
+	capture = func() error { return nil }
+	if o.logFile != "" {
+		file, err := openLog(o.logFile)
+		if err != nil {
+			return nil, nil, err
+		}
+		to, capture = file, file.capture
+	}
+	options := &slog.HandlerOptions{Level: o.s.logLevel}
+	if o.json {
+		return slog.New(slog.NewJSONHandler(to, options)), capture, nil
+	}
+	return slog.New(slog.NewTextHandler(to, options)), capture, nil
+}
+
+// logFileSize is how long a log file gets before it is kept as FILE.1, in place of an earlier one.
+const logFileSize = 8 << 20
+
+// logFile is a log that is bounded. It is safe for concurrent use.
+type logFile struct {
+	path string
+
+	mu       sync.Mutex
+	file     *os.File
+	size     int64
+	captures bool
+}
+
+func openLog(path string) (*logFile, error) {
+	l := &logFile{path: path}
+	if err := l.open(); err != nil {
+		return nil, fmt.Errorf("--log-file: %w", err)
+	}
+	return l, nil
+}
+
+// capture has what this process says on standard error go to the log, also what the Go
+// runtime says when it crashes.
+func (l *logFile) capture() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.captures = true
+	return l.redirect()
+}
+
+func (l *logFile) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.size >= logFileSize {
+		if err := l.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	n, err := l.file.Write(line)
+	l.size += int64(n)
+	return n, err
+}
+
+func (l *logFile) rotate() error {
+	if err := os.Rename(l.path, l.path+".1"); err != nil {
+		return err
+	}
+	full := l.file
+	if err := l.open(); err != nil {
+		return err
+	}
+	full.Close()
+	if !l.captures {
+		return nil
+	}
+	return l.redirect()
+}
+
+func (l *logFile) open() error {
+	file, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		file.Close()
+		return err
+	}
+	l.file, l.size = file, info.Size()
+	return nil
+}
+
+func (l *logFile) redirect() error {
+	if err := unix.Dup3(int(l.file.Fd()), int(os.Stderr.Fd()), 0); err != nil {
+		return fmt.Errorf("cannot log what is said on standard error: %w", err)
+	}
+	return nil
+}
