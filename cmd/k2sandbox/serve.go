@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"strings"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -31,6 +33,7 @@ type serving struct {
 	logFile  string
 	idleTime seconds
 	trust    bool
+	e2b      bool
 	access   access
 }
 
@@ -67,6 +70,7 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 	_ = cmd.MarkFlagFilename("log-file")
 	flags.Var(&o.idleTime, "exit-idle-time", "end this server once there were no sandboxes and no requests for this long (default: never)")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
+	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
@@ -108,11 +112,15 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	h := sandboxes.New(sandboxes.Options{
-		Options: server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version},
-		Fleet:   boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
+	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	native := sandboxes.New(sandboxes.Options{
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
+	h := http.Handler(native)
+	if o.e2b {
+		h = e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native})
+	}
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
