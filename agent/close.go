@@ -5,26 +5,30 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/process"
 )
 
-// Close ends the sandbox: open runs end as sandbox_killed, and all that it started is
-// gone when it returns, to every caller, also of Shutdown.
-func (s *Sandbox) Close() error {
+// Close is Kill for the reason "closed".
+func (s *Sandbox) Close() error { return s.Kill(api.EndClosed) }
+
+// Kill ends the sandbox: open runs end as sandbox_killed, and all that it started is
+// gone when it returns, to every caller, also of Shutdown. The first reason is what the timeline tells.
+func (s *Sandbox) Kill(reason api.EndReason) error {
 	s.hasten()
-	return s.Shutdown(s.haste)
+	return s.Shutdown(s.haste, reason)
 }
 
-// Shutdown is Close with time for what the sandbox has started to end by itself, until ctx
+// Shutdown is Kill with time for what the sandbox has started to end by itself, until ctx
 // is done: kernels are asked to, which runs their atexit handlers, and commands get SIGTERM.
-func (s *Sandbox) Shutdown(ctx context.Context) error {
+func (s *Sandbox) Shutdown(ctx context.Context, reason api.EndReason) error {
 	s.closing.Do(func() {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.haste, cancel)()
-		s.close(ctx)
+		s.close(ctx, reason)
 	})
 	return s.left
 }
@@ -32,7 +36,7 @@ func (s *Sandbox) Shutdown(ctx context.Context) error {
 // Ended is closed once the sandbox is.
 func (s *Sandbox) Ended() <-chan struct{} { return s.ended }
 
-func (s *Sandbox) close(ctx context.Context) {
+func (s *Sandbox) close(ctx context.Context, reason api.EndReason) {
 	s.mu.Lock()
 	s.closed = true
 	rooms := s.contexts
@@ -58,7 +62,7 @@ func (s *Sandbox) close(ctx context.Context) {
 		s.left = errors.Join(s.left, process.EndOrphans())
 	}
 	s.unreap()
-	s.note(TimelineEvent{Type: journal.End, Reason: "closed"})
+	s.note(TimelineEvent{Type: journal.End, Reason: string(reason)})
 	s.timeline.Close()
 	close(s.ended)
 }

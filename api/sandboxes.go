@@ -14,6 +14,19 @@ const (
 	SandboxEnded    SandboxState = "ended"  // nothing is left but the reason; for a day
 )
 
+// EndReason tells why a sandbox ended.
+type EndReason string
+
+// The reasons. The first one counts.
+const (
+	EndClosed      EndReason = "closed"        // gracefully, by a client or with the server
+	EndKilled      EndReason = "killed"        // by a client, or because its creator had gone
+	EndTimedOut    EndReason = "timed_out"     // nothing happened in it for its timeout
+	EndOutOfMemory EndReason = "out_of_memory" // its agent was killed for memory
+	EndCrashed     EndReason = "crashed"       // its agent ended by itself, or was killed
+	EndLost        EndReason = "lost"          // it ended while no server was there to see it
+)
+
 // Sandbox tells about a sandbox.
 type Sandbox struct {
 	SandboxID    string            `json:"sandbox_id"`
@@ -28,7 +41,7 @@ type Sandbox struct {
 	Limits       SandboxLimits     `json:"limits"`
 	Network      SandboxNetwork    `json:"network"`
 	Isolation    SandboxIsolation  `json:"isolation"`
-	Reason       string            `json:"reason,omitempty"`       // of its end
+	Reason       EndReason         `json:"reason,omitempty"`       // of its end
 	EndedAt      *time.Time        `json:"ended_at,omitempty"`     // when that began
 	AccessToken  string            `json:"access_token,omitempty"` // opens this sandbox alone; only its creator sees it
 }

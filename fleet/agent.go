@@ -15,7 +15,7 @@ import (
 const (
 	agentURL     = "http://agent"
 	activityPath = "/v1/activity" // GET → {"busy": bool, "idle_seconds": number}
-	closePath    = "/v1/close"    // POST; answers when all has ended. With ?now=true once open runs have ended as sandbox_killed
+	closePath    = "/v1/close"    // POST with ?reason=; answers when all has ended, which is at once where it is not "closed"
 	answerSize   = 4 << 10
 )
 
@@ -49,11 +49,7 @@ func (s *Sandbox) askActivity(ctx context.Context) (time.Duration, error) {
 
 // askClose has the agent end what it runs: gracefully, or only what somebody reads.
 func (s *Sandbox) askClose(ctx context.Context, r Reason) error {
-	path := closePath
-	if r != Closed {
-		path += "?now=true"
-	}
-	_, err := s.call(ctx, http.MethodPost, path)
+	_, err := s.call(ctx, http.MethodPost, closePath+"?reason="+string(r))
 	return err
 }
 

@@ -38,7 +38,7 @@ type GoneError struct {
 }
 
 func (e *GoneError) Error() string {
-	return fmt.Sprintf("sandbox %s %s at %s", e.ID, e.Reason.verb(), e.At.Format(time.RFC3339))
+	return fmt.Sprintf("sandbox %s %s at %s", e.ID, verb(e.Reason), e.At.Format(time.RFC3339))
 }
 
 // Is reports whether target is ErrGone.

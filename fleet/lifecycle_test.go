@@ -63,7 +63,7 @@ func TestCreateUseKill(t *testing.T) {
 	if h.count() != 0 || m.kills.Load() != 1 {
 		t.Errorf("%d machines are left after %d kills", h.count(), m.kills.Load())
 	}
-	if got := m.closes.Load(); got != "POST /v1/close?now=true" {
+	if got := m.closes.Load(); got != "POST /v1/close?reason=killed" {
 		t.Errorf("the agent was told %v", got)
 	}
 	wantGone(t, f, info.ID, fleet.Killed)
@@ -117,7 +117,7 @@ func TestCloseIsGraceful(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		if got := m.closes.Load(); got != "POST /v1/close" || m.kills.Load() != 1 {
+		if got := m.closes.Load(); got != "POST /v1/close?reason=closed" || m.kills.Load() != 1 {
 			t.Errorf("the agent was told %v, and killed %d times", got, m.kills.Load())
 		}
 		wantGone(t, f, info.ID, fleet.Closed)

@@ -98,7 +98,7 @@ func TestKillWhilePausing(t *testing.T) {
 	if err := f.Kill(t.Context(), info.ID); err != nil {
 		t.Error(err)
 	}
-	if m.closes.Load() != "POST /v1/close?now=true" || h.count() != 0 {
+	if m.closes.Load() != "POST /v1/close?reason=killed" || h.count() != 0 {
 		t.Errorf("the agent was told %v; %d are left", m.closes.Load(), h.count())
 	}
 }

@@ -84,7 +84,7 @@ func TestEndOnClose(t *testing.T) {
 		if err := f.Close(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if h.count() != 0 || m.closes.Load() != "POST /v1/close" {
+		if h.count() != 0 || m.closes.Load() != "POST /v1/close?reason=closed" {
 			t.Errorf("%d are left; the agent was told %v", h.count(), m.closes.Load())
 		}
 		f = open(t, h, fleet.Options{Dir: dir})

@@ -59,22 +59,23 @@ func next(s State, e event) (to State, ok bool) {
 }
 
 // Reason tells why a sandbox ended.
-type Reason string
+type Reason = api.EndReason
 
 // The reasons. The first one counts.
 const (
-	Closed      Reason = "closed"        // gracefully, by a client or with the server
-	Killed      Reason = "killed"        // by a client, or because its creator had gone
-	TimedOut    Reason = "timed_out"     // nothing happened in it for its timeout
-	OutOfMemory Reason = "out_of_memory" // its agent was killed for memory
-	Crashed     Reason = "crashed"       // its agent ended by itself, or was killed
-	Lost        Reason = "lost"          // it ended while no server was there to see it
+	Closed      = api.EndClosed
+	Killed      = api.EndKilled
+	TimedOut    = api.EndTimedOut
+	OutOfMemory = api.EndOutOfMemory
+	Crashed     = api.EndCrashed
+	Lost        = api.EndLost
 )
 
 // Reasons are all reasons.
 var Reasons = []Reason{Closed, Killed, TimedOut, OutOfMemory, Crashed, Lost}
 
-func (r Reason) verb() string {
+// verb says how a sandbox ended.
+func verb(r Reason) string {
 	switch r {
 	case Closed:
 		return "was closed"

@@ -21,7 +21,7 @@ type lifecycleHandlers struct {
 func (h *lifecycleHandlers) routes() []server.Route {
 	routes := []server.Route{{Method: "GET", Path: "/v1/activity", Handle: h.activity}}
 	if h.o.Behind {
-		routes = append(routes, server.Route{Method: "POST", Path: closePath, Handle: h.close, Query: []string{"now"}})
+		routes = append(routes, server.Route{Method: "POST", Path: closePath, Handle: h.close, Query: []string{"reason"}})
 	}
 	return routes
 }
@@ -43,14 +43,14 @@ func (h *lifecycleHandlers) close(w http.ResponseWriter, r *http.Request) error 
 	if err := server.Decode(r, &nothing{}); err != nil {
 		return err
 	}
-	now, err := queryBool(r, "now")
-	if err != nil {
-		return err
-	}
-	if now {
-		err = h.box.Close()
-	} else {
-		err = h.box.Shutdown(context.WithoutCancel(r.Context())) // each step has a bound of its own
+	var err error
+	switch reason := api.EndReason(r.URL.Query().Get("reason")); reason {
+	case api.EndClosed:
+		err = h.box.Shutdown(context.WithoutCancel(r.Context()), reason) // each step has a bound of its own
+	case api.EndKilled, api.EndTimedOut:
+		err = h.box.Kill(reason)
+	default:
+		return api.Invalid("reason", "%.64q is not one for which an agent is asked to end", reason)
 	}
 	if err != nil {
 		return api.Errorf(api.Internal, "not all that was started could be ended: %v", err)

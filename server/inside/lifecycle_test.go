@@ -13,6 +13,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/inside"
@@ -20,8 +21,9 @@ import (
 
 // A server that owns its sandbox can end it: what is under way is told to the end first.
 func TestClose(t *testing.T) {
-	for path, graceful := range map[string]bool{"/v1/close": true, "/v1/close?now=true": false} {
-		t.Run(path, func(t *testing.T) {
+	for reason, graceful := range map[string]bool{"closed": true, "killed": false, "timed_out": false} {
+		t.Run(reason, func(t *testing.T) {
+			path := "/v1/close?reason=" + reason
 			dir := t.TempDir()
 			box, err := agent.New(t.Context(), agent.Options{Spec: kernel.PythonSpec(os.Getenv("K2_TEST_PYTHON")), Cwd: dir, Log: slog.New(slog.DiscardHandler)})
 			if err != nil {
@@ -61,10 +63,26 @@ func TestClose(t *testing.T) {
 			default:
 				t.Error("it has not ended")
 			}
-			if resp := post(path, ""); resp.StatusCode != http.StatusNoContent {
+			if resp := post("/v1/close?reason=closed", ""); resp.StatusCode != http.StatusNoContent {
 				t.Error(resp.Status)
 			}
+			for line, err := range box.Timeline(t.Context(), 0) {
+				if err != nil || line.Type == journal.End && !strings.Contains(string(line.JSON), `"reason":"`+reason+`"`) {
+					t.Errorf("the timeline has %s, %v", line.JSON, err)
+				}
+			}
 		})
+	}
+}
+
+func TestCloseWantsAReason(t *testing.T) {
+	h := inside.New(box, server.Options{Behind: true})
+	for _, query := range []string{"", "?reason=", "?reason=crashed", "?now=true"} {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest("POST", "http://localhost/v1/close"+query, nil))
+		if w.Code != http.StatusBadRequest {
+			t.Errorf("%q: %d %s", query, w.Code, w.Body)
+		}
 	}
 }
 

@@ -164,7 +164,7 @@ func payload(info fleet.Info) api.Sandbox {
 		box.ExpiresAt = &info.ExpiresAt
 	}
 	if info.State == fleet.Ended || info.State == fleet.Ending {
-		box.Reason, box.EndedAt = string(info.Reason), &info.EndedAt
+		box.Reason, box.EndedAt = info.Reason, &info.EndedAt
 	}
 	return box
 }
