@@ -13,7 +13,7 @@ import (
 // an idle one: a sandbox cannot live longer by not answering.
 
 // SetTimeout sets the timeout of a sandbox, which counts from now; 0 is
-// Options.DefaultTimeout. Errors are those of Get, and a *api.Error for a timeout out
+// Options.DefaultTimeout. A term that it had is void. Errors are those of Get, and a *api.Error for a timeout out
 // of bounds.
 func (f *Fleet) SetTimeout(id string, timeout time.Duration) (Info, error) {
 	timeout, err := f.timeout(timeout)
@@ -29,7 +29,7 @@ func (f *Fleet) SetTimeout(id string, timeout time.Duration) (Info, error) {
 		f.mu.Unlock()
 		return Info{}, err
 	}
-	s.record.Timeout, s.active = timeout, time.Now()
+	s.record.Timeout, s.record.EndsAt, s.active = timeout, time.Time{}, time.Now()
 	s.rearm()
 	info, written := s.info(), f.registry.put(s.record)
 	f.mu.Unlock()
@@ -41,6 +41,8 @@ func (s *Sandbox) deadline() time.Time {
 	switch {
 	case s.state == Paused:
 		return s.pausedAt.Add(s.fleet.o.PausedTimeout)
+	case !s.record.EndsAt.IsZero():
+		return s.record.EndsAt
 	case s.requests > 0:
 		return time.Now().Add(s.record.Timeout)
 	}
@@ -64,7 +66,7 @@ func (f *Fleet) due(s *Sandbox) {
 	}
 	f.work.Add(1)
 	defer f.work.Done()
-	if s.state == Running {
+	if s.state == Running && s.record.EndsAt.IsZero() {
 		f.mu.Unlock()
 		idle := f.ask(s)
 		f.mu.Lock()
@@ -78,7 +80,7 @@ func (f *Fleet) due(s *Sandbox) {
 		}
 	}
 	if !f.closed && s.idle() {
-		f.endLocked(s, TimedOut)
+		f.over(s)
 	}
 }
 

@@ -70,7 +70,7 @@ func (f *Fleet) adopt(rec record) {
 		log.Warn("the sandbox may not be "+string(state), "error", err)
 	}
 	s := newSandbox(f, rec)
-	s.take(m)
+	s.take(m, 0)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.state, s.pausedAt = state, time.Now()

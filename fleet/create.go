@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"fmt"
@@ -23,6 +24,10 @@ type CreateOptions struct {
 	Limits   Limits
 	Network  Network
 	Owner    string // id of the key that pays for it
+
+	Term      time.Duration     // it ends this long after its start, in place of Timeout; 0: Timeout holds
+	AutoPause bool              // when its time is over it is paused, and not ended
+	Labels    map[string]string // what its creator wants to find in Info again, and shows no client
 }
 
 // Bounds of CreateOptions.
@@ -58,7 +63,7 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	m, err := f.o.Runtime.Start(start, spec)
 	switch cause := start.Err(); {
 	case err == nil:
-		err = <-f.registry.put(s.take(m))
+		err = <-f.registry.put(s.take(m, o.Term))
 	case cause != nil:
 		err = fmt.Errorf("cannot start sandbox: %w: %w", cause, err)
 	default:
@@ -81,6 +86,7 @@ func (f *Fleet) reserve(o CreateOptions, spec Spec, abort context.CancelFunc) (*
 		ID: spec.ID, Owner: o.Owner,
 		Template: spec.Template, Cwd: spec.Cwd, Metadata: maps.Clone(o.Metadata),
 		Limits: spec.Limits, Network: spec.Network, Timeout: o.Timeout, CreatedAt: utc(time.Now()),
+		AutoPause: o.AutoPause, Labels: maps.Clone(o.Labels),
 	})
 	s.abort = abort
 	quota := f.o.Quota(o.Owner)
@@ -138,7 +144,7 @@ func (f *Fleet) settle(ctx context.Context, s *Sandbox, err error) (Info, error)
 // check fills in the timeout, and tells what makes no sense by the names of the HTTP API.
 func (f *Fleet) check(o *CreateOptions) error {
 	var err error
-	if o.Timeout, err = f.timeout(o.Timeout); err != nil {
+	if o.Timeout, err = f.timeout(cmp.Or(o.Term, o.Timeout)); err != nil {
 		return err
 	}
 	if len(o.Template) > maxName || !printable(o.Template) {

@@ -18,7 +18,8 @@ func (f *Fleet) Pause(ctx context.Context, id string) (Info, error) {
 	return f.shift(ctx, id, pause)
 }
 
-// Resume has a paused sandbox go on, and a running one, too. Its timeout begins anew.
+// Resume has a paused sandbox go on, and a running one, too. Its timeout begins anew, and its
+// term if it was paused.
 // Errors are those of Pause.
 func (f *Fleet) Resume(ctx context.Context, id string) (Info, error) {
 	return f.shift(ctx, id, resume)
@@ -51,13 +52,17 @@ func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
 		return Info{}, cmp.Or(s.begin(e, cancel), err) // its end is the better reason
 	}
 	f.mu.Lock()
-	to, ok := next(s.state, e)
+	from := s.state
+	to, ok := next(from, e)
 	if !ok {
 		defer f.mu.Unlock()
 		return Info{}, s.record.gone()
 	}
 	s.state, s.record.Paused = to, to == Paused
 	s.active, s.pausedAt = time.Now(), time.Now()
+	if e == resume && from == Paused && !s.record.EndsAt.IsZero() {
+		s.record.EndsAt = utc(time.Now().Add(s.record.Timeout))
+	}
 	s.rearm()
 	info, written := s.info(), f.registry.put(s.record)
 	f.mu.Unlock()

@@ -28,6 +28,9 @@ type record struct {
 	Network   Network           `json:"network"`
 	Timeout   time.Duration     `json:"timeout"` // ns
 	CreatedAt time.Time         `json:"created_at"`
+	EndsAt    time.Time         `json:"ends_at,omitzero"` // its term; zero: Timeout holds
+	AutoPause bool              `json:"auto_pause,omitempty"`
+	Labels    map[string]string `json:"labels,omitempty"`
 
 	Paused  bool            `json:"paused,omitempty"`
 	Machine json.RawMessage `json:"machine,omitempty"`

@@ -49,10 +49,13 @@ type Info struct {
 	Metadata map[string]string
 	State    State
 
-	CreatedAt    time.Time // UTC, as all times here
-	LastActiveAt time.Time // when a request last ended, or now where one is in flight
-	ExpiresAt    time.Time // when it will time out where nothing happens in it
-	Timeout      time.Duration
+	CreatedAt    time.Time     // UTC, as all times here
+	LastActiveAt time.Time     // when a request last ended, or now where one is in flight
+	ExpiresAt    time.Time     // when it will be over where nothing happens in it
+	Timeout      time.Duration // of inactivity; of one with a term, how long that is
+	Term         bool          // it ends at ExpiresAt, whatever happens
+	AutoPause    bool
+	Labels       map[string]string
 
 	Limits    Limits
 	Network   Network
@@ -72,13 +75,16 @@ func newSandbox(f *Fleet, rec record) *Sandbox {
 	return s
 }
 
-// take gives the sandbox the machine that it lives in, and returns its record.
-func (s *Sandbox) take(m Machine) record {
+// take gives the sandbox the machine that it lives in, and its term if it gets one now. It returns its record.
+func (s *Sandbox) take(m Machine, term time.Duration) record {
 	limits, isolation, rec := m.Limits(), m.Isolation(), m.Record()
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
 	s.machine, s.limits, s.isolation, s.record.Machine = m, limits, isolation, rec
 	s.transport = newTransport(m.Dial)
+	if term > 0 {
+		s.record.EndsAt = utc(time.Now().Add(term))
+	}
 	return s.record
 }
 
@@ -206,7 +212,7 @@ func (s *Sandbox) info() Info {
 func (r record) info() Info {
 	return Info{
 		ID: r.ID, Owner: r.Owner, Template: r.Template, Cwd: r.Cwd, Metadata: r.Metadata, State: Ended,
-		CreatedAt: r.CreatedAt, Timeout: r.Timeout, Limits: r.Limits, Network: r.Network,
+		CreatedAt: r.CreatedAt, Timeout: r.Timeout, Term: !r.EndsAt.IsZero(), AutoPause: r.AutoPause, Labels: r.Labels, Limits: r.Limits, Network: r.Network,
 		Reason: r.Reason, EndedAt: r.EndedAt,
 	}
 }
