@@ -31,20 +31,22 @@ type passing interface {
 }
 
 // prune evicts those that are over the bounds, the newest being kept first, and
-// returns the others. order has the oldest first.
+// returns the others. The newest that has ended is always kept. order has the oldest first.
 func prune[T passing](order []T, keep Keep, forget func(T)) []T {
 	var kept []T
+	newest := true
 	for _, one := range slices.Backward(order) {
 		if closed(one.Done()) {
 			memory, stored := one.Size()
 			keep.Runs--
 			keep.Memory -= memory
 			keep.Disk -= stored
-			if keep.Runs < 0 || keep.Memory < 0 || keep.Disk < 0 {
+			if over := keep.Runs < 0 || keep.Memory < 0 || keep.Disk < 0; over && !newest {
 				one.Evict()
 				forget(one)
 				continue
 			}
+			newest = false
 		}
 		kept = append(kept, one)
 	}

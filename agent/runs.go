@@ -62,6 +62,19 @@ func (r *runs) add(e *executor.Execution, keep Keep) {
 	r.byID[e.ID()] = e
 	r.order = append(r.order, e)
 	if r.submitted++; r.submitted%pruneEvery == 0 {
-		r.order = prune(r.order, keep, func(e *executor.Execution) { delete(r.byID, e.ID()) })
+		r.pruneLocked(keep)
 	}
+}
+
+// ended looks at what is kept where a run has left much.
+func (r *runs) ended(e *executor.Execution, keep Keep) {
+	if _, stored := e.Size(); stored > 0 {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.pruneLocked(keep)
+	}
+}
+
+func (r *runs) pruneLocked(keep Keep) {
+	r.order = prune(r.order, keep, func(e *executor.Execution) { delete(r.byID, e.ID()) })
 }

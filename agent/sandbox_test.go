@@ -63,6 +63,31 @@ func TestOldRunsAreForgotten(t *testing.T) {
 	}
 }
 
+// What runs print fills the disk up to a bound, however few there are.
+func TestRunsThatPrintMuchAreForgottenAsTheyEnd(t *testing.T) {
+	box := start(t, t.TempDir(), agent.Keep{Disk: 4 << 20})
+	var ids []string
+	for range 3 {
+		e, _ := run(t, box, "", "for i in range(3072): print('x' * 1023)")
+		ids = append(ids, e.ID())
+	}
+	ended := 0
+	for line, err := range box.Timeline(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if line.Type == agent.RunEnded {
+			ended++
+		}
+		if ended == 3 {
+			break
+		}
+	}
+	if kept := box.Executions(); len(kept) != 1 || kept[0].ID() != ids[2] {
+		t.Errorf("%d runs are kept", len(kept))
+	}
+}
+
 func TestContextsAreApartAndBounded(t *testing.T) {
 	dir := t.TempDir()
 	box := start(t, dir, agent.Keep{})

@@ -96,6 +96,7 @@ func (s *Sandbox) keep(e *executor.Execution) {
 	s.note(TimelineEvent{Type: RunSubmitted, Context: e.ContextID(), ExecutionID: e.ID()})
 	s.watches.Go(func() {
 		<-e.Done()
+		s.runs.ended(e, s.o.Keep)
 		s.note(TimelineEvent{Type: RunEnded, Context: e.ContextID(), ExecutionID: e.ID(), Status: string(e.Summary().Status)})
 		s.ports.poke()
 	})
