@@ -16,15 +16,16 @@ VENV   := $(CURDIR)/.venv
 PY     := $(VENV)/bin/python
 SCHEMA := $(CURDIR)/bin/schemathesis
 COMPARE := $(CURDIR)/bin/compare
+CLIENTS := server/e2b/clients
 STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo venv test check schema compare record fuzz bench chaos lock clean
+.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the static binary, bin/k2sandbox
 	@mkdir -p bin
@@ -35,6 +36,19 @@ run: build ## set up everything and start the HTTP endpoint (LISTEN=HOST:PORT or
 
 demo: build ## run an example through an endpoint of its own, and end
 	python3 examples/demo.py $(BIN) bin/demo
+
+# Nothing is linked to a C library: one program is for glibc and musl. Two builds of a commit give the same bytes.
+wheel: venv ## the Python package in dist/: a wheel for each platform, with the program in it, and the sources
+	rm -rf dist
+	@version=$$(sed -n 's/__version__ = "\(.*\)"/\1/p' sdk/python/src/k2sandbox/_version.py); \
+	for platform in amd64:x86_64 arm64:aarch64; do \
+	  machine=$${platform#*:}; export K2SANDBOX_BINARY=$(CURDIR)/bin/$$machine/k2sandbox; \
+	  export K2SANDBOX_PLATFORM=manylinux_2_17_$$machine.manylinux2014_$$machine.musllinux_1_1_$$machine; \
+	  GOOS=linux GOARCH=$${platform%:*} CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$$version" \
+	    -o $$K2SANDBOX_BINARY ./cmd/k2sandbox; \
+	  (cd sdk/python && $(PY) -m hatchling build -t wheel -d $(CURDIR)/dist); \
+	done; \
+	cd sdk/python && $(PY) -m hatchling build -t sdist -d $(CURDIR)/dist
 
 venv: $(VENV)/.ready
 
@@ -89,6 +103,24 @@ $(COMPARE)/.ready: .ci/compare.txt | venv
 compare: build venv $(COMPARE)/.ready ## run notebooks with nbclient, papermill and k2sandbox: outputs are equal, but for what is known
 	$(COMPARE)/bin/python notebook/compare/compare.py --k2sandbox $(BIN)
 
+# Published E2B clients, each pair apart: two of different times from PyPI, one from npm.
+bin/e2b-%/.ready: $(CLIENTS)/%.txt | venv
+	rm -rf $(@D)
+	$(PY) -m venv --without-pip $(@D)
+	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(@D)/bin/python -r $< "$$@"; }; \
+	install --system-certs || install
+	touch $@
+
+bin/e2b-js/.ready: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+e2b: build venv bin/e2b-new/.ready bin/e2b-old/.ready bin/e2b-js/.ready ## drive every call of published E2B clients, as they are, against a server
+	$(CLIENTS)/drive $(BIN) $(PY) $(CURDIR)/bin
+
 record: venv ## record real kernels into fixtures/*.txtar anew
 	go run ./fixtures/record -python $(PY)
 
@@ -113,7 +145,8 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
 	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
-	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt
+	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt; \
+	for pair in new old; do compile $(CLIENTS)/$$pair.in -o $(CLIENTS)/$$pair.txt; done
 
 clean: ## remove what was built here
-	rm -rf bin $(VENV)
+	rm -rf bin dist $(VENV)
