@@ -1,0 +1,640 @@
+"""Sandboxes: made, found, used and ended."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Optional, Union
+
+from .. import errors
+from .._faces import either
+from ..models import Callback, Context, Execution, SandboxInfo, context_of, sandbox_of
+from . import _io
+from .execution import AsyncRun, Callbacks
+from .transport import AsyncTransport, segment
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from .filesystem import AsyncFilesystem
+    from .notebook import AsyncNotebook
+    from .process import AsyncProcess
+    from .terminal import AsyncTerminal
+
+DEFAULT_TEMPLATE = "k2sandbox/python:latest"
+
+
+async def _set_timeout_by_id(
+    cls: type[AsyncSandbox],
+    sandbox_id: str,
+    timeout: float,
+    *,
+    api_key: Optional[str] = None,
+    api_url: Optional[str] = None,
+    request_timeout: Optional[float] = None,
+) -> None:
+    path = f"/v1/sandboxes/{segment('sandbox_id', sandbox_id)}/timeout"
+    await _ask((api_url, api_key, request_timeout), "POST", path, json={"timeout": timeout})
+
+
+async def _kill_by_id(
+    cls: type[AsyncSandbox],
+    sandbox_id: str,
+    *,
+    api_key: Optional[str] = None,
+    api_url: Optional[str] = None,
+    request_timeout: Optional[float] = None,
+) -> bool:
+    path = f"/v1/sandboxes/{segment('sandbox_id', sandbox_id)}"
+    try:
+        await _ask((api_url, api_key, request_timeout), "DELETE", path)
+    except (errors.SandboxNotFound, errors.SandboxExpired):
+        return False
+    return True
+
+
+class AsyncSandbox:
+    """A sandbox: a machine of its own for code that nobody has to trust, with live Jupyter kernels.
+
+    `await AsyncSandbox.create()` makes one; `async with AsyncSandbox()` makes one and ends it with the block.
+    All calls may be made from any number of threads or tasks at a time.
+
+    Attributes:
+        sandbox_id: its id, for `connect`.
+        info: what the server told of it when it was made or last asked.
+        transport: the server that it is on.
+
+    Example:
+        async with AsyncSandbox() as sandbox:
+            print((await sandbox.run_code("1 + 1")).text)
+    """
+
+    def __init__(
+        self,
+        template: str = DEFAULT_TEMPLATE,
+        api_key: Optional[str] = None,
+        cwd: str = "/home/user",
+        envs: Optional[Mapping[str, str]] = None,
+        timeout: float = 300,
+        metadata: Optional[Mapping[str, str]] = None,
+        request_timeout: Optional[float] = None,
+        *,
+        api_url: Optional[str] = None,
+        limits: Optional[Mapping[str, float]] = None,
+        network: Optional[Mapping[str, Any]] = None,
+        keep: bool = False,
+    ) -> None:
+        """Make a sandbox.
+
+        Args:
+            template: what it is made of.
+            api_key: the server's key; by default K2_API_KEY.
+            cwd: where code begins, an absolute path.
+            envs: environment variables of all code inside.
+            timeout: seconds of inactivity after which it ends by itself.
+            metadata: your own texts, to find it by.
+            request_timeout: seconds that a request to the server may take; None is 120. Runs of code have their own.
+            api_url: where the server is, such as `http://127.0.0.1:8900` or `unix:/path`; by default
+                K2_API_URL, else this user's own server, which is started where there is none.
+            limits: `memory_mb`, `cpus`, `pids`, `disk_mb`.
+            network: `{"mode": "none"}` or `{"mode": "full"}`.
+            keep: whether the end of a `with` block leaves it running.
+
+        Raises:
+            K2Error: it cannot be made; the kind of error says why.
+        """
+        body = {
+            "template": template,
+            "cwd": cwd,
+            "envs": dict(envs or {}),
+            "timeout": timeout,
+            "metadata": dict(metadata or {}),
+            "limits": limits,
+            "network": network,
+        }
+        self._request = {name: value for name, value in body.items() if value is not None}
+        self._server = (api_url, api_key, request_timeout)
+        self._keep = keep
+        self._blank()
+        _io.at_once(self._start)
+
+    def _blank(self) -> None:
+        self._transport: Optional[AsyncTransport] = None
+        self._info: Optional[SandboxInfo] = None
+        self._envs: dict[str, str] = {}  # of what this handle runs, beside the sandbox's own
+        self._cwd: Optional[str] = None
+        self._ended = ""
+        self._followers: list[_io.Follower] = []
+
+    async def _start(self) -> Self:
+        if self._transport is None:
+            transport = await AsyncTransport.open(*self._server)
+            try:
+                answer = await transport.request("POST", "/v1/sandboxes", json=self._request, once=True)
+            except BaseException:
+                await transport.close()
+                raise
+            self._transport, self._info = transport, sandbox_of(answer.json())
+        return self
+
+    @classmethod
+    async def create(
+        cls,
+        template: str = DEFAULT_TEMPLATE,
+        api_key: Optional[str] = None,
+        cwd: str = "/home/user",
+        envs: Optional[Mapping[str, str]] = None,
+        timeout: float = 300,
+        metadata: Optional[Mapping[str, str]] = None,
+        request_timeout: Optional[float] = None,
+        *,
+        api_url: Optional[str] = None,
+        limits: Optional[Mapping[str, float]] = None,
+        network: Optional[Mapping[str, Any]] = None,
+        keep: bool = False,
+    ) -> Self:
+        """Make a sandbox, with the arguments of the constructor, and return it when its kernel is ready.
+
+        Example:
+            sandbox = await AsyncSandbox.create(metadata={"user": "ada"}, timeout=600)
+        """
+        sandbox = cls(
+            template,
+            api_key,
+            cwd,
+            envs,
+            timeout,
+            metadata,
+            request_timeout,
+            api_url=api_url,
+            limits=limits,
+            network=network,
+            keep=keep,
+        )
+        return await sandbox._start()
+
+    @classmethod
+    async def connect(
+        cls,
+        sandbox_id: str,
+        api_key: Optional[str] = None,
+        template: Optional[str] = None,
+        cwd: Optional[str] = None,
+        envs: Optional[Mapping[str, str]] = None,
+        timeout: Optional[float] = None,
+        metadata: Optional[Mapping[str, str]] = None,
+        request_timeout: Optional[float] = None,
+        *,
+        api_url: Optional[str] = None,
+        keep: bool = False,
+    ) -> Self:
+        """Return a sandbox that is there already.
+
+        Args:
+            sandbox_id: its id.
+            api_key: the server's key, or the sandbox's own access token; by default K2_API_KEY.
+            template: if given, what it has to have been made of.
+            cwd: where code and processes that this object starts begin.
+            envs: environment variables of code and processes that this object starts.
+            timeout: if given, its seconds of inactivity from now on.
+            metadata: if given, what has to be among its own.
+            request_timeout, api_url, keep: as of the constructor.
+
+        Raises:
+            SandboxNotFound: there is none.
+            SandboxExpired: it has ended; `reason` tells how.
+            Conflict: it has another template or other metadata.
+
+        Example:
+            sandbox = await AsyncSandbox.connect("sb_x6cf4vzqj2m3n5b7k8l9")
+        """
+        path = f"/v1/sandboxes/{segment('sandbox_id', sandbox_id)}"
+        self = cls.__new__(cls)
+        self._server, self._keep = (api_url, api_key, request_timeout), keep
+        self._blank()
+        self._cwd, self._envs = cwd, dict(envs or {})
+        transport = await AsyncTransport.open(*self._server)
+        try:
+            self._info = sandbox_of((await transport.request("GET", path)).json())
+            await _same(transport, self._info, template, metadata or {})
+            if timeout is not None:
+                answer = await transport.request("POST", path + "/timeout", json={"timeout": timeout})
+                self._info = sandbox_of(answer.json())
+        except BaseException:
+            await transport.close()
+            raise
+        self._transport = transport
+        return self
+
+    async def __aenter__(self) -> Self:
+        return await self._start()
+
+    async def __aexit__(
+        self,
+        kind: Optional[type[BaseException]],
+        error: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        try:
+            await (self.disconnect() if self._keep else self.close())
+        except errors.K2Error:
+            if error is None:  # what ended the block says more
+                raise
+
+    def __repr__(self) -> str:
+        if self._info is None:
+            return f"<{type(self).__name__}, not made yet>"
+        return f"<{type(self).__name__} {self._info.sandbox_id}{f', {self._ended}' if self._ended else ''}>"
+
+    @property
+    def sandbox_id(self) -> str:
+        """Its id."""
+        return self.info.sandbox_id
+
+    @property
+    def info(self) -> SandboxInfo:
+        """What the server told of it when it was made or last asked; `get_info` asks."""
+        if self._info is None:
+            raise errors.K2Error("the sandbox is not made yet", hint="use async with, or await AsyncSandbox.create()")
+        return self._info
+
+    @property
+    def transport(self) -> AsyncTransport:
+        """The server that it is on."""
+        info = self.info
+        if self._ended or self._transport is None:
+            raise errors.SandboxExpired(
+                f"sandbox {info.sandbox_id} was {self._ended} by this object",
+                sandbox_id=info.sandbox_id,
+                details={"reason": self._ended},
+                hint="Sandbox.connect(…) goes on with it" if self._ended == "disconnected" else None,
+            )
+        return self._transport
+
+    def path(self, suffix: str = "") -> str:
+        """Return the path of something of this sandbox in the HTTP API, such as `/files`."""
+        return f"/v1/sandboxes/{self.sandbox_id}{suffix}"
+
+    def spawn(self, call: Any, *args: Any) -> _io.Follower:
+        """Call in the background: until it ends, is stopped, or this object ends the sandbox."""
+        self._followers = [follower for follower in self._followers if follower.running]
+        follower = _io.Follower(call, *args)
+        self._followers.append(follower)
+        return follower
+
+    @cached_property
+    def filesystem(self) -> AsyncFilesystem:
+        """Its files."""
+        from .filesystem import AsyncFilesystem
+
+        return AsyncFilesystem(self)
+
+    @cached_property
+    def process(self) -> AsyncProcess:
+        """Its processes."""
+        from .process import AsyncProcess
+
+        return AsyncProcess(self)
+
+    @cached_property
+    def terminal(self) -> AsyncTerminal:
+        """Its terminals."""
+        from .terminal import AsyncTerminal
+
+        return AsyncTerminal(self)
+
+    @cached_property
+    def notebook(self) -> AsyncNotebook:
+        """Its default context as a notebook, with its packages."""
+        from .notebook import AsyncNotebook
+
+        return AsyncNotebook(self)
+
+    async def run_code(
+        self,
+        code: str,
+        on_stdout: Optional[Callback] = None,
+        on_stderr: Optional[Callback] = None,
+        on_results: Optional[Callback] = None,
+        timeout: Optional[float] = None,
+        cwd: Optional[str] = None,
+        envs: Optional[Mapping[str, str]] = None,
+        *,
+        context: Union[Context, str, None] = None,
+        on_input: Optional[Callback] = None,
+    ) -> Execution:
+        """Run a cell in a live kernel and return all that it gave.
+
+        What the code raises is in `error`, and no exception here. Variables stay for the cells that follow.
+
+        Args:
+            code: the cell.
+            on_stdout: called with `{"line": …}` for each line on stdout while it runs, without the line's end.
+            on_stderr: the same of stderr.
+            on_results: called with `{"mime_type": …, "data": …, "result": …}` for each result. A callback
+                that raises interrupts the run, and ends this call with its error.
+            timeout: seconds that it may take; None is no bound.
+            cwd: the working directory, for this cell only.
+            envs: environment variables, for this cell only.
+            context: the context to run in, or its id; by default the sandbox's own.
+            on_input: called with `{"prompt": …, "password": …}` where the code calls `input()`; what it returns is the
+                answer. Without it `input()` raises.
+
+        Raises:
+            RunTimeout: the time was up. The cell was stopped, and the kernel goes on.
+            SandboxExpired: the sandbox has ended, or ended while the code ran.
+            ConnectionLost: the server cannot be reached any more.
+            InvalidRequest: an argument makes no sense; the message names it.
+                All that come while the code runs have `execution`, which tells what it gave until then.
+
+        Example:
+            execution = await sandbox.run_code("print('hello'); 6 * 7", on_stdout=lambda data: print(data["line"]))
+            print(execution.text)
+        """
+        callbacks = Callbacks(on_stdout, on_stderr, on_results, on_input)
+        body = self._cell(code, timeout, cwd, envs, context, on_input is not None)
+        run = AsyncRun(self, "", 0, callbacks)
+
+        def opened(answer: Any) -> None:  # before the cell's turn comes, so that it can be interrupted then
+            run.execution_id = answer.headers.get("x-execution-id") or run.execution_id
+
+        source = self.transport.events("POST", self.path("/code"), json=body, once=True, opened=opened)
+        return await run._complete(source)
+
+    async def start_code(
+        self,
+        code: str,
+        on_stdout: Optional[Callback] = None,
+        on_stderr: Optional[Callback] = None,
+        on_results: Optional[Callback] = None,
+        timeout: Optional[float] = None,
+        cwd: Optional[str] = None,
+        envs: Optional[Mapping[str, str]] = None,
+        *,
+        context: Union[Context, str, None] = None,
+        on_input: Optional[Callback] = None,
+    ) -> AsyncRun:
+        """Start a cell and return a handle of its run at once. It goes on whether somebody follows it or not.
+
+        The arguments are those of `run_code`; callbacks are called while the handle is waited for or iterated over.
+
+        Example:
+            run = await sandbox.start_code("import time; time.sleep(60)", timeout=30)
+            execution = await run.wait()
+        """
+        callbacks = Callbacks(on_stdout, on_stderr, on_results, on_input)
+        body = self._cell(code, timeout, cwd, envs, context, on_input is not None)
+        answer = await self.transport.request("POST", self.path("/code"), json={**body, "detach": True}, once=True)
+        return AsyncRun(self, answer.json()["execution_id"], 0, callbacks)
+
+    async def attach(
+        self,
+        execution_id: str,
+        after: int = 0,
+        on_stdout: Optional[Callback] = None,
+        on_stderr: Optional[Callback] = None,
+        on_results: Optional[Callback] = None,
+    ) -> AsyncRun:
+        """Return a handle of a run that was started before, perhaps by another process.
+
+        Args:
+            execution_id: its id.
+            after: the `seq` of the last event that is known already; 0 is none.
+            on_stdout, on_stderr, on_results: as of `run_code`.
+
+        Raises:
+            NotFound: there is no such run, or it is no longer kept.
+
+        Example:
+            run = await sandbox.attach(execution_id)
+            print((await run.wait()).stdout)
+        """
+        run = AsyncRun(self, execution_id, after, Callbacks(on_stdout, on_stderr, on_results))
+        await self.transport.request("GET", run._path(""))
+        return run
+
+    def _cell(
+        self,
+        code: str,
+        timeout: Optional[float],
+        cwd: Optional[str],
+        envs: Optional[Mapping[str, str]],
+        context: Union[Context, str, None],
+        asks: bool,
+    ) -> dict[str, Any]:
+        body = {
+            "code": code,
+            "timeout": timeout,
+            "cwd": cwd if cwd is not None else self._cwd,
+            "envs": {**self._envs, **envs} if envs else self._envs or None,
+            "context": context.context_id if isinstance(context, Context) else context,
+            "allow_stdin": asks or None,
+        }
+        return {name: value for name, value in body.items() if value is not None}
+
+    async def create_context(
+        self,
+        language: Optional[str] = None,
+        kernel: Optional[str] = None,
+        cwd: Optional[str] = None,
+        envs: Optional[Mapping[str, str]] = None,
+    ) -> Context:
+        """Start another kernel, with variables of its own, for `run_code(context=…)`.
+
+        Args:
+            language: such as `python`; or
+            kernel: the name of a kernelspec. Without either it is the default one.
+            cwd: where its code begins.
+            envs: its environment variables.
+
+        Example:
+            bash = await sandbox.create_context(language="bash")
+            print((await sandbox.run_code("echo $BASH_VERSION", context=bash)).text)
+        """
+        body = {"language": language, "kernel": kernel, "cwd": cwd, "envs": dict(envs) if envs else None}
+        answer = await self.transport.request("POST", self.path("/contexts"), json=body)
+        return context_of(answer.json())
+
+    async def list_contexts(self) -> builtins.list[Context]:
+        """Return its contexts, the oldest, which is the default one, first."""
+        answer = await self.transport.request("GET", self.path("/contexts"))
+        return [context_of(context) for context in answer.json()["contexts"]]
+
+    async def delete_context(self, context: Union[Context, str]) -> None:
+        """End a context and its kernel. Runs in it end as `aborted`."""
+        await self.transport.request("DELETE", self._context_path(context))
+
+    async def restart_context(self, context: Union[Context, str] = "default") -> Context:
+        """Give a context a new kernel: its variables are gone, and runs in it end as `aborted`."""
+        return context_of((await self.transport.request("POST", self._context_path(context) + "/restart")).json())
+
+    async def interrupt(self, context: Union[Context, str] = "default") -> None:
+        """Interrupt what runs in a context, if anything does."""
+        await self.transport.request("POST", self._context_path(context) + "/interrupt")
+
+    def _context_path(self, context: Union[Context, str]) -> str:
+        name = context.context_id if isinstance(context, Context) else context
+        return self.path(f"/contexts/{segment('context', name)}")
+
+    async def get_info(self) -> SandboxInfo:
+        """Ask the server about the sandbox; `info` keeps it."""
+        self._info = sandbox_of((await self.transport.request("GET", self.path())).json())
+        return self._info
+
+    async def is_running(self) -> bool:
+        """Whether code can run in it: it has not ended, and is not paused.
+
+        Raises:
+            ConnectionLost: no server answers, so that nobody can tell.
+        """
+        if self._ended and self._ended != "disconnected":
+            return False
+        try:
+            return (await self.get_info()).state == "running"
+        except (errors.SandboxNotFound, errors.SandboxExpired):
+            return False
+
+    async def metrics(self) -> dict[str, Any]:
+        """Return what it uses now, as in the HTTP API: CPU, memory, disk, processes."""
+        answer: dict[str, Any] = (await self.transport.request("GET", self.path("/metrics"))).json()
+        return answer
+
+    async def pause(self) -> None:
+        """Freeze it: it uses no CPU and keeps its memory. What is asked of it then is refused (Conflict) until `resume`."""
+        await self._change("/pause")
+
+    async def resume(self) -> None:
+        """Have it go on after `pause`."""
+        await self._change("/resume")
+
+    async def _change(self, suffix: str, json: Any = None) -> None:
+        self._info = sandbox_of((await self.transport.request("POST", self.path(suffix), json=json)).json())
+
+    def url(self, port: int) -> str:
+        """Return the URL at which a server that listens on a port inside is reached; it takes the API key of this object.
+
+        Raises:
+            InvalidRequest: the k2sandbox server is on a unix socket, which has no URL: use `transport.request`.
+
+        Example:
+            httpx.get(sandbox.url(8000) + "index.html")
+        """
+        if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+            raise errors.InvalidRequest(f"port: expected 1 to 65535, got {port!r}")
+        address = self.transport.address
+        if address.socket is not None:
+            raise errors.InvalidRequest(
+                f"the server is on the unix socket {address.socket}, which has no URL",
+                hint=f"sandbox.transport.request('GET', sandbox.path('/ports/{port}/')) reaches it",
+            )
+        return f"{address.base}{self.path(f'/ports/{port}/')}"
+
+    async def _set_timeout(self, timeout: float) -> None:
+        """Set the seconds of inactivity after which it ends by itself; they count from now.
+
+        `AsyncSandbox.set_timeout(sandbox_id, timeout)` does that for one that there is no object of.
+        """
+        await self._change("/timeout", {"timeout": timeout})
+
+    set_timeout = either(_set_timeout, _set_timeout_by_id)
+
+    async def close(self) -> None:
+        """End it gracefully: kernels shut down, processes get SIGTERM, and then all is removed.
+
+        One that has ended already stays so.
+        """
+        await self._end("POST", "/close", "closed")
+
+    async def _kill(self) -> bool:
+        """End it at once, with all that is in it, and return whether it was there still.
+
+        `AsyncSandbox.kill(sandbox_id)` does that to one that there is no object of.
+        """
+        return await self._end("DELETE", "", "killed")
+
+    kill = either(_kill, _kill_by_id)
+
+    async def disconnect(self) -> None:
+        """Leave it running, and close this object's connections. `connect` goes on with it."""
+        await self._leave("disconnected")
+
+    async def _end(self, method: str, suffix: str, how: str) -> bool:
+        if self._ended or self._info is None:
+            return False
+        try:
+            await self.transport.request(method, self.path(suffix))
+        except (errors.SandboxNotFound, errors.SandboxExpired):
+            return False
+        finally:
+            await self._leave(how)
+        return True
+
+    async def _leave(self, how: str) -> None:
+        if self._transport is not None and not self._ended:
+            self._ended = how
+            for follower in self._followers:
+                await follower.stop()
+            await self._transport.close()
+
+    @classmethod
+    async def list(
+        cls,
+        metadata: Optional[Mapping[str, str]] = None,
+        state: Optional[str] = None,
+        *,
+        api_key: Optional[str] = None,
+        api_url: Optional[str] = None,
+        request_timeout: Optional[float] = None,
+    ) -> builtins.list[SandboxInfo]:
+        """Return the sandboxes that there are, the newest first: with an API key those that were made with it.
+
+        Args:
+            metadata: only those that have these among their own.
+            state: only those in this state; `ended` gives those of the last day.
+
+        Example:
+            for info in await AsyncSandbox.list():
+                print(info.sandbox_id, info.state)
+        """
+        query: dict[str, Any] = {f"metadata.{key}": value for key, value in (metadata or {}).items()}
+        query.update(state=state, limit=1000)
+        found: builtins.list[SandboxInfo] = []
+        while True:
+            page = await _ask((api_url, api_key, request_timeout), "GET", "/v1/sandboxes", params=query)
+            found.extend(map(sandbox_of, page["sandboxes"]))
+            query["cursor"] = page.get("next_cursor")
+            if not query["cursor"]:
+                return found
+
+
+async def _ask(server: tuple[Optional[str], Optional[str], Optional[float]], method: str, path: str, **more: Any) -> Any:
+    """Ask a server one thing, and leave it."""
+    transport = await AsyncTransport.open(*server)
+    try:
+        answer = await transport.request(method, path, **more)
+        return answer.json() if answer.content else None
+    finally:
+        await transport.close()
+
+
+async def _same(transport: AsyncTransport, info: SandboxInfo, template: Optional[str], metadata: Mapping[str, str]) -> None:
+    """Raise Conflict where a sandbox is not what somebody takes it for."""
+    names = {template}
+    if template not in (None, info.template):
+        for known in (await transport.request("GET", "/v1/templates")).json()["templates"]:
+            if template in (known["template"], *known["aliases"]):
+                names.add(known["template"])
+        if info.template not in names:
+            raise errors.Conflict(
+                f"template: sandbox {info.sandbox_id} was made of {info.template!r}, not of {template!r}",
+                sandbox_id=info.sandbox_id,
+            )
+    for key, value in metadata.items():
+        if info.metadata.get(key) != value:
+            raise errors.Conflict(
+                f"metadata: sandbox {info.sandbox_id} has {info.metadata.get(key)!r} as {key!r}, not {value!r}",
+                sandbox_id=info.sandbox_id,
+            )

@@ -1,0 +1,322 @@
+# Made by unasync.py from _async/transport.py: change that.
+"""Requests to one server, and streams from it that go on where a connection broke."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Optional
+from urllib.parse import quote, urljoin, urlsplit
+
+from .. import errors
+from .._address import Address, parse
+from .._lines import Events
+from . import _io
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_TIMEOUT = 120.0  # seconds that a request may take; to create a sandbox takes a kernel's start
+SILENCE = 45.0  # seconds: a stream pings every 15
+WAITS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds before each new try
+SAFE = ("GET", "HEAD", "PUT", "DELETE")  # methods that may be sent twice (RFC 9110, section 9.2.2)
+
+
+class Response:
+    """An answer. Of a stream, iterating gives its bytes as they come."""
+
+    def __init__(self, raw: httpx.Response) -> None:
+        self.status = raw.status_code
+        self.headers: Mapping[str, str] = raw.headers
+        self._raw = raw
+
+    @property
+    def content(self) -> bytes:
+        """Its body, where it is no stream."""
+        return self._raw.content
+
+    @property
+    def text(self) -> str:
+        """Its body as UTF-8."""
+        return self._raw.content.decode("utf-8", "replace")
+
+    def json(self) -> Any:
+        """Its body, decoded."""
+        return jsonlib.loads(self._raw.content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self._raw.iter_raw()
+        except Exception as error:
+            raise failure(error, self._raw.request.url.path) from error
+
+
+class Transport:
+    """One server. May be used by any number of threads (tasks) at a time, and after a fork."""
+
+    def __init__(self, address: Address, api_key: Optional[str] = None, request_timeout: Optional[float] = None) -> None:
+        self.address = address
+        self.request_timeout = _seconds("request_timeout", request_timeout)
+        headers = {"User-Agent": "k2sandbox-python", "Accept-Encoding": "identity"}
+        if api_key:
+            headers["X-API-Key"] = _header("api_key", api_key)
+        self._client = _io.Client(address, headers)
+        self._prefix = urlsplit(address.base).path
+
+    @classmethod
+    def open(
+        cls,
+        api_url: Optional[str] = None,
+        api_key: Optional[str] = None,
+        request_timeout: Optional[float] = None,
+    ) -> Transport:
+        """Return the transport to `api_url`, else to K2_API_URL, else to this user's own server, which is started.
+
+        Without `api_key` it is K2_API_KEY.
+        """
+        url, field = api_url, "api_url"
+        if url is None:
+            url, field = os.environ.get("K2_API_URL") or None, "K2_API_URL"
+        if url is None:
+            from .. import _local
+
+            url = _io.in_thread(_local.address)
+        key = api_key if api_key is not None else os.environ.get("K2_API_KEY")
+        return cls(parse(url, field), key, request_timeout)
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        json: Any = None,
+        content: Any = None,
+        headers: Optional[Mapping[str, str]] = None,
+        timeout: Optional[float] = None,
+        once: bool = False,
+    ) -> Response:
+        """Send a request and return the whole answer.
+
+        Args:
+            method: such as `GET`.
+            path: of the API, such as `/v1/sandboxes`, escaped.
+            params: the query; values that are None are left out.
+            json: the body as a JSON value.
+            content: or as bytes, a file, or an iterable of bytes.
+            headers: more headers.
+            timeout: seconds; by default the transport's own.
+            once: whether the server takes an Idempotency-Key here, so that a POST can be sent again.
+
+        Raises:
+            K2Error: of an answer with a status of 400 or more, or where there was none.
+        """
+        headers = {**(headers or {}), "Idempotency-Key": uuid.uuid4().hex} if once else headers
+        again = (once or method in SAFE) and (content is None or isinstance(content, bytes))
+        for wait in (*WAITS[: 5 if again else 3], None):
+            try:
+                with self.stream(
+                    method, path, params=params, json=json, content=content, headers=headers, timeout=timeout
+                ) as response:
+                    response._raw.read()
+                    return response
+            except Exception as error:
+                lost = error if isinstance(error, errors.K2Error) else failure(error, path)
+                if wait is None or not isinstance(lost, errors.ConnectionLost) or not (again or lost.code == "unreachable"):
+                    if lost is error:
+                        raise
+                    raise lost from error
+            _io.sleep(wait)
+        raise AssertionError("unreachable")
+
+    @contextmanager
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        json: Any = None,
+        content: Any = None,
+        headers: Optional[Mapping[str, str]] = None,
+        timeout: Optional[float] = None,
+    ) -> Iterator[Response]:
+        """Send a request once, and have its answer as it comes; `timeout` are seconds without anything of it."""
+        sent = dict(headers or {})
+        if json is not None:
+            content, sent["Content-Type"] = encode(json), "application/json"
+        elif content is not None:
+            content = _io.body(content)
+        client = self._client.get()
+        seconds = _seconds("timeout", timeout) or self.request_timeout or DEFAULT_TIMEOUT
+        query = {k: _text(v) for k, v in params.items() if v is not None} if params else None
+        request = client.build_request(
+            method, self.address.base + path, params=query, content=content, headers=sent, timeout=seconds
+        )
+        try:
+            raw = client.send(request, stream=True)
+        except Exception as error:
+            raise failure(error, path) from error
+        try:
+            _io.watch(raw)
+            if raw.status_code >= 400:
+                raise self._refused(raw, path)
+            yield Response(raw)
+        finally:
+            raw.close()
+
+    def _refused(self, raw: httpx.Response, path: str) -> errors.K2Error:
+        try:
+            answer = jsonlib.loads(raw.read())
+        except ValueError:
+            answer = None
+        return errors.of_answer(raw.status_code, answer, raw.headers, sandbox_in(path))
+
+    def events(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Optional[Mapping[str, Any]] = None,
+        json: Any = None,
+        once: bool = False,
+        resume: bool = True,
+        opened: Any = None,
+    ) -> Iterator[dict[str, Any]]:
+        """Yield the events of a stream up to and with its `end`, pings left out.
+
+        A stream that breaks off goes on after the last event seen: at `Location` + `/events` of what a POST
+        began, else at the same path with another `after`.
+
+        Args:
+            method: `POST` for what begins something, `GET` for what follows something.
+            path: of the API, escaped.
+            params: the query; `after` is where to begin.
+            json: the body.
+            once: whether the server takes an Idempotency-Key here: a POST whose answer was lost is sent again.
+            resume: whether the stream is numbered, and can go on.
+            opened: called with the Response of each connection.
+
+        Raises:
+            ConnectionLost: the stream broke off, and the rest could not be had.
+        """
+        headers = {"Idempotency-Key": uuid.uuid4().hex} if once else {}
+        query = dict(params or {})
+        after, tries, begun = int(query.get("after") or 0), 0, method == "GET"
+        while True:
+            try:
+                with self.stream(method, path, params=query, json=json, headers=headers, timeout=SILENCE) as answer:
+                    if not begun and resume and "location" in answer.headers:
+                        path, method, json, begun = self._events_path(path, answer.headers["location"]), "GET", None, True
+                        headers = {}
+                    if opened is not None:
+                        opened(answer)
+                    decoder = Events()
+                    for chunk in answer:
+                        for event in decoder.feed(chunk):
+                            if event["type"] == "ping" or 0 < event["seq"] <= after:
+                                continue
+                            if event["type"] == "end" and event.get("status") == "cut":
+                                raise _cut(event, path)
+                            after, tries = event["seq"] or after, 0
+                            yield event
+                            if event["type"] == "end":
+                                return
+                    raise errors.ConnectionLost("the stream broke off before its end", sandbox_id=sandbox_in(path))
+            except (errors.ConnectionLost, errors.RequestTimeout) as error:
+                again = (resume and (begun or once)) or error.code == "unreachable"
+                if not again or tries >= len(WAITS):
+                    raise
+                _io.sleep(WAITS[tries])
+            except errors.ServerError as error:
+                if not (resume and begun and error.status in (502, 503)) or tries >= len(WAITS):
+                    raise
+                _io.sleep(WAITS[tries])
+            tries += 1
+            query["after"] = after if begun else None
+
+    def _events_path(self, path: str, location: str) -> str:
+        where: str = urlsplit(urljoin(self.address.base + path, location)).path
+        return where[len(self._prefix) :] + "/events"
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def encode(body: Any) -> bytes:
+    """Return a body in JSON; InvalidRequest names what has no such form."""
+    try:
+        return jsonlib.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError) as error:
+        for name, value in body.items() if isinstance(body, dict) and len(body) > 1 else ():
+            try:
+                encode({name: value})
+            except errors.InvalidRequest:
+                raise errors.InvalidRequest(f"{name}: cannot be sent: {error}") from error
+        name = next(iter(body)) if isinstance(body, dict) and body else "the request"
+        raise errors.InvalidRequest(f"{name}: cannot be sent: {error}") from error
+
+
+def failure(error: BaseException, path: str) -> errors.K2Error:
+    """Return the error of this package for one of the HTTP client's."""
+    import httpx
+
+    if isinstance(error, errors.K2Error):
+        return error
+    sandbox_id = sandbox_in(path)
+    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+        return errors.ConnectionLost(
+            f"cannot reach the server: {error}",
+            code="unreachable",
+            sandbox_id=sandbox_id,
+            hint="is it running? K2_API_URL or api_url=… say where it is",
+        )
+    if isinstance(error, httpx.TimeoutException):
+        return errors.RequestTimeout(
+            "the server did not answer in time", sandbox_id=sandbox_id, hint="request_timeout=… allows more"
+        )
+    if isinstance(error, (httpx.HTTPError, httpx.StreamError, OSError)):
+        return errors.ConnectionLost(f"the connection broke: {error or type(error).__name__}", sandbox_id=sandbox_id)
+    if isinstance(error, httpx.InvalidURL):
+        return errors.InvalidRequest(f"cannot use {path!r}: {error}")
+    raise error
+
+
+def _cut(event: Mapping[str, Any], path: str) -> errors.ConnectionLost:
+    told = event.get("error") or {}
+    return errors.ConnectionLost(f"the server cut the stream: {told.get('message', '')}", sandbox_id=sandbox_in(path))
+
+
+def sandbox_in(path: str) -> Optional[str]:
+    """Return the id of the sandbox that a path is about."""
+    parts = path.split("/")
+    return parts[parts.index("sandboxes") + 1] if "sandboxes" in parts[:-1] else None
+
+
+def segment(name: str, value: Any) -> str:
+    """Return a value as a segment of a path."""
+    if not isinstance(value, (str, int)) or value in ("", ".", ".."):
+        raise errors.InvalidRequest(f"{name}: expected an id, got {value!r}")
+    return quote(str(value), safe="")
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _header(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value.isascii() or not value.isprintable():
+        raise errors.InvalidRequest(f"{name}: expected printable ASCII characters")
+    return value
+
+
+def _seconds(name: str, value: Optional[float]) -> Optional[float]:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 31536000:
+        raise errors.InvalidRequest(f"{name}: expected seconds, more than 0, got {value!r}")
+    return float(value)
