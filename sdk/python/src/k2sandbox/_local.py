@@ -1,0 +1,250 @@
+"""The server of one's own: started where none runs, on a unix socket that nobody else reaches.
+
+The processes of a user share it. It outlives the process that started it, and ends itself
+when nobody has used it for `IDLE` seconds. Another version of the program has another server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import select
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Optional
+
+from . import _program
+from .errors import StartError
+
+IDLE = 300  # seconds without sandboxes and requests
+READY = 120  # seconds that a server may take to start, or to answer
+LONGEST = 107  # bytes of the path of a unix socket
+
+
+def address() -> str:
+    """Return `unix:PATH` of the server, which answers when this returns.
+
+    Takes a millisecond where it runs, and a part of a second where it has to be started. The first time on a
+    machine the Python that code runs in is set up, which takes a minute or so and is told on stderr. May be called
+    by any number of threads and processes at once.
+
+    Raises:
+        StartError: it cannot be started; the message is what it said, the hint what can be done.
+    """
+    program = _program.find()
+    place = _place(program)
+    if not _answers(place.socket):
+        with _locked(place.lock):
+            if not _answers(place.socket):
+                _set_up(program)
+                _start(program, place)
+    return f"unix:{place.socket}"
+
+
+@dataclass(frozen=True)
+class _Place:
+    socket: str
+    lock: str
+    state: str
+    log: str
+
+
+def _place(program: str) -> _Place:
+    """Where the server of a program is: another version of it is another file."""
+    info = os.stat(program)
+    identity = f"{os.path.realpath(program)} {info.st_size} {info.st_mtime_ns}"
+    name = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    folder = _runtime_folder(len(name) + len("/.sock"))
+    state = _state_folder() or folder
+    return _Place(
+        str(folder / f"{name}.sock"),
+        str(folder / f"{name}.lock"),
+        str(state / f"local-{name}"),
+        str(state / f"local-{name}.log"),
+    )
+
+
+def _runtime_folder(rest: int) -> Path:
+    """A folder that is this user's alone, for names of so many bytes."""
+    mine = f"k2sandbox-{os.geteuid()}"
+    folders = [Path(tempfile.gettempdir()) / mine, Path("/tmp") / mine]
+    base = os.environ.get("XDG_RUNTIME_DIR", "")
+    if os.path.isabs(base):
+        folders.insert(0, Path(base) / "k2sandbox")
+    problems = []
+    for folder in folders:
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            info = folder.lstat()
+        except OSError as error:
+            problems.append(str(error))
+            continue
+        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
+            problems.append(f"{folder} is not this user's alone")
+        elif len(os.fsencode(folder)) + rest > LONGEST:
+            problems.append(f"{folder} is too long a path for a socket")
+        else:
+            return folder
+    raise StartError(
+        "there is no place for the server's socket: " + "; ".join(problems),
+        hint="set XDG_RUNTIME_DIR to a folder that only this user can enter (mode 0700)",
+    )
+
+
+def _state_folder() -> Optional[Path]:
+    """Where what outlives a server is kept; None where there is no home to write to."""
+    base = os.environ.get("XDG_STATE_HOME", "")
+    folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.local/state"))
+    folder = folder / "k2sandbox"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if folder.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
+
+
+def _answers(path: str) -> bool:
+    """Whether a server is there, for at least as long as it may be idle. One that is just ending is waited for."""
+    deadline = time.monotonic() + READY
+    while time.monotonic() < deadline:
+        try:
+            status = _ask(path, deadline)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except socket.timeout:
+            break
+        except OSError:  # it has ended meanwhile
+            status = b""
+        if status == b"200":
+            return True
+        time.sleep(0.02)
+    raise StartError(f"the server at unix:{path} does not answer", hint="end its process: k2sandbox serve")
+
+
+def _ask(path: str, deadline: float) -> bytes:
+    """Return the status of an answer; b"" where the connection is closed without one."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(max(deadline - time.monotonic(), 0.01))
+        connection.connect(path)
+        connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        return connection.recv(64).partition(b" ")[2][:3]
+
+
+@contextlib.contextmanager
+def _locked(path: str) -> Iterator[None]:
+    """Hold a lock that one process at a time has, and one thread of it."""
+    import fcntl  # which other platforms do not have
+
+    with open(path, "ab") as file:
+        told, begin = False, time.monotonic()
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if not told and time.monotonic() - begin > 3:
+                    told = True
+                    _tell("waiting for another process, which starts the server")
+                time.sleep(0.02)
+        try:
+            yield
+        finally:
+            fcntl.flock(file, fcntl.LOCK_UN)  # also for children that were forked meanwhile
+
+
+def _set_up(program: str) -> None:
+    """Make the Python that code runs in, where there is none yet. Ctrl-C ends it."""
+    screen = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
+    try:
+        to = screen.fileno() if screen else subprocess.PIPE
+    except OSError:
+        to = subprocess.PIPE
+    with _run([program, "python"], stdout=subprocess.DEVNULL, stderr=to) as process:
+        try:
+            said = _relay(process.stderr) if process.stderr else ""
+            status = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if status != 0:
+        raise _failed("cannot set up the Python that code runs in", said, "")
+
+
+def _relay(lines: IO[bytes]) -> str:
+    """Tell the user each line, and return them."""
+    said = []
+    for raw in lines:
+        line = raw.decode(errors="replace")
+        said.append(line)
+        if not line.startswith("k2sandbox: cannot"):
+            _tell(line.rstrip().replace("k2sandbox: ", "", 1))
+    return "".join(said)
+
+
+def _start(program: str, place: _Place) -> None:
+    command = [program, "serve", "--listen", f"unix:{place.socket}", "--state-dir", place.state]
+    command += ["--log-file", place.log, "--exit-idle-time", str(IDLE)]
+    # A shell in between, so that the server is no child of this process, which would have to wait for it;
+    # a session of its own, so that Ctrl-C and the end of a terminal do not reach it.
+    detached = ["/bin/sh", "-c", '"$@" &', "sh", *command]
+    with _run(detached, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        ready, _, _ = select.select([process.stdout], [], [], READY)
+        listens = bool(ready) and process.stdout.readline()
+        said = process.stderr.read() if ready else b""  # until it logs to its file, or has ended
+    if listens:
+        return
+    if not _answers(place.socket):  # it may be that of a process that was killed when it had just started it
+        raise _failed("cannot start the server", said.decode(errors="replace"), place.log)
+
+
+def _run(command: list[str], *, stdout: int, stderr: int, start_new_session: bool = False) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=stderr,
+            cwd="/",
+            env=_environ(),
+            start_new_session=start_new_session,
+        )
+    except OSError as error:
+        raise StartError(f"cannot run {command[0]}: {error}") from error
+
+
+def _environ() -> dict[str, str]:
+    """The environment of the server: nothing that is for its clients, and this Python as the last that it may use."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("K2_")}
+    own = {os.path.dirname(path): None for path in (sys.executable, getattr(sys, "_base_executable", "")) if path}
+    environ["PATH"] = os.pathsep.join([environ.get("PATH") or os.defpath, *own])
+    return environ
+
+
+_HINTS = (
+    ("unknown flag", "the program is of another version than this package: update both"),
+    ("cannot confine", "`k2sandbox doctor` tells what this machine lacks; a server that confines less, or nothing, is "
+     "one that you start (k2sandbox serve --help: --isolation) and name in K2_API_URL"),
+    ("no space left", "make room on the disk"),
+)  # fmt: skip
+
+
+def _failed(what: str, said: str, log: str) -> StartError:
+    """The error of a program that has said why, after what it logged."""
+    why = said[max(said.rfind("k2sandbox: "), 0) :].replace("k2sandbox: ", "", 1).strip()
+    hint = next((hint for sign, hint in _HINTS if sign in why.lower()), f"see {log}" if log else "")
+    return StartError(f"{what}: {why}" if why else what, hint=hint)
+
+
+def _tell(text: str) -> None:
+    if sys.stderr is not None:
+        print(f"k2sandbox: {text}", file=sys.stderr, flush=True)
