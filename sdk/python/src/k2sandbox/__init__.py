@@ -16,19 +16,29 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from ._async.execution import AsyncRun
+    from ._async.filesystem import AsyncWatchHandle
+    from ._async.process import AsyncProcessHandle
     from ._async.sandbox import AsyncSandbox
+    from ._async.terminal import AsyncPty
     from ._sync.execution import Run
+    from ._sync.filesystem import WatchHandle
+    from ._sync.process import ProcessHandle
     from ._sync.sandbox import Sandbox
+    from ._sync.terminal import Pty
     from .errors import (
         AuthenticationError,
         Busy,
         Conflict,
         ConnectionLost,
+        FileMissing,
         Forbidden,
+        InstallError,
+        InstallTimeout,
         InvalidRequest,
         K2Error,
         LimitExceeded,
         NotFound,
+        ProcessTimeout,
         RequestTimeout,
         RunTimeout,
         SandboxExpired,
@@ -37,7 +47,9 @@ if TYPE_CHECKING:
         ServerTooOld,
         WaitTimeout,
     )
+    from .files import FileEvent, FileInfo
     from .models import Context, Error, Execution, ExecutionError, Exit, Result, SandboxInfo
+    from .processes import ProcessInfo, ProcessResult
 
 # What is imported when it is first used, so that importing the package takes no time.
 _WHERE = {
@@ -50,11 +62,15 @@ _WHERE = {
         "Busy",
         "Conflict",
         "ConnectionLost",
+        "FileMissing",
         "Forbidden",
+        "InstallError",
+        "InstallTimeout",
         "InvalidRequest",
         "K2Error",
         "LimitExceeded",
         "NotFound",
+        "ProcessTimeout",
         "RequestTimeout",
         "RunTimeout",
         "SandboxExpired",
@@ -63,13 +79,24 @@ _WHERE = {
         "ServerTooOld",
         "WaitTimeout",
     ),
+    "_async.filesystem": ("AsyncWatchHandle",),
+    "_async.process": ("AsyncProcessHandle",),
+    "_async.terminal": ("AsyncPty",),
+    "_sync.filesystem": ("WatchHandle",),
+    "_sync.process": ("ProcessHandle",),
+    "_sync.terminal": ("Pty",),
+    "files": ("FileEvent", "FileInfo"),
+    "processes": ("ProcessInfo", "ProcessResult"),
     "models": ("Context", "Error", "Execution", "ExecutionError", "Exit", "Result", "SandboxInfo"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
 __all__ = [
+    "AsyncProcessHandle",
+    "AsyncPty",
     "AsyncRun",
     "AsyncSandbox",
+    "AsyncWatchHandle",
     "AuthenticationError",
     "Busy",
     "Conflict",
@@ -79,11 +106,21 @@ __all__ = [
     "Execution",
     "ExecutionError",
     "Exit",
+    "FileEvent",
+    "FileInfo",
+    "FileMissing",
     "Forbidden",
+    "InstallError",
+    "InstallTimeout",
     "InvalidRequest",
     "K2Error",
     "LimitExceeded",
     "NotFound",
+    "ProcessHandle",
+    "ProcessInfo",
+    "ProcessResult",
+    "ProcessTimeout",
+    "Pty",
     "RequestTimeout",
     "Result",
     "Run",
@@ -95,6 +132,7 @@ __all__ = [
     "ServerError",
     "ServerTooOld",
     "WaitTimeout",
+    "WatchHandle",
     "__version__",
 ]
 

@@ -7,7 +7,7 @@ import binascii
 import json
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, overload
 
 # Called while something runs, with a dictionary or a value; an AsyncSandbox awaits what it returns if it can be.
 Callback = Callable[[Any], Any]
@@ -339,6 +339,12 @@ class SandboxInfo:
     network: dict[str, Any]
     isolation: dict[str, Any]
     raw: dict[str, Any] = field(repr=False)
+
+
+@overload
+def time_of(text: str) -> datetime: ...
+@overload
+def time_of(text: Optional[str]) -> Optional[datetime]: ...
 
 
 def time_of(text: Optional[str]) -> Optional[datetime]:
