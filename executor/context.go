@@ -135,12 +135,13 @@ func (c *Context) turn(e *Execution) {
 	} else {
 		end = t.run(c.life)
 	}
-	told := end.StateLost // of the death of this run's kernel; of a later one the next run tells
+	lost := end.StateLost            // with this run's kernel; of a later one's death the next run tells
+	untold := lost && e.isDeserted() // which it does also where nobody reads this one's end
 	c.mu.Lock()
 	c.last = time.Now()
 	end.StateLost = end.StateLost || c.lost
-	c.lost = false
-	if told {
+	c.lost = untold
+	if lost {
 		c.counted = 0
 	} else if e.count != nil {
 		c.counted = *e.count
@@ -150,9 +151,9 @@ func (c *Context) turn(e *Execution) {
 	if t.reply != nil && exits(t.reply) {
 		c.awaitExit()
 	}
-	if told && c.conn.Err() != nil && c.revive() == nil { // so that the next run need not wait
+	if lost && c.conn.Err() != nil && c.revive() == nil { // so that the next run need not wait
 		c.mu.Lock()
-		c.lost = false
+		c.lost = untold
 		c.mu.Unlock()
 	}
 }

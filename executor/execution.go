@@ -34,6 +34,7 @@ type Execution struct {
 	timedOut    bool                    // an interrupt because of the timeout was sent
 	final       Status                  // how the run ends because the context does
 	climbing    bool                    // interrupts are under way
+	deserted    bool                    // nobody waits for it any more
 	abandon     context.CancelCauseFunc // stops waiting for the kernel
 
 	signals sync.Mutex // held while an interrupt is sent and when the run ends, so that none hits the next run
@@ -93,6 +94,26 @@ func (e *Execution) Events(ctx context.Context, after int64) iter.Seq2[Event, er
 // one gets up to three interrupts until it ends, which code can ignore. It returns
 // when the first was sent, or ErrFinished.
 func (e *Execution) Interrupt(ctx context.Context) error { return e.context.interrupt(ctx, e) }
+
+// Stop is Interrupt for a run that nobody waits for any more: one that withstands is ended with its
+// kernel when Options.Grace is over, so that the context's next run runs, which tells by StateLost.
+// It returns at once.
+func (e *Execution) Stop() {
+	e.mu.Lock()
+	e.deserted = true
+	e.mu.Unlock()
+	if c := e.context; c.remove(e) {
+		e.abort(Aborted, false)
+	} else {
+		c.stop(e, &e.interrupted)
+	}
+}
+
+func (e *Execution) isDeserted() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.deserted
+}
 
 // Input answers the Input event that the run waits on; "\x04" stands for the end of
 // the input. It returns ErrNotWaiting where the run asked for nothing, ErrFinished after its end.

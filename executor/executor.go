@@ -26,8 +26,16 @@ type Cell struct {
 	AllowStdin bool              // input() asks, as an Input event; else it raises
 	NoHistory  bool              // the cell is not counted
 	Comms      bool              // comm messages come as Comm events; else they are left out
+	Display    Display           // what values are displayed as, beside what every cell does
 	Silent     bool              // neither counted nor shown to the kernel's other clients; its value is no result
 }
+
+// Display is a set of MIME types that a kernel of our launcher can add to those that it displays
+// values as; others leave it out.
+type Display string
+
+// E2B has e2b/chart of figures, e2b/data of DataFrames, and application/json of lists and dicts.
+const E2B Display = "e2b"
 
 // State says where a run stands.
 type State string

@@ -136,6 +136,43 @@ func TestTimeoutKillsWhatDefiesInterrupts(t *testing.T) {
 	})
 }
 
+func TestStopKillsWhatDefiesInterrupts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(defy)
+		c := start(t, k)
+		running, queued := submit(t, c, executor.Cell{}), submit(t, c, executor.Cell{})
+		queued.Stop()
+		expect(t, queued, "start end:aborted")
+		for range running.Lines(t.Context(), 0) {
+			break // it runs
+		}
+		running.Stop()
+		expect(t, running, "start end:aborted")
+		k.script = func(k *fake, req wire.Request) { k.begin(req.ID); k.ok(req.ID) }
+		if end := expect(t, submit(t, c, executor.Cell{}), "start end:ok"); !end.StateLost {
+			t.Error("the next run does not say that the state is lost")
+		}
+		if end := expect(t, submit(t, c, executor.Cell{}), "start end:ok"); end.StateLost {
+			t.Error("the run after it says so again")
+		}
+	})
+}
+
+func TestStopInterrupts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(obey)
+		e := submit(t, start(t, k), executor.Cell{})
+		for range e.Lines(t.Context(), 0) {
+			break // it runs
+		}
+		e.Stop()
+		if end := expect(t, e, "start error end:interrupted"); end.StateLost || k.restarts != 0 {
+			t.Error("the kernel was restarted, though it heeded the interrupt")
+		}
+		e.Stop()
+	})
+}
+
 func TestTimeoutOfKernelThatIsNotOurs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake(defy)

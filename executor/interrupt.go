@@ -48,17 +48,17 @@ func (c *Context) interrupt(ctx context.Context, e *Execution) error {
 	}
 }
 
-// timeout interrupts a run whose time is up and, where it has not ended when the
-// grace period is over, kills the kernel.
-func (c *Context) timeout(e *Execution) {
+// stop interrupts a run and, where it has not ended when the grace period is over,
+// kills the kernel. It notes in flag that it did the one or the other.
+func (c *Context) stop(e *Execution, flag *bool) {
 	c.spawn(func() {
 		ctx, cancel := context.WithTimeout(c.life, c.o.Grace)
 		defer cancel()
-		e.climb(ctx, &e.timedOut, make(chan error, 1))
+		e.climb(ctx, flag, make(chan error, 1))
 		select {
 		case <-e.done:
 		case <-ctx.Done():
-			c.kill(e)
+			c.kill(e, flag)
 		}
 	})
 }
@@ -111,7 +111,7 @@ func (e *Execution) signal(flag *bool) error {
 
 // kill ends a run that withstood its interrupts: with its kernel, or, where that is
 // not ours to kill, without waiting for it any longer.
-func (c *Context) kill(e *Execution) {
+func (c *Context) kill(e *Execution, flag *bool) {
 	c.restarting.Lock()
 	defer c.restarting.Unlock()
 	select {
@@ -120,7 +120,7 @@ func (c *Context) kill(e *Execution) {
 	default:
 	}
 	e.mu.Lock()
-	e.timedOut = true
+	*flag = true
 	abandon := e.abandon
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeout(c.life, c.o.ReviveWait)

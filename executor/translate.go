@@ -116,13 +116,16 @@ func request(id string, c Cell) wire.Request {
 	content.bool("allow_stdin", c.AllowStdin)
 	content.bool("stop_on_error", false) // one run at a time: there is nothing of ours to abort
 	req := wire.Request{Channel: wire.Shell, ID: id, Type: "execute_request", Content: append(content.b, '}')}
-	if c.Cwd != "" || len(c.Envs) > 0 {
+	if c.Cwd != "" || len(c.Envs) > 0 || c.Display != "" {
 		options := map[string]any{}
 		if c.Cwd != "" {
 			options["cwd"] = c.Cwd
 		}
 		if len(c.Envs) > 0 {
 			options["envs"] = c.Envs
+		}
+		if c.Display != "" {
+			options["display"] = c.Display
 		}
 		req.Metadata, _ = json.Marshal(map[string]any{"k2": options}) // strings only
 	}

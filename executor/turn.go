@@ -48,7 +48,7 @@ func (t *turn) run(ctx context.Context) Event {
 	defer t.noReply.Stop()
 
 	if t.cell.Timeout > 0 {
-		deadline := time.AfterFunc(t.cell.Timeout, func() { t.context.timeout(t.Execution) })
+		deadline := time.AfterFunc(t.cell.Timeout, func() { t.context.stop(t.Execution, &t.timedOut) })
 		defer deadline.Stop()
 	}
 	err := t.converse(ctx)

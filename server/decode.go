@@ -24,7 +24,13 @@ type Validator interface{ Validate() error }
 // value of the wrong type, bad UTF-8 and anything after the object are errors,
 // which name the field. Other fields may be null, which is the same as left out.
 // No body at all stands for {}.
-func Decode(r *http.Request, v any) error {
+func Decode(r *http.Request, v any) error { return decode(r, v, false) }
+
+// DecodeKnown is Decode for a protocol whose clients may send more than v has fields for,
+// which is left out.
+func DecodeKnown(r *http.Request, v any) error { return decode(r, v, true) }
+
+func decode(r *http.Request, v any, known bool) error {
 	body, err := readBody(r)
 	if err != nil {
 		return err
@@ -38,7 +44,7 @@ func Decode(r *http.Request, v any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		body = []byte("{}")
 	}
-	d := decoder{json.NewDecoder(bytes.NewReader(body))}
+	d := decoder{json.NewDecoder(bytes.NewReader(body)), known}
 	if err := d.object("", reflect.ValueOf(v).Elem()); err != nil {
 		return err
 	}
@@ -93,7 +99,10 @@ func checkContentType(h http.Header) error {
 }
 
 // decoder reads objects member by member, so that each error can name its field.
-type decoder struct{ *json.Decoder }
+type decoder struct {
+	*json.Decoder
+	known bool // fields that there is no place for are left out
+}
 
 func (d decoder) object(name string, v reflect.Value) error {
 	tok, err := d.Token()
@@ -147,6 +156,9 @@ func (d decoder) member(name, key string, object reflect.Value, fields []field) 
 			return d.value(name, f.required, object.Field(f.index))
 		}
 	}
+	if d.known {
+		return d.value(name, false, reflect.ValueOf(new(json.RawMessage)).Elem())
+	}
 	return api.Invalid(name, "unknown field")
 }
 
@@ -163,9 +175,9 @@ func (d decoder) value(name string, required bool, v reflect.Value) error {
 		return nil
 	case v.Kind() == reflect.Pointer && v.Type().Elem().Kind() == reflect.Struct:
 		v.Set(reflect.New(v.Type().Elem()))
-		return decoder{json.NewDecoder(bytes.NewReader(raw))}.object(name, v.Elem())
+		return decoder{json.NewDecoder(bytes.NewReader(raw)), d.known}.object(name, v.Elem())
 	case v.Kind() == reflect.Struct || v.Kind() == reflect.Map:
-		return decoder{json.NewDecoder(bytes.NewReader(raw))}.object(name, v)
+		return decoder{json.NewDecoder(bytes.NewReader(raw)), d.known}.object(name, v)
 	}
 	err := json.Unmarshal(raw, v.Addr().Interface())
 	var wrong *json.UnmarshalTypeError

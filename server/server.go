@@ -60,6 +60,7 @@ type Options struct {
 	MaxCode int   // bytes of a cell's code; 0 is 10 MiB
 
 	Ping         time.Duration // silence in a stream before a ping; 0 is 15 s
+	PingLine     string        // what a ping is in a protocol other than ours
 	WriteTimeout time.Duration // how long a write may make no progress; 0 is 60 s
 	AskTimeout   time.Duration // how long a kernel may take for an answer that is not a run; 0 is 30 s
 

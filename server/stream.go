@@ -202,9 +202,16 @@ func (s *stream) quiet() {
 		return // it waited for a line that was being sent
 	}
 	if !s.due {
-		s.put(fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now()), "")
+		s.put(s.ping(), "")
 	}
 	s.send(true)
+}
+
+func (s *stream) ping() []byte {
+	if s.o.PingLine != "" {
+		return []byte(s.o.PingLine)
+	}
+	return fmt.Appendf(nil, `{"seq":%d,"type":%q,"time":%q}`, s.last, api.Ping, now())
 }
 
 // fail ends the stream with the error of its lines.

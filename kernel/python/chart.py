@@ -58,8 +58,8 @@ def quiet() -> Iterator[None]:
 class Bounds:
     """What may still be taken of a figure."""
 
-    def __init__(self, axes: int) -> None:
-        self.points = ALL_POINTS
+    def __init__(self, axes: int, each: int = POINTS, points: int = ALL_POINTS) -> None:
+        self.each, self.points = each, points  # of one series, of all that are left
         self.cut = axes > AXES
         self.deadlines = time.thread_time() + CPU, time.monotonic() + TIME
 
@@ -67,7 +67,7 @@ class Bounds:
         """Return how many of so many points may be taken."""
         if time.thread_time() > self.deadlines[0] or time.monotonic() > self.deadlines[1]:
             raise TimeoutError
-        taken = min(count, POINTS, self.points)
+        taken = min(count, self.each, self.points)
         self.points -= taken
         self.cut = self.cut or taken < count
         return taken

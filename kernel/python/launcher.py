@@ -7,8 +7,8 @@ It is ipykernel (6.29 and later) with these differences:
 - Nothing is lost. A slow reader of iopub holds the cell back; libzmq does not drop messages.
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
   during a cell is published before the reply to that cell.
-- An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}}} in its metadata:
-  see Kernel.do_execute. The kernel announces this as the feature "k2:run_options".
+- An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}, "display": "e2b"}} in its metadata:
+  see Kernel.do_execute and e2b.py. The kernel announces this as the feature "k2:run_options".
 - A k2_variables_request on shell is answered with the user's variables: the feature "k2:variables".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupt is never lost to a system call, an interrupted cell always gets its reply, and a
@@ -201,6 +201,8 @@ def is_alive(thread: Any) -> bool:
 class Kernel(IPythonKernel):
     """The IPython kernel with run options and with replies that are never lost."""
 
+    rich_data = False  # cells may display what companions make
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._execute_sleep = 0.0
@@ -254,10 +256,14 @@ class Kernel(IPythonKernel):
     async def do_execute(self, *args: Any, cell_meta: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Run a cell under the options in its metadata. Options that cannot be applied fail it instead."""
         with contextlib.ExitStack() as undo:
+            options = (cell_meta or {}).get("k2", {})
             try:
-                apply_options((cell_meta or {}).get("k2", {}), undo)
+                apply_options(options, undo)
             except (OSError, TypeError, ValueError) as error:
                 return self._fail(error)
+            if options.get("display") == "e2b" and self.rich_data:
+                with contextlib.suppress(Exception):  # such as a file that the user has removed
+                    companion("e2b").enter(self.shell, companion, undo)
             try:
                 self._accept_interrupts()
                 reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
@@ -377,6 +383,7 @@ class App(IPKernelApp):
             without_debugpy()
         super().init_kernel()
         if self.rich_data:
+            self.kernel.rich_data = True
             companion("formatters").add(self.kernel.shell.display_formatter, companion)
 
     def _bind_socket(self, s: Any, port: int) -> Any:
