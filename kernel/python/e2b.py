@@ -38,10 +38,15 @@ def enter(shell: Any, companion: Callable[[str], Any], undo: contextlib.ExitStac
     for kind in (list, dict):
         if kind not in objects:
             objects[kind] = plain
-            undo.callback(objects.pop, kind, None)
+            undo.callback(remove, objects, kind)
     text = display.formatters["text/plain"]
     undo.callback(setattr, text, "max_seq_length", text.max_seq_length)
     text.max_seq_length = 0
+
+
+def remove(objects: dict[type, Any], kind: type) -> None:
+    if objects.get(kind) is plain:  # and not what the cell has put there
+        del objects[kind]
 
 
 @functools.cache
