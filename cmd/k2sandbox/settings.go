@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 
 	"github.com/spf13/cobra"
 
@@ -112,7 +113,10 @@ func (s *settings) managedPython(ctx context.Context) (string, error) {
 	}
 	show, finish := reporter(os.Stderr)
 	defer finish()
-	return python.Ensure(ctx, dir, python.Options{Report: show})
+	first := sync.OnceFunc(func() {
+		fmt.Fprintf(os.Stderr, "k2sandbox: making the Python that code runs in, in %s: once, which takes a minute or so\n", dir)
+	})
+	return python.Ensure(ctx, dir, python.Options{Report: func(p python.Progress) { first(); show(p) }})
 }
 
 func workingDir(given string) (string, error) {
