@@ -158,14 +158,13 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 // cage returns the thread on which all code of the sandbox is started: as its user, where the agent
 // is another one.
 func cage(in *local.Inside) (*process.Thread, error) {
-	if err := in.Rules.SetRlimits(); err != nil {
+	rules, err := in.Confine()
+	if err != nil {
 		return nil, err
 	}
-	rules, as := in.Rules, &process.Credential{UID: uint32(in.UID), GID: uint32(in.GID)}
+	as := &process.Credential{UID: uint32(in.UID), GID: uint32(in.GID)}
 	if os.Getuid() == in.UID {
 		as = nil
-	} else {
-		rules.NoCaps = false // they take becoming another user, and do not survive it
 	}
 	return process.NewThread(rules.Enter, as)
 }

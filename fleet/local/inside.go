@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 )
 
@@ -49,6 +50,20 @@ func Enter(controlFile *os.File) (*Inside, error) {
 	}
 	in.Ready = ready(c)
 	return in, nil
+}
+
+// Confine puts this process as a whole under what an agent can do with, and returns the rules that threads enter on
+// which code is started.
+func (in *Inside) Confine() (cage.Rules, error) {
+	rules := in.Rules
+	if err := rules.EnterProcess(in.UID); err != nil {
+		return rules, err
+	}
+	rules.Seccomp = false // they have it
+	if os.Getuid() != in.UID {
+		rules.NoCaps = false // they take becoming the user, and do not survive the exec
+	}
+	return rules, nil
 }
 
 func ready(c control) func(error) error {

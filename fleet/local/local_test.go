@@ -201,7 +201,7 @@ func TestAgentHasNothingOfTheHost(t *testing.T) {
 
 func TestAgentsPrivileges(t *testing.T) {
 	m := start(t, open(t), fleet.Spec{ID: "sb_a"})
-	want := "Uid:\t0\t0\t0\t1000\nGid:\t0\t0\t0\t1000\nCapInh:\t0000000000000000\nCapPrm:\t00000000000800e0\nCapEff:\t00000000000800e0\nCapAmb:\t0000000000000000"
+	want := "Uid:\t999\t999\t999\t1000\nGid:\t999\t999\t999\t1000\nCapInh:\t0000000000000000\nCapPrm:\t00000000000800e0\nCapEff:\t00000000000800e0\nCapAmb:\t0000000000000000"
 	if m.Isolation().Missing["ids"] != "" {
 		want = "Uid:\t1000\t1000\t1000\t1000\nGid:\t1000\t1000\t1000\t1000\nCapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapAmb:\t0000000000000000"
 	}

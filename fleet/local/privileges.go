@@ -25,6 +25,10 @@ func isolate(c *setup) error {
 // The capabilities that an agent goes on with: it starts and ends processes of the sandbox's user.
 const agentCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_KILL | 1<<unix.CAP_SYS_PTRACE
 
+// agentID is the user and group of an agent that is not of the code's. It is not root inside, whom files of the host's root
+// belong to.
+const agentID = 999
+
 // drop gives up what the agent does not need: it touches files as the user inside, and has of its
 // capabilities those above, or none where it is that user.
 func drop(c *setup) error {
@@ -34,16 +38,25 @@ func drop(c *setup) error {
 	if err := everyThread(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil { // or root inside would have all again by an exec
 		return fmt.Errorf("cannot forgo new privileges: %w", err)
 	}
-	keep := uint64(0)
-	if c.SetUID {
-		keep = agentCapabilities
-		for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
-			if err := everyThread(call, uintptr(c.UID), 0, 0, 0, 0); err != nil {
-				return fmt.Errorf("cannot become user %d for files: %w", c.UID, err)
-			}
+	if !c.SetUID {
+		return capabilities(0)
+	}
+	for _, call := range [][4]uintptr{
+		{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0}, {unix.SYS_SETRESGID, agentID, agentID, agentID}, {unix.SYS_SETRESUID, agentID, agentID, agentID},
+	} {
+		if err := everyThread(call[0], call[1], call[2], call[3], 0, 0); err != nil {
+			return fmt.Errorf("cannot become user %d: %w", agentID, err)
 		}
 	}
-	return capabilities(keep)
+	if err := capabilities(agentCapabilities); err != nil {
+		return err
+	}
+	for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
+		if err := everyThread(call, uintptr(c.UID), 0, 0, 0, 0); err != nil {
+			return fmt.Errorf("cannot become user %d for files: %w", c.UID, err)
+		}
+	}
+	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // again, as fs.suid_dumpable says what it is after a change of users
 }
 
 // capabilities leaves the process those of the set.

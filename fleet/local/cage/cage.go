@@ -77,6 +77,23 @@ func (r Rules) SetRlimits() error {
 	return nil
 }
 
+// EnterProcess puts this whole process, which does more than code may and could be taken over by it, under as much of the
+// rules as it can do with: Rlimits and Seccomp, by which moreover no thread becomes another user than the one with this
+// id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
+func (r Rules) EnterProcess(id int) error {
+	if err := r.SetRlimits(); err != nil || !r.Seccomp {
+		return err
+	}
+	raw, err := assemble(filter(onlyUser(uint32(id))))
+	if err == nil {
+		err = install(raw, unix.SECCOMP_FILTER_FLAG_TSYNC)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot restrict the system calls of this process: %w", err)
+	}
+	return nil
+}
+
 // Probe tells, for each part of a cage, why it cannot be had here; nil where it can.
 func Probe() map[string]error {
 	return map[string]error{"seccomp": probeSeccomp(), "landlock": probeLandlock()}

@@ -67,10 +67,14 @@ const (
 // Filter returns the seccomp program for this machine, as an array of struct sock_filter.
 // What is not refused passes.
 func Filter() ([]byte, error) {
+	return assemble(filter(nil))
+}
+
+func assemble(instructions []bpf.Instruction) ([]byte, error) {
 	if arch == 0 {
 		return nil, fmt.Errorf("no filter is known for %s", runtime.GOARCH)
 	}
-	program, err := bpf.Assemble(filter())
+	program, err := bpf.Assemble(instructions)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +83,8 @@ func Filter() ([]byte, error) {
 	return raw.Bytes(), err
 }
 
-func filter() []bpf.Instruction {
+// filter is the program; beyond gives more of it.
+func filter(beyond func(on func(call uint32, argument int, then ...bpf.Instruction))) []bpf.Instruction {
 	ret := func(v uint32) bpf.Instruction { return bpf.RetConstant{Val: v} }
 	p := []bpf.Instruction{
 		bpf.LoadAbsolute{Off: offsetArch, Size: 4},
@@ -138,7 +143,30 @@ func filter() []bpf.Instruction {
 		ret(deny), ret(pass))
 	on(unix.SYS_SETRLIMIT, 0,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.RLIMIT_CORE, SkipFalse: 1}, ret(done), ret(pass))
+	if beyond != nil {
+		beyond(on)
+	}
 	return append(p, ret(pass))
+}
+
+// onlyUser has nobody become another user or group, in whole or in part, whatever capabilities there are.
+func onlyUser(id uint32) func(on func(call uint32, argument int, then ...bpf.Instruction)) {
+	return func(on func(call uint32, argument int, then ...bpf.Instruction)) {
+		for call, arguments := range map[uint32]int{
+			unix.SYS_SETUID: 1, unix.SYS_SETGID: 1, unix.SYS_SETFSUID: 1, unix.SYS_SETFSGID: 1,
+			unix.SYS_SETREUID: 2, unix.SYS_SETREGID: 2, unix.SYS_SETRESUID: 3, unix.SYS_SETRESGID: 3,
+		} {
+			var then []bpf.Instruction
+			for i := range arguments {
+				then = append(then, bpf.LoadAbsolute{Off: uint32(offsetArgs + 8*i), Size: 4},
+					bpf.JumpIf{Cond: bpf.JumpEqual, Val: id, SkipTrue: 2},
+					bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0xffffffff, SkipTrue: 1}, // as it is
+					bpf.RetConstant{Val: deny})
+			}
+			on(call, 0, append(then, bpf.RetConstant{Val: pass})...)
+		}
+		on(unix.SYS_SETGROUPS, 0, bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0, SkipTrue: 1}, bpf.RetConstant{Val: deny}, bpf.RetConstant{Val: pass})
+	}
 }
 
 // seccomp installs the filter for the thread.
@@ -147,11 +175,18 @@ func seccomp() error {
 	if err != nil {
 		return err
 	}
+	return install(raw, 0)
+}
+
+func install(raw []byte, flags uintptr) error {
 	program := unix.SockFprog{Len: uint16(len(raw) / 8), Filter: (*unix.SockFilter)(unsafe.Pointer(&raw[0]))}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, 0, uintptr(unsafe.Pointer(&program)))
+	thread, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, flags, uintptr(unsafe.Pointer(&program)))
 	runtime.KeepAlive(raw)
 	if errno != 0 {
 		return errno
+	}
+	if thread != 0 { // with SECCOMP_FILTER_FLAG_TSYNC
+		return fmt.Errorf("thread %d has a filter of its own", thread)
 	}
 	return nil
 }

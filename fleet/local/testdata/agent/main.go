@@ -12,9 +12,13 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
 func main() {
@@ -49,7 +53,8 @@ func inside() error {
 	if err != nil {
 		return err
 	}
-	if err := in.Rules.SetRlimits(); err != nil {
+	rules, err := in.Confine()
+	if err != nil {
 		return err
 	}
 	mux := http.NewServeMux()
@@ -63,6 +68,7 @@ func inside() error {
 		}
 		_ = json.NewEncoder(w).Encode(outcome{Out: string(out)})
 	})
+	mux.HandleFunc("/takeover", func(w http.ResponseWriter, _ *http.Request) { _ = json.NewEncoder(w).Encode(takeover()) })
 	mux.HandleFunc("/exit", func(http.ResponseWriter, *http.Request) { os.Exit(7) })
 	mux.HandleFunc("/run", func(w http.ResponseWriter, r *http.Request) {
 		var t task
@@ -70,7 +76,7 @@ func inside() error {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		_ = json.NewEncoder(w).Encode(perform(in, t))
+		_ = json.NewEncoder(w).Encode(perform(in, rules, t))
 	})
 	if err := in.Ready(nil); err != nil {
 		return err
@@ -107,12 +113,10 @@ func mute() error {
 }
 
 // perform runs a command as agents do: from a thread that is in the cage.
-func perform(in *local.Inside, t task) (o outcome) {
+func perform(in *local.Inside, rules cage.Rules, t task) (o outcome) {
 	cmd := exec.Command(t.Args[0], t.Args[1:]...)
 	cmd.Env, cmd.Dir = in.Environ, in.Cwd
-	rules := in.Rules
 	if os.Getuid() != in.UID {
-		rules.NoCaps = false // they take becoming the user, and do not survive it
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(in.UID), Gid: uint32(in.GID)}}
 	}
 	done := make(chan struct{})
@@ -132,6 +136,24 @@ func perform(in *local.Inside, t task) (o outcome) {
 	}()
 	<-done
 	return o
+}
+
+// takeover is what a taken-over agent tries on a thread of its own, and what each came to.
+func takeover() map[string]string {
+	calls := map[string][]uintptr{
+		"setuid": {syscall.SYS_SETUID, 0}, "setgid": {syscall.SYS_SETGID, 0}, "setfsuid": {syscall.SYS_SETFSUID, 0}, "setfsgid": {syscall.SYS_SETFSGID, 0},
+		"setreuid": {syscall.SYS_SETREUID, ^uintptr(0), 0}, "setregid": {syscall.SYS_SETREGID, 1000, 0}, "setresuid": {syscall.SYS_SETRESUID, 1000, 1000, 0},
+		"setresgid": {syscall.SYS_SETRESGID, ^uintptr(0), 0, ^uintptr(0)}, "setgroups": {syscall.SYS_SETGROUPS, 1, uintptr(unsafe.Pointer(new(uint32)))},
+		"mount": {syscall.SYS_MOUNT}, "unshare": {syscall.SYS_UNSHARE, syscall.CLONE_NEWNS}, "ptrace": {syscall.SYS_PTRACE}, "keyctl": {unix.SYS_KEYCTL},
+		"bpf": {unix.SYS_BPF}, "userfaultfd": {unix.SYS_USERFAULTFD}, "io_uring_setup": {unix.SYS_IO_URING_SETUP}, "setns": {unix.SYS_SETNS},
+	}
+	came := map[string]string{}
+	for name, c := range calls {
+		c = append(c, 0, 0, 0)
+		_, _, errno := syscall.RawSyscall(c[0], c[1], c[2], c[3])
+		came[name] = errno.Error()
+	}
+	return came
 }
 
 func look() self {
