@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         SandboxNotFound,
         ServerError,
         ServerTooOld,
+        StartError,
         WaitTimeout,
     )
     from .files import FileEvent, FileInfo
@@ -77,6 +78,7 @@ _WHERE = {
         "SandboxNotFound",
         "ServerError",
         "ServerTooOld",
+        "StartError",
         "WaitTimeout",
     ),
     "_async.filesystem": ("AsyncWatchHandle",),
@@ -131,6 +133,7 @@ __all__ = [
     "SandboxNotFound",
     "ServerError",
     "ServerTooOld",
+    "StartError",
     "WaitTimeout",
     "WatchHandle",
     "__version__",
@@ -147,3 +150,17 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+def load_ipython_extension(ipython: Any) -> None:
+    """Give IPython `%%sandbox`, whose cells run in a sandbox: `%load_ext k2sandbox`."""
+    from . import _magic
+
+    _magic.load(ipython)
+
+
+def unload_ipython_extension(ipython: Any) -> None:
+    """Take `%%sandbox` away, and end its sandbox: `%unload_ext k2sandbox`."""
+    from . import _magic
+
+    _magic.unload(ipython)
