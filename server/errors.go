@@ -141,8 +141,11 @@ func describe(err error, requestID string) *api.Error {
 // details tells programs more of an error that has more to tell.
 func details(err error) map[string]any {
 	var gone *fleet.GoneError
-	if errors.As(err, &gone) {
+	switch {
+	case errors.As(err, &gone):
 		return map[string]any{"reason": gone.Reason, "at": gone.At}
+	case errors.Is(err, fleet.ErrNotFound):
+		return map[string]any{"kind": "sandbox"} // and not something in one
 	}
 	return nil
 }

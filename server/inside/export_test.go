@@ -12,5 +12,5 @@ func Routes() []server.Route { return routes(nil, server.Options{}, nil) }
 // Serve is New for a sandbox that has no kernel of its own.
 func Serve(box sandbox, o server.Options) http.Handler {
 	o = o.WithDefaults()
-	return server.New((&handlers{box, o}).routes(), o)
+	return server.New((&handlers{box: box, o: o}).routes(), o)
 }

@@ -28,11 +28,11 @@ func New(box *agent.Sandbox, o server.Options) http.Handler {
 // routes are all operations, of each part in turn.
 func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 	return slices.Concat(
-		(&handlers{box, o}).routes(),
+		(&handlers{box: box, o: o}).routes(),
 		(&historyHandlers{box}).routes(),
 		(&timelineHandlers{box, o}).routes(),
 		(&fileHandlers{box, o}).routes(),
-		(&processHandlers{box, o}).routes(),
+		(&processHandlers{box: box, o: o}).routes(),
 		(&packageHandlers{box, o}).routes(),
 		(&portHandlers{o: o}).routes(),
 		(&capabilityHandlers{box, o}).routes(),
@@ -43,8 +43,9 @@ func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 
 // handlers answer what is about runs and contexts.
 type handlers struct {
-	box sandbox
-	o   server.Options
+	box  sandbox
+	o    server.Options
+	once server.Once[*executor.Execution]
 }
 
 // sandbox is an *agent.Sandbox or, in tests, one context on a recorded conversation.

@@ -17,8 +17,9 @@ import (
 
 // processHandlers answer what is about commands and terminals.
 type processHandlers struct {
-	box *agent.Sandbox
-	o   server.Options
+	box  *agent.Sandbox
+	o    server.Options
+	once server.Once[*process.Job]
 }
 
 func (h *processHandlers) routes() []server.Route {
@@ -43,9 +44,11 @@ func (h *processHandlers) start(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	text, _ := req.Stdin.Text()
-	job, err := h.box.StartProcess(agent.ProcessOptions{
-		Cmd: req.Cmd, Args: req.Args, Cwd: req.Cwd, Envs: req.Envs, Timeout: req.Duration(),
-		Stdin: req.Stdin == api.OpenStdin, Input: text, Terminal: req.Terminal(),
+	job, err := h.once.Do(r, req, func() (*process.Job, error) {
+		return h.box.StartProcess(agent.ProcessOptions{
+			Cmd: req.Cmd, Args: req.Args, Cwd: req.Cwd, Envs: req.Envs, Timeout: req.Duration(),
+			Stdin: req.Stdin == api.OpenStdin, Input: text, Terminal: req.Terminal(),
+		})
 	})
 	if err != nil {
 		return whyNotStarted(err, &req)

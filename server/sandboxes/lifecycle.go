@@ -15,13 +15,22 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	if err := server.Decode(r, &req); err != nil {
 		return err
 	}
-	info, token, err := h.fleet.Create(r.Context(), options(req, server.CallerOf(r).Key))
+	id, err := h.once.Do(r, req, func() (string, error) {
+		info, _, err := h.fleet.Create(r.Context(), options(req, server.CallerOf(r).Key))
+		if err == nil {
+			h.audit(w, r, "create", info.ID)
+		}
+		return info.ID, err
+	})
 	if err != nil {
 		return whyNotCreated(err, req)
 	}
-	h.audit(w, r, "create", info.ID)
+	info, err := h.fleet.Get(id)
+	if err != nil {
+		return err
+	}
 	box := payload(info)
-	box.AccessToken = token
+	box.AccessToken = h.fleet.AccessToken(id)
 	w.Header().Set("Location", "sandboxes/"+info.ID) // relative: a proxy may have put a path before
 	w.Header().Set("Cache-Control", "no-store")
 	server.WriteJSON(w, http.StatusCreated, box)

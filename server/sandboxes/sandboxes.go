@@ -5,6 +5,7 @@ package sandboxes
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"time"
@@ -63,6 +64,7 @@ type handlers struct {
 	fleet   *fleet.Fleet
 	metrics *metrics
 	shared  shared
+	once    server.Once[string] // ids
 
 	mu   sync.Mutex
 	open map[string]int // requests in each sandbox
@@ -123,7 +125,7 @@ func (h *handlers) use(r *http.Request) (func(), *fleet.Sandbox, error) {
 // visible keeps apart what the owners of different keys have made.
 func visible(r *http.Request, id, owner string) error {
 	if c := server.CallerOf(r); c.Key != "" && owner != c.Key {
-		return api.Errorf(api.NotFound, "cannot find sandbox %q", id)
+		return fmt.Errorf("%w %.64q", fleet.ErrNotFound, id)
 	}
 	return nil
 }
