@@ -174,10 +174,15 @@ func (s *Sandbox) release() {
 
 // AccessToken returns the token that opens a sandbox alone. It is made of its id and
 // of a secret that the registry has.
-func (f *Fleet) AccessToken(id string) string {
+func (f *Fleet) AccessToken(id string) string { return "sbt_" + f.sign(id) }
+
+// TrafficToken returns a token for those who are to reach the servers in a sandbox, and not all of it.
+func (f *Fleet) TrafficToken(id string) string { return "sbp_" + f.sign("traffic "+id) }
+
+func (f *Fleet) sign(text string) string {
 	mac := hmac.New(sha256.New, f.registry.secret)
-	mac.Write([]byte(id))
-	return "sbt_" + hex.EncodeToString(mac.Sum(nil))
+	mac.Write([]byte(text))
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // Token reports whether a token is the access token of a sandbox, which may have ended.

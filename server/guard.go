@@ -144,7 +144,10 @@ func (s *server) hostAllowed(r *http.Request) bool {
 			return true
 		}
 	}
-	return slices.ContainsFunc(s.Hosts, func(known string) bool { return strings.EqualFold(known, host) })
+	return slices.ContainsFunc(s.Hosts, func(known string) bool {
+		parent, wild := strings.CutPrefix(strings.ToLower(known), "*.")
+		return strings.EqualFold(known, host) || wild && strings.HasSuffix(strings.ToLower(host), "."+parent)
+	})
 }
 
 // hostname returns a Host header without its port and brackets.

@@ -23,7 +23,7 @@ type Options struct {
 
 	// Hosts are the names, without ports, under which browsers and other clients
 	// reach the server, besides localhost, loopback addresses and the address that
-	// the connection came to. "*" is any name: then a web page whose own name leads
+	// the connection came to. "*.NAME" is any name below NAME, and "*" any at all: then a web page whose own name leads
 	// to this server can use it.
 	Hosts []string
 

@@ -46,7 +46,7 @@ func command() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand(), agentCommand())
-	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand())
+	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), envCommand())
 	root.AddCommand(runCommand(), notebookCommand(), doctorCommand(), pythonCommand(), versionCommand())
 	return root
 }

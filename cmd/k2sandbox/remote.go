@@ -36,15 +36,24 @@ func (r *remote) add(cmd *cobra.Command) {
 }
 
 func (r *remote) client() (*client.Client, error) {
+	key, err := r.key()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(r.address(), client.Options{Key: key})
+}
+
+// key returns the API key; "" where there is none.
+func (r *remote) key() (string, error) {
 	key := os.Getenv(keyVariable)
 	if r.keyFile != "" {
 		raw, err := os.ReadFile(r.keyFile)
 		if err != nil {
-			return nil, fmt.Errorf("--api-key-file: %w", err)
+			return "", fmt.Errorf("--api-key-file: %w", err)
 		}
 		key = string(raw)
 	}
-	return client.New(r.address(), client.Options{Key: strings.TrimSpace(key)})
+	return strings.TrimSpace(key), nil
 }
 
 func (r *remote) address() string { return cmp.Or(r.url, os.Getenv(urlVariable), defaultURL) }

@@ -34,6 +34,7 @@ type serving struct {
 	idleTime seconds
 	trust    bool
 	e2b      bool
+	debug    bool
 	access   access
 }
 
@@ -71,6 +72,7 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 	flags.Var(&o.idleTime, "exit-idle-time", "end this server once there were no sandboxes and no requests for this long (default: never)")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
+	flags.BoolVar(&o.debug, "e2b-debug-ports", false, "listen on the ports 3000, 49983 and 49999 of loopback, too, for older clients of E2B with E2B_DEBUG=true; not with API keys")
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
@@ -105,21 +107,35 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	defer runtime.Close()
-	if err := exposed(runtime.Isolation().Level, ln.Addr().Network(), keys); err != nil {
+	network := ln.Addr().Network()
+	if o.debug {
+		network = "tcp"
+	}
+	if err := exposed(runtime.Isolation().Level, network, keys); err != nil {
 		return err
 	}
+	debug, err := o.debugPorts(keys)
+	if err != nil {
+		return err
+	}
+	defer debug.close()
 	boxes, err := fleet.Open(o.confined.fleet(dir, runtime, o.onStop == "end", log))
 	if err != nil {
 		return err
 	}
 	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	can := o.confined.capabilities(runtime)
+	if o.e2b {
+		can.Fronts = append(can.Fronts, "e2b")
+	}
 	native := sandboxes.New(sandboxes.Options{
-		Options: common, Fleet: boxes, Templates: templates, Capabilities: o.confined.capabilities(runtime),
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
 	h := http.Handler(native)
+	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Templates: templates, Pause: can.Pause})
 	if o.e2b {
-		h = e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native})
+		h = front
 	}
 	where := location(ln)
 	if secure != nil {
@@ -133,6 +149,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		return errors.Join(err, boxes.Close(ctx))
 	}
 	ctx, h = o.untilIdle(ctx, h, boxes, log)
+	debug.serve(ctx, front, log)
 	return serveHTTP(ctx, ln, h, secure, log, func() error {
 		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
 		defer cancel()

@@ -5,36 +5,44 @@ import (
 	"net/http"
 	"strconv"
 
-	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
-// forward sends a request to the port of a sandbox that it names.
-func (f *front) forward(w http.ResponseWriter, r *http.Request) error {
-	id, port, err := named(r)
+// forward sends a request on to the port of the sandbox that it is for.
+func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
+	info, port, err := a.find(r)
 	if err != nil {
+		return absent(err)
+	}
+	if err := a.admit(r, info, port); err != nil {
 		return err
 	}
-	release, box, err := f.o.Fleet.Use(id)
+	release, box, err := a.use(r, info)
 	if err != nil {
 		return absent(err)
 	}
 	defer release()
-	return absent(f.o.Native.Forward(w, r, box, target(r, port)))
-}
-
-// named returns the sandbox and the port that the headers name.
-func named(r *http.Request) (id string, port int, err error) {
-	id = r.Header.Get(idHeader)
-	port, err = strconv.Atoi(r.Header.Get(portHeader))
-	if id == "" || err != nil || port < 1 || port > 65535 {
-		return "", 0, api.Errorf(api.InvalidRequest, "a request to a sandbox needs both headers, %s and %s, the latter a number from 1 to 65535", idHeader, portHeader)
+	if r.Header.Get(tokenHeader) != "" || r.Header.Get(trafficHeader) != "" || r.Header.Get(keyHeader) != "" {
+		r = server.WithCaller(r, server.Caller{Sandbox: info.ID}) // no answer is to lead it elsewhere with that
 	}
-	return id, port, nil
+	return absent(a.o.Native.Forward(w, r, box, target(r, port)))
 }
 
+// use is fleet.Use, and wakes a sandbox up that is to be woken by requests.
+func (a *API) use(r *http.Request, info fleet.Info) (func(), *fleet.Sandbox, error) {
+	release, box, err := a.o.Fleet.Use(info.ID)
+	if !errors.Is(err, fleet.ErrPaused) || info.Labels[labelResume] == "" {
+		return release, box, err
+	}
+	if _, err := a.o.Fleet.Resume(r.Context(), info.ID); err != nil {
+		return nil, nil, err
+	}
+	return a.o.Fleet.Use(info.ID)
+}
+
+// target returns where the agent answers for a port.
 func target(r *http.Request, port int) sandboxes.Target {
 	path := server.RawPath(r)
 	switch port {
@@ -44,12 +52,4 @@ func target(r *http.Request, port int) sandboxes.Target {
 		return sandboxes.Target{Path: InterpreterPath + path}
 	}
 	return sandboxes.Target{Path: PortPath + "/ports/" + strconv.Itoa(port) + path, Port: true}
-}
-
-// absent tells as E2B does, and in addition why, that a sandbox does not take requests.
-func absent(err error) error {
-	if errors.Is(err, fleet.ErrGone) || errors.Is(err, fleet.ErrNotFound) || errors.Is(err, fleet.ErrState) {
-		return api.Errorf(api.SandboxUnreachable, "The sandbox was not found: %v", err)
-	}
-	return err
 }

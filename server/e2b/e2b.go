@@ -5,6 +5,7 @@ package e2b
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -19,59 +20,99 @@ const (
 	PortPath        = "/e2b/port" // and /ports/{port} behind it
 )
 
-// Ports of a sandbox, as the clients know them, that no server of the sandbox's own has.
-const (
-	envdPort        = 49983
-	interpreterPort = 49999
-)
-
 // Options of the API. Fleet and Native are required.
 type Options struct {
 	server.Options
-	Fleet  *fleet.Fleet   // stays the caller's to close
-	Native *sandboxes.API // of the same fleet: it answers what is not for this API
+	Fleet     *fleet.Fleet   // stays the caller's to close
+	Native    *sandboxes.API // of the same fleet: it answers what is not for this API
+	Templates []api.Template // that the fleet's runtime has
+	Pause     api.Capability // whether sandboxes can be paused here
 }
 
-// New returns the API in front of the native one.
-func New(o Options) http.Handler {
-	keys := o.Keys
+// API is E2B's API in front of the native one.
+type API struct {
+	o     Options
+	keys  *server.Keys
+	debug int // the port whose part a debug listener has; 0: none, or it has all
+
+	control, data http.Handler
+	implicit      *implicit
+	once          server.Once[string] // creates: ids
+}
+
+// New returns the API of a fleet.
+func New(o Options) *API { return newAPI(o, 0, new(implicit)) }
+
+func newAPI(o Options, debug int, i *implicit) *API {
+	a := &API{o: o, keys: o.Keys, debug: debug, implicit: i}
+	o.Options = o.WithDefaults()
 	o.Keys, o.Fail, o.Observe = nil, Fail, o.Native.Observe // keys are looked at here: what needs one depends on the plane
-	f := &front{o: o, keys: keys}
-	f.data = server.Guard(f.forward, o.Options)
-	return f
-}
-
-// front finds out what a request is for.
-type front struct {
-	o    Options
-	keys *server.Keys
-	data http.Handler
+	a.control = server.New(a.routes(), o.Options)
+	a.data = server.Guard(a.forward, o.Options)
+	return a
 }
 
 // ServeHTTP is for http.Handler.
-func (f *front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get(idHeader) != "" || r.Header.Get(portHeader) != "" {
-		f.data.ServeHTTP(w, r)
-		return
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	switch a.plane(r) {
+	case controlPlane:
+		a.control.ServeHTTP(w, r)
+	case dataPlane:
+		a.data.ServeHTTP(w, r)
+	default:
+		a.o.Native.ServeHTTP(w, r)
 	}
-	f.o.Native.ServeHTTP(w, r)
 }
 
-// The headers that name a sandbox and a port of it.
+// plane is what a request is for.
+type plane int
+
 const (
-	idHeader   = "E2b-Sandbox-Id"
-	portHeader = "E2b-Sandbox-Port"
+	native plane = iota
+	controlPlane
+	dataPlane
 )
 
-// failure is the body of an answer that tells of an error.
-type failure struct {
-	Code      int    `json:"code"` // the status
-	Message   string `json:"message"`
-	SandboxID string `json:"sandboxId,omitempty"`
+// plane tells what a request is for. A host that is a sandbox's comes first: pages that it serves are in a browser
+// of an origin of their own, which is not to reach more than that. Control paths come before the headers that name a
+// sandbox, which some clients send with them, too.
+func (a *API) plane(r *http.Request) plane {
+	_, _, hosted := hosted(r.Host)
+	named := r.Header.Get(idHeader) != "" || r.Header.Get(portHeader) != ""
+	switch {
+	case hosted:
+		return dataPlane
+	case a.debug == controlPort:
+		return controlPlane
+	case a.debug != 0:
+		return dataPlane
+	case under(r.URL.Path, controlPaths) && (!named || r.Header.Get(keyHeader) != ""):
+		return controlPlane
+	case named:
+		return dataPlane
+	case r.URL.Path == "/health":
+		return controlPlane
+	case under(r.URL.Path, []string{"/v1"}):
+		return native
+	case r.Header.Get(tokenHeader) != "" || under(r.URL.Path, dataPaths):
+		return dataPlane
+	}
+	return native
 }
 
-// Fail answers with an error as E2B's APIs write them: see server.Options.
-func Fail(w http.ResponseWriter, r *http.Request, _ error, told *api.Error) {
-	status := server.Statuses[told.Code]
-	server.WriteJSON(w, status, failure{status, told.Message, r.Header.Get(idHeader)})
+// controlPaths are those of the control plane, also of what there is not here, and dataPaths those that only
+// requests to a sandbox have.
+var (
+	controlPaths = []string{"/sandboxes", "/v2/sandboxes", "/snapshots", "/templates", "/v2/templates", "/v3/templates", "/volumes", "/secrets", "/teams"}
+	dataPaths    = []string{"/files", "/execute", "/contexts", "/process.Process", "/filesystem.Filesystem"}
+)
+
+// under reports whether a path is one of those, or below one.
+func under(path string, those []string) bool {
+	for _, one := range those {
+		if rest, ok := strings.CutPrefix(path, one); ok && (rest == "" || rest[0] == '/') {
+			return true
+		}
+	}
+	return false
 }

@@ -188,7 +188,7 @@ func (p *passage) ours() bool {
 	if token == "" || p.o.Keys.Len() == 0 {
 		return false
 	}
-	if p.in.Header.Get("X-Api-Key") == "" {
+	if p.in.Header.Get("X-Api-Key") == "" && !p.foreign {
 		return true // it was what let the request in
 	}
 	_, known := p.o.Keys.Find(token)
