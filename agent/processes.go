@@ -22,6 +22,7 @@ type ProcessOptions struct {
 	Input    string            // what is written to it from the start, all of it where Stdin is not set
 	Terminal *process.Size     // give it a terminal
 	Timeout  time.Duration     // after which it is ended; 0 is none
+	Abrupt   bool              // its timeout kills it at once, without SIGTERM
 }
 
 // StartProcess starts a command. Its errors are those of process.Table.Start, and
@@ -29,7 +30,7 @@ type ProcessOptions struct {
 func (s *Sandbox) StartProcess(o ProcessOptions) (*process.Job, error) {
 	j, err := s.table.Start(process.Spec{
 		Cmd: o.Cmd, Args: o.Args, Dir: cmp.Or(o.Cwd, s.o.Cwd), Env: s.environOf(o),
-		Stdin: o.Stdin, Input: o.Input, Terminal: o.Terminal, Timeout: o.Timeout,
+		Stdin: o.Stdin, Input: o.Input, Terminal: o.Terminal, Timeout: o.Timeout, Abrupt: o.Abrupt,
 	})
 	if errors.Is(err, process.ErrClosed) {
 		return nil, ErrClosed

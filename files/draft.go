@@ -28,6 +28,8 @@ type draft struct {
 	f    *os.File
 	dir  *os.File
 	name string // "" where it has none
+
+	inSight bool // its name is the one that it is to have
 }
 
 // newDraft makes an empty file, for its owner's eyes alone unless it is open to
@@ -52,6 +54,31 @@ func (r *Root) newDraft(dir *os.File, open bool) (*draft, error) {
 	}
 	d.f = os.NewFile(uintptr(fd), dir.Name())
 	return d, nil
+}
+
+// newInSight makes the file at a place, which is the draft: EEXIST where something is there.
+func newInSight(p place) (*draft, error) {
+	fd, err := openAt(p.fd(), p.base, unix.O_CREAT|unix.O_EXCL|unix.O_RDWR, 0o666)
+	if err != nil {
+		return nil, err
+	}
+	return &draft{f: os.NewFile(uintptr(fd), p.base), dir: p.dir, name: p.base, inSight: true}, nil
+}
+
+// own sets what a file in sight has beside its content. That its owner is set anew, to who it is, a watch tells.
+func (d *draft) own(mode *os.FileMode, attributes map[string]string) (map[string]string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(d.fd(), &st); err != nil {
+		return nil, err
+	}
+	kept, err := d.mark(attributes)
+	if err != nil {
+		return nil, err
+	}
+	if mode != nil {
+		return kept, unix.Fchmod(d.fd(), uint32(mode.Perm()))
+	}
+	return kept, unix.Fchown(d.fd(), int(st.Uid), -1)
 }
 
 func (d *draft) fd() int { return int(d.f.Fd()) }
@@ -122,10 +149,17 @@ func (d *draft) link(name string) error {
 
 // discard removes the draft's own name, if it has one.
 func (d *draft) discard() {
-	if d.name != "" {
+	if d.name != "" && !(d.inSight && d.replaced()) {
 		_ = unix.Unlinkat(int(d.dir.Fd()), d.name, 0)
 		d.name = ""
 	}
+}
+
+// replaced reports whether the name is another file's by now.
+func (d *draft) replaced() bool {
+	var own unix.Stat_t
+	st, err := statAt(int(d.dir.Fd()), d.name)
+	return err != nil || unix.Fstat(d.fd(), &own) != nil || st.Ino != own.Ino || st.Dev != own.Dev
 }
 
 // close removes what was not published.

@@ -54,6 +54,20 @@ func (r *Root) Stat(path string) (Entry, error) {
 	return new(names).entry(p.fd(), p.base, "/"+p.name, &st), nil
 }
 
+// StatTarget tells about what a path leads to in the end, following links.
+func (r *Root) StatTarget(path string) (Entry, error) {
+	p, err := r.target(path, nil)
+	if err != nil {
+		return Entry{}, failure("stat", path, err)
+	}
+	defer p.close()
+	st, err := p.stat()
+	if err != nil {
+		return Entry{}, failure("stat", path, err)
+	}
+	return new(names).entry(p.fd(), p.base, "/"+p.name, &st), nil
+}
+
 // entry describes the file with that name in the directory.
 func (n *names) entry(dir int, base, path string, st *unix.Stat_t) Entry {
 	path = gopath.Clean(path)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"os"
+	gopath "path"
 	"sync"
 	"time"
 
@@ -37,7 +38,8 @@ type Watch struct {
 	err       error         // why it could not go on
 
 	mu      sync.Mutex
-	notify  *os.File // inotify; another one after an overflow
+	notify  *os.File        // inotify; another one after an overflow
+	asked   []chan struct{} // of Newest, to be closed when nothing waits
 	stopped bool
 
 	b *branches // of the loop alone
@@ -88,6 +90,29 @@ func (r *Root) forget(w *Watch) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.watches, w)
+}
+
+// Path returns the directory that is watched, with links to it followed: the paths of events
+// begin with it.
+func (w *Watch) Path() string { return gopath.Clean("/" + w.name) }
+
+// Newest returns the number of the newest event, once all that happened before the call is
+// told, or when ctx is done.
+func (w *Watch) Newest(ctx context.Context) int64 {
+	told := make(chan struct{})
+	w.mu.Lock()
+	w.asked = append(w.asked, told)
+	if w.notify != nil {
+		_ = w.notify.SetReadDeadline(time.Unix(1, 0)) // has the loop look
+	}
+	w.mu.Unlock()
+	select {
+	case <-told:
+	case <-w.done:
+	case <-ctx.Done():
+	}
+	_, _, newest := w.log.Size()
+	return newest
 }
 
 // Lines yields the events after a number as lines, and follows the watch to its end:
@@ -178,9 +203,15 @@ func (w *Watch) run() {
 	defer w.root.forget(w)
 	defer func() { w.notify.Close() }() // nobody else does: the number is in use here
 	buf := make([]byte, watchBuffer)
-	for w.mayWait() {
+	for {
+		until, ok := w.mayWait()
+		if !ok {
+			return
+		}
 		n, err := w.notify.Read(buf)
-		if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		if errors.Is(err, os.ErrDeadlineExceeded) && time.Now().Before(until) {
+			err = nil // somebody asks: halves of renames have their time
+		} else if err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
 			err = w.b.batch(buf[:n])
 		}
 		if errors.Is(err, errOverflow) {
@@ -194,18 +225,24 @@ func (w *Watch) run() {
 	}
 }
 
-// mayWait says until when to wait for events, and whether to.
-func (w *Watch) mayWait() bool {
-	var until time.Time
+// mayWait says until when to wait for events, zero for ever, and whether to.
+func (w *Watch) mayWait() (until time.Time, ok bool) {
 	if len(w.b.moves) > 0 { // whose second half may come
 		until = time.Now().Add(2 * calm)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.stopped {
-		_ = w.notify.SetReadDeadline(until)
+	if w.stopped {
+		return until, false
 	}
-	return !w.stopped
+	if waiting, err := unix.IoctlGetInt(w.b.fd, unix.TIOCINQ); len(w.b.moves) == 0 && (err != nil || waiting == 0) {
+		for _, told := range w.asked {
+			close(told)
+		}
+		w.asked = nil
+	}
+	_ = w.notify.SetReadDeadline(until)
+	return until, true
 }
 
 // again begins anew after events were lost.

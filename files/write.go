@@ -26,13 +26,22 @@ type WriteOptions struct {
 	// read, and again when all of it is on disk. Of writers that use this Root none
 	// comes between the last question and the replacement.
 	Match func(etag string) bool
+	// Attributes are extended attributes (xattr(7)) of the file, by their whole names, which
+	// begin with "user.". Those of a file that is replaced are gone. A file system that has
+	// none goes without: Written tells which the file has.
+	Attributes map[string]string
+	// InSight has a file that is new made where all see it, and filled there, as other
+	// programs do: a watch tells that it is created, that its attributes are set, and that it
+	// is modified. Where that fails it is removed.
+	InSight bool
 }
 
 // Written is a file that was written.
 type Written struct {
-	Entry   Entry // of the file that links lead to
-	ETag    string
-	Created bool // there was none before
+	Entry      Entry // of the file that links lead to
+	ETag       string
+	Created    bool              // there was none before
+	Attributes map[string]string // of those that it was given, what it has
 }
 
 // Write writes all that content gives to a file, in one step: other readers see what
@@ -64,11 +73,21 @@ func (r *Root) write(ctx context.Context, path string, p place, made *[]string, 
 	if err != nil {
 		return Written{}, err
 	}
+	if old == nil && o.InSight {
+		w, err := r.writeInSight(ctx, p, content, o)
+		if !errors.Is(err, unix.EEXIST) { // which nothing was read for
+			return w, err
+		}
+	}
 	d, err := r.newDraft(p.dir, old == nil && o.Mode == nil)
 	if err != nil {
 		return Written{}, err
 	}
 	defer d.close()
+	kept, err := d.mark(o.Attributes)
+	if err != nil {
+		return Written{}, err
+	}
 	if err := d.fill(ctx, content); err != nil {
 		return Written{}, err
 	}
@@ -80,12 +99,38 @@ func (r *Root) write(ctx context.Context, path string, p place, made *[]string, 
 	}
 	w, err := r.publish(d, p, o.Match)
 	if errors.Is(err, unix.ENOENT) {
-		return r.publishAnew(d, path, made, o.Match)
-	}
-	if err == nil {
+		w, err = r.publishAnew(d, path, made, o.Match)
+	} else if err == nil {
 		r.syncDir(p.fd())
 	}
+	w.Attributes = kept
 	return w, err
+}
+
+// writeInSight makes a file that is not there and fills it; EEXIST where it is there by now.
+func (r *Root) writeInSight(ctx context.Context, p place, content io.Reader, o WriteOptions) (Written, error) {
+	d, err := newInSight(p)
+	if err != nil {
+		return Written{}, err
+	}
+	defer d.close()
+	kept, err := d.own(o.Mode, o.Attributes)
+	if err == nil {
+		err = d.fill(ctx, content)
+	}
+	if err == nil {
+		err = r.sync(d.fd())
+	}
+	var st unix.Stat_t
+	if err == nil {
+		err = unix.Fstat(d.fd(), &st)
+	}
+	if err != nil {
+		return Written{}, err
+	}
+	d.name = "" // it stays
+	r.syncDir(p.fd())
+	return Written{Entry: new(names).entry(p.fd(), p.base, "/"+p.name, &st), ETag: etag(&st), Created: true, Attributes: kept}, nil
 }
 
 // publishAnew publishes a draft whose directory was removed, as by another writer
@@ -120,7 +165,7 @@ func (r *Root) publish(d *draft, p place, match func(string) bool) (Written, err
 	if err := unix.Fstat(d.fd(), &st); err != nil {
 		return Written{}, err
 	}
-	return Written{new(names).entry(p.fd(), p.base, "/"+p.name, &st), etag(&st), old == nil}, nil
+	return Written{Entry: new(names).entry(p.fd(), p.base, "/"+p.name, &st), ETag: etag(&st), Created: old == nil}, nil
 }
 
 // replaceable returns the file that is to be replaced, nil where there is none, or
@@ -166,7 +211,7 @@ func (d *draft) fill(ctx context.Context, content io.Reader) error {
 	defer pieces.Put(buf)
 	var begun, size int64
 	for {
-		n, err := content.Read(buf[:])
+		n, err := fillPiece(buf[:], content)
 		if _, err := d.f.Write(buf[:n]); err != nil {
 			return err
 		}
@@ -184,4 +229,14 @@ func (d *draft) fill(ctx context.Context, content io.Reader) error {
 			return err
 		}
 	}
+}
+
+// fillPiece reads until the piece is full, so that what comes in crumbs is not written so.
+func fillPiece(piece []byte, content io.Reader) (n int, err error) {
+	for n < len(piece) && err == nil {
+		var m int
+		m, err = content.Read(piece[n:])
+		n += m
+	}
+	return n, err
 }

@@ -38,6 +38,7 @@ type Spec struct {
 	Input    string        // all that its stdin has; "" is /dev/null
 	Terminal *Size         // give it a terminal, which takes what is written in any case
 	Timeout  time.Duration // after which it is ended; 0 is none
+	Abrupt   bool          // its timeout kills it at once, without SIGTERM
 }
 
 // args returns what is executed.
@@ -151,6 +152,9 @@ func (j *Job) await(closing context.Context, grace time.Duration) {
 	case <-j.process.Done():
 	case <-timeout:
 		j.set(&j.timedOut)
+		if j.spec.Abrupt {
+			grace = 0
+		}
 		j.stop(closing, grace)
 	case <-closing.Done():
 		j.set(&j.closed)
@@ -222,6 +226,9 @@ func (j *Job) Cmd() string {
 	}
 	return quote(j.spec.Args)
 }
+
+// HasTerminal reports whether it has a terminal, or had.
+func (j *Job) HasTerminal() bool { return j.spec.Terminal != nil }
 
 // Done is closed once it has ended and its end can be read.
 func (j *Job) Done() <-chan struct{} { return j.done }
