@@ -12,6 +12,7 @@ import os
 import select
 import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from .errors import StartError
 
 IDLE = 300  # seconds without sandboxes and requests
 READY = 120  # seconds that a server may take to start, or to answer
+PATIENCE = 3  # seconds until who waits for another process is told so
 LONGEST = 107  # bytes of the path of a unix socket
 
 
@@ -126,7 +128,7 @@ def _answers(path: str) -> bool:
         if status == b"200":
             return True
         time.sleep(0.02)
-    raise StartError(f"the server at unix:{path} does not answer", hint="end its process: k2sandbox serve")
+    raise StartError(f"the server at unix:{path} does not answer", hint=f"end it: kill -9 {_owner(path)}")
 
 
 def _ask(path: str, deadline: float) -> bytes:
@@ -136,6 +138,14 @@ def _ask(path: str, deadline: float) -> bytes:
         connection.connect(path)
         connection.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         return connection.recv(64).partition(b" ")[2][:3]
+
+
+def _owner(path: str) -> int:
+    """Return the process that listens."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(path)
+        pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        return int(pid)
 
 
 @contextlib.contextmanager
@@ -150,7 +160,7 @@ def _locked(path: str) -> Iterator[None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if not told and time.monotonic() - begin > 3:
+                if not told and time.monotonic() - begin >= PATIENCE:
                     told = True
                     _tell("waiting for another process, which starts the server")
                 time.sleep(0.02)
@@ -232,7 +242,7 @@ def _environ() -> dict[str, str]:
 
 _HINTS = (
     ("unknown flag", "the program is of another version than this package: update both"),
-    ("cannot confine", "`k2sandbox doctor` tells what this machine lacks; a server that confines less, or nothing, is "
+    ("cannot confine code", "`k2sandbox doctor` tells what this machine lacks; a server that confines less, or nothing, is "
      "one that you start (k2sandbox serve --help: --isolation) and name in K2_API_URL"),
     ("no space left", "make room on the disk"),
 )  # fmt: skip
