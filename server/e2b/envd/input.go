@@ -81,10 +81,10 @@ func (h *handler) streamInput(ctx context.Context, w http.ResponseWriter, _ *htt
 		switch {
 		case err == io.EOF:
 			return nil
-		case ctx.Err() != nil:
-			return over(ctx)
 		case err != nil && c != nil && c.ended():
 			return errorf(notFound, "process with pid %d has ended", c.job.Pid())
+		case ctx.Err() != nil:
+			return over(ctx)
 		case err != nil:
 			return err
 		case q.Start != nil:

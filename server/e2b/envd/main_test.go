@@ -60,7 +60,7 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	site.Close() // waits for every answer to end
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	transport.CloseIdleConnections()
 	if left := leftBehind(); left != "" {
 		fmt.Fprintf(os.Stderr, "left behind:\n%s\n", left)
 		code = 1
@@ -109,13 +109,16 @@ func request(t *testing.T, method, path string, body io.Reader, headers ...strin
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Add(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { resp.Body.Close() })
 	return resp
 }
+
+// transport leaves it to the tests to ask for gzip.
+var transport = &http.Transport{DisableCompression: true}
 
 func read(t *testing.T, resp *http.Response) string {
 	t.Helper()
@@ -185,7 +188,8 @@ func envelope(flags byte, message string) string {
 type flow struct {
 	*http.Response
 	leave context.CancelFunc
-	last  object // the end-of-stream message, once it has come
+	last  object            // the end-of-stream message, once it has come
+	said  map[string]string // of a command, so far: by "stdout", "stderr" and "pty"
 }
 
 // stream calls a server-streaming method.
@@ -206,7 +210,7 @@ func send(t *testing.T, url, method string, body io.Reader, headers ...string) *
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +218,7 @@ func send(t *testing.T, url, method string, body io.Reader, headers ...string) *
 	if resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "application/connect+json" {
 		t.Fatalf("%s: %s, %q", method, resp.Status, resp.Header.Get("Content-Type"))
 	}
-	return &flow{Response: resp, leave: cancel}
+	return &flow{Response: resp, leave: cancel, said: map[string]string{}}
 }
 
 // next returns the next message, nil at the end of the stream.
@@ -308,4 +312,3 @@ func content(t *testing.T, name string) string {
 	}
 	return string(raw)
 }
-

@@ -94,7 +94,7 @@ func (h *handler) form(r *http.Request, form *multipart.Reader, metadata map[str
 		if err != nil {
 			return nil, err
 		}
-		if written[path] {
+		if path = cleaned(path); written[path] {
 			return nil, errorf(invalidArgument, "you cannot upload multiple files to the same path '%s' in one upload request, only the first specified file was uploaded", path)
 		}
 		if len(all) == maxParts {
@@ -107,6 +107,15 @@ func (h *handler) form(r *http.Request, form *multipart.Reader, metadata map[str
 		written[path] = true
 		all = append(all, one)
 	}
+}
+
+// cleaned returns the path without dots and double slashes; one that has to be a directory's
+// keeps its end, as files are not to be written there.
+func cleaned(path string) string {
+	if strings.HasSuffix(path, "/") {
+		return gopath.Clean(path) + "/"
+	}
+	return gopath.Clean(path)
 }
 
 // partPath returns where a part is to be written. Its filename has directories, which
