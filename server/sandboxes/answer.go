@@ -40,7 +40,7 @@ func (p *passage) answer(resp *http.Response) error {
 		go p.endWithSandbox(p.box.Done())
 	case resp.Body != http.NoBody:
 		there, _ := resp.Body.(interface{ Buffered() int })
-		resp.Body = &checked{resp.Body, resp, p, !sized(resp), there, http.NewResponseController(p.w)}
+		resp.Body = &checked{resp.Body, resp, p, !sized(resp), p.foreign && resp.ContentLength < 0, there, http.NewResponseController(p.w)}
 		resp.ContentLength = 0 // the proxy would flush each write otherwise; the header tells the client
 	}
 	return nil
@@ -153,8 +153,18 @@ func (p *passage) reaches(path string) bool {
 func (p *passage) endWithSandbox(ended <-chan struct{}) {
 	select {
 	case <-ended:
-		p.cancel(errors.New("the sandbox has ended"))
+		p.cancel(errEnded)
 	case <-p.ctx.Done():
+	}
+}
+
+// ended reports whether the sandbox has begun to end.
+func (p *passage) ended() bool {
+	select {
+	case <-p.box.Ending():
+		return true
+	default:
+		return false
 	}
 }
 
@@ -169,6 +179,7 @@ type checked struct {
 	resp   *http.Response
 	p      *passage
 	openly bool // it ends where the connection does, which looks the same where that was cut
+	cut    bool // its end is no end where the sandbox ends
 
 	there   interface{ Buffered() int } // tells what can be read without waiting; nil: nobody knows
 	control *http.ResponseController
@@ -180,7 +191,7 @@ func (c *checked) Read(p []byte) (int, error) {
 		_ = c.control.Flush() // what fails, the next write tells
 	}
 	n, err := c.ReadCloser.Read(p)
-	if err == io.EOF && c.openly {
+	if err == io.EOF && (c.openly || c.cut && c.p.ended()) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

@@ -82,8 +82,11 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 // endTime is how long the end of a sandbox may take to be seen after a request to it has failed.
 const endTime = 500 * time.Millisecond
 
+// errEnded is why a request fails that the end of its sandbox cuts.
+var errEnded = errors.New("the sandbox has ended")
+
 // ends are how a request fails when its agent dies.
-var ends = []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
+var ends = []error{errEnded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
 
 // explain tells why there is no answer.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {

@@ -1,0 +1,341 @@
+package e2b_test
+
+import (
+	"bufio"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/server/e2b"
+)
+
+// Each port has its place in the agent, under the path that the client wrote.
+func TestPorts(t *testing.T) {
+	s := start(t, echo, nil)
+	m := s.create(`{"templateID":"base"}`)
+	for _, test := range []struct{ port, path, want string }{
+		{"49983", "/process.Process/List?x=%20y", "/e2b/envd/process.Process/List?x=%20y"},
+		{"49983", "/sandboxes", "/e2b/envd/sandboxes"},
+		{"49983", "/metrics", "/e2b/envd/metrics"},
+		{"49999", "/execute", "/e2b/interpreter/execute"},
+		{"49999", "/contexts/a%2Fb/restart", "/e2b/interpreter/contexts/a%2Fb/restart"},
+		{"8000", "/a//b/%2e%2e?", "/e2b/port/ports/8000/a//b/%2e%2e?"},
+		{"8000", "/", "/e2b/port/ports/8000/"},
+	} {
+		got := decode[asked](t, s.call("POST", test.path, "body", m.to(test.port, "X-Access-Token", m.EnvdAccessToken)...), 200)
+		if got.ID != m.SandboxID || got.URI != test.want || got.Body != "body" {
+			t.Errorf("%s%s: got %+v, want %s", test.port, test.path, got, test.want)
+		}
+	}
+}
+
+// What says who the client is does not go along; whom it wants to be inside does.
+func TestSecretsStayOutside(t *testing.T) {
+	s := start(t, echo, nil)
+	m := s.create(`{"templateID":"base"}`)
+	for _, port := range []string{"49983", "49999", "8000"} {
+		got := decode[asked](t, s.call("POST", "/x", "{}", m.to(port, "X-Access-Token", m.EnvdAccessToken, "E2B-Traffic-Access-Token", "secret",
+			"Authorization", "Basic dXNlcjo=", "Cookie", "a=b", "Connect-Timeout-Ms", "5", "Accept-Encoding", "gzip")...), 200)
+		for _, name := range []string{"X-Access-Token", "E2b-Traffic-Access-Token", "X-Api-Key"} {
+			if got.Head[name] != "" {
+				t.Errorf("%s: %s goes along", port, name)
+			}
+		}
+		if got.Head["Authorization"] != "Basic dXNlcjo=" || got.Head["Connect-Timeout-Ms"] != "5" || got.Head["Accept-Encoding"] != "gzip" {
+			t.Errorf("%s: got %v", port, got.Head)
+		}
+	}
+}
+
+func TestFindingTheSandbox(t *testing.T) {
+	s := start(t, echo, func(o *e2b.Options, _ *fleet.Options) { o.Hosts = []string{"*.k2.test"} })
+	s.create(`{"templateID":"base"}`)
+	m := s.create(`{"templateID":"base"}`)
+	token := []string{"X-Access-Token", m.EnvdAccessToken}
+	for name, test := range map[string]struct {
+		path    string
+		headers []string
+		want    string
+	}{
+		"headers":                   {"/x", m.to("49999"), "/e2b/interpreter/x"},
+		"an old id":                 {"/x", []string{"E2b-Sandbox-Id", m.SandboxID + "-k2", "E2b-Sandbox-Port", "49999"}, "/e2b/interpreter/x"},
+		"headers on a control path": {"/sandboxes", m.to("8000"), "/e2b/port/ports/8000/sandboxes"},
+		"headers on a native path":  {"/v1/sandboxes", m.to("8000"), "/e2b/port/ports/8000/v1/sandboxes"},
+		"the host":                  {"/x", []string{"Host", "8000-" + m.SandboxID + ".k2.test:1234"}, "/e2b/port/ports/8000/x"},
+		"the host, before headers":  {"/v1/x", []string{"Host", "8000-" + m.SandboxID + ".k2.test", "E2b-Sandbox-Id", "sb_x", "E2b-Sandbox-Port", "49999", "X-API-KEY", "x"}, "/e2b/port/ports/8000/v1/x"},
+		"the token":                 {"/files?path=x", token, "/e2b/envd/files?path=x"},
+		"the signature":             {sign(m, "GET", "/tmp/x", "", ""), nil, "/e2b/envd" + sign(m, "GET", "/tmp/x", "", "")},
+	} {
+		got := decode[asked](t, s.call("GET", test.path, "", test.headers...), 200)
+		if got.ID != m.SandboxID || got.URI != test.want {
+			t.Errorf("%s: got %+v, want %s", name, got, test.want)
+		}
+	}
+	// Old clients send both kinds of headers when they connect.
+	decode[made](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/connect", `{"timeout":1}`, m.to("49983")...), 200)
+	for name, test := range map[string]struct {
+		path    string
+		headers []string
+		status  int
+	}{
+		"no id":              {"/x", []string{"E2b-Sandbox-Port", "8000"}, 400},
+		"no port":            {"/x", []string{"E2b-Sandbox-Id", m.SandboxID}, 400},
+		"port 0":             {"/x", m.to("0"), 400},
+		"port 65536":         {"/x", m.to("65536"), 400},
+		"port x":             {"/x", m.to("x"), 400},
+		"an unknown id":      {"/x", []string{"E2b-Sandbox-Id", "sb_x", "E2b-Sandbox-Port", "8000"}, 502},
+		"an unknown host":    {"/x", []string{"Host", "8000-sb_x.k2.test"}, 502},
+		"port 0 in the host": {"/x", []string{"Host", "0-" + m.SandboxID + ".k2.test"}, 400},
+		"another's host":     {"/x", []string{"Host", "8000-" + m.SandboxID + ".evil.test"}, 403},
+		"an unknown token":   {"/files?path=x", []string{"X-Access-Token", "x"}, 502},
+		"a wrong signature":  {"/files?path=x&signature=v1_x", nil, 502},
+		"nothing":            {"/files?path=x", nil, 502},
+		"nothing to run":     {"/execute", nil, 502},
+		"nothing to call":    {"/process.Process/List", nil, 502},
+	} {
+		got := refused(t, s.call("GET", test.path, "", test.headers...), test.status)
+		if test.status == 502 && !strings.Contains(got.Message, "The sandbox was not found") {
+			t.Errorf("%s: got %q", name, got.Message)
+		}
+	}
+	for _, path := range []string{"/", "/healthz", "/v1/capabilities", "/nowhere"} { // are the native API's
+		if resp := s.call("GET", path, ""); strings.Contains(read(t, resp), `"code":404`) {
+			t.Errorf("%s is answered by this API", path)
+		}
+	}
+}
+
+// sign returns a signed path of /files.
+func sign(m made, method, path, user, expires string) string {
+	op := map[string]string{"GET": "read", "POST": "write"}[method]
+	text := path + ":" + op + ":" + user + ":" + m.EnvdAccessToken
+	query := url.Values{"path": {path}}
+	if user != "" {
+		query.Set("username", user)
+	}
+	if expires != "" {
+		text += ":" + expires
+		query.Set("signature_expiration", expires)
+	}
+	sum := sha256.Sum256([]byte(text))
+	query.Set("signature", "v1_"+base64.RawStdEncoding.EncodeToString(sum[:]))
+	return "/files?" + query.Encode()
+}
+
+func TestSignatures(t *testing.T) {
+	s := start(t, echo, nil)
+	m, other := s.create(`{"templateID":"base"}`), s.create(`{"templateID":"base"}`)
+	unix := func(d time.Duration) string { return fmt.Sprint(time.Now().Add(d).Unix()) }
+	for name, path := range map[string]string{
+		"plain":        sign(m, "GET", "a/../b c", "", ""),
+		"with a user":  sign(m, "GET", "/x", "root", ""),
+		"that expires": sign(m, "GET", "/x", "", unix(time.Hour)),
+	} {
+		if got := decode[asked](t, s.call("GET", path, "", m.to("49983")...), 200); got.URI != "/e2b/envd"+path {
+			t.Errorf("%s: got %+v", name, got)
+		}
+	}
+	decode[asked](t, s.call("POST", sign(m, "POST", "/x", "", ""), "data", m.to("49983")...), 200)
+	for name, test := range map[string]struct {
+		method, path string
+		status       int
+		message      string
+		headers      []string
+	}{
+		"none":                {"GET", "/files?path=x", 401, "missing signature query parameter", nil},
+		"wrong":               {"GET", "/files?path=x&signature=v1_x", 401, "invalid signature", nil},
+		"of another path":     {"GET", strings.Replace(sign(m, "GET", "/x", "", ""), "path=%2Fx", "path=%2Fy", 1), 401, "invalid signature", nil},
+		"of another sandbox":  {"GET", sign(other, "GET", "/x", "", ""), 401, "invalid signature", nil},
+		"to read":             {"POST", sign(m, "GET", "/x", "", ""), 401, "invalid signature", nil},
+		"to write":            {"GET", sign(m, "POST", "/x", "", ""), 401, "invalid signature", nil},
+		"of another user":     {"GET", sign(m, "GET", "/x", "root", "") + "&username=user", 401, "", nil},
+		"expired":             {"GET", sign(m, "GET", "/x", "", unix(-time.Hour)), 401, "signature is already expired", nil},
+		"made to last longer": {"GET", sign(m, "GET", "/x", "", "") + "&signature_expiration=" + unix(time.Hour), 401, "invalid signature", nil},
+		"expires never":       {"GET", sign(m, "GET", "/x", "", "never"), 400, "", nil},
+		"for another path":    {"GET", strings.Replace(sign(m, "GET", "/x", "", ""), "/files", "/filesystem.Filesystem/Stat", 1), 401, "", nil},
+		"with a wrong token":  {"GET", sign(m, "GET", "/x", "", ""), 401, "", []string{"X-Access-Token", other.EnvdAccessToken}},
+	} {
+		if name == "of another user" {
+			test.path = strings.Replace(test.path, "username=root&", "", 1)
+			test.path = strings.Replace(test.path, "&username=root", "", 1)
+		}
+		got := refused(t, s.call(test.method, test.path, "", m.to("49983", test.headers...)...), test.status)
+		if test.message != "" && got.Message != test.message {
+			t.Errorf("%s: got %q", name, got.Message)
+		}
+	}
+	// A test of the clients compares the whole answer.
+	if got := read(t, s.call("GET", sign(m, "GET", "/x", "", unix(-time.Hour)), "")); got != `{"code":401,"message":"signature is already expired"}`+"\n" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestTokens(t *testing.T) {
+	s := start(t, echo, nil)
+	m, other := s.create(`{"templateID":"base"}`), s.create(`{"templateID":"base"}`)
+	private := s.create(`{"templateID":"base","network":{"allowPublicTraffic":false}}`)
+	for name, test := range map[string]struct {
+		path   string
+		header []string
+		status int
+	}{
+		"health":                        {"/health", m.to("49983"), 200},
+		"envd, no token":                {"/envs", m.to("49983"), 401},
+		"envd, a wrong token":           {"/envs", m.to("49983", "X-Access-Token", "x"), 401},
+		"envd, another's token":         {"/envs", m.to("49983", "X-Access-Token", other.EnvdAccessToken), 401},
+		"envd":                          {"/envs", m.to("49983", "X-Access-Token", m.EnvdAccessToken), 200},
+		"envd, a token for its traffic": {"/envs", private.to("49983", "X-Access-Token", *private.TrafficAccessToken), 401},
+		"contexts":                      {"/contexts", m.to("49999"), 200},
+		"a port":                        {"/", m.to("8000"), 200},
+		"private contexts":              {"/contexts", private.to("49999"), 403},
+		"private contexts, wrong token": {"/contexts", private.to("49999", "E2B-Traffic-Access-Token", "x"), 403},
+		"private contexts, token":       {"/contexts", private.to("49999", "E2B-Traffic-Access-Token", *private.TrafficAccessToken), 200},
+		"private contexts, old client":  {"/contexts", private.to("49999", "X-Access-Token", private.EnvdAccessToken), 200},
+		"a private port":                {"/", private.to("8000"), 403},
+	} {
+		resp := s.call("GET", test.path, "", test.header...)
+		if text := read(t, resp); resp.StatusCode != test.status {
+			t.Errorf("%s: status %d: %s", name, resp.StatusCode, text)
+		}
+	}
+
+	s = keyed(t)
+	m = decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
+	if m.EnvdAccessToken == "" || m.TrafficAccessToken == nil {
+		t.Fatalf("where there are keys a sandbox is open: %+v", m)
+	}
+	refused(t, s.call("GET", "/envs", "", m.to("49983")...), 401)
+	refused(t, s.call("GET", "/contexts", "", m.to("49999")...), 403)
+	refused(t, s.call("GET", "/", "", m.to("8000")...), 403)
+	refused(t, s.call("GET", "/", "", m.to("8000", "X-API-KEY", bobKey)...), 403)
+	decode[asked](t, s.call("GET", "/contexts", "", m.to("49999", "E2B-Traffic-Access-Token", *m.TrafficAccessToken)...), 200)
+	got := decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer "+adaKey)...), 200)
+	if got.Head["Authorization"] != "" {
+		t.Error("an API key goes to a server inside")
+	}
+	got = decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer its-own")...), 200)
+	if got.Head["Authorization"] != "Bearer its-own" {
+		t.Error("what is for a server inside does not go there")
+	}
+}
+
+// Pages that a browser shows do not reach this API either.
+func TestBrowsers(t *testing.T) {
+	s := start(t, echo, nil)
+	m := s.create(`{"templateID":"base"}`)
+	for _, headers := range [][]string{
+		{"Origin", "https://evil.test"}, {"Origin", "null"}, {"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "cors"}, {"Host", "evil.test"},
+	} {
+		refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, headers...), 403)
+		resp := s.call("POST", "/execute", `{}`, m.to("49999", headers...)...)
+		refused(t, resp, 403)
+		if resp.Header.Get("Access-Control-Allow-Origin") != "" {
+			t.Error("CORS is on")
+		}
+		refused(t, s.call("OPTIONS", "/execute", "", append(headers, "Access-Control-Request-Method", "POST")...), 403)
+	}
+}
+
+// When a sandbox ends its open answers are cut, also where the agent ends them properly.
+func TestKillCutsStreams(t *testing.T) {
+	for _, port := range []string{"49983", "49999", "8000"} {
+		ended := make(chan struct{})
+		s := start(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "first\n")
+			_ = http.NewResponseController(w).Flush()
+			<-ended
+		}, nil)
+		m := s.create(`{"templateID":"base"}`)
+		resp := s.call("POST", "/x", "{}", m.to(port, "X-Access-Token", m.EnvdAccessToken)...)
+		from := bufio.NewReader(resp.Body)
+		if line, err := from.ReadString('\n'); line != "first\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		_, box, err := s.fleet.Use(m.SandboxID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			<-box.Ending()
+			close(ended)
+		}()
+		done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
+		if rest, err := io.ReadAll(from); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: the answer ends with %q, %v", port, rest, err)
+		}
+	}
+}
+
+// What fails because the sandbox ends meanwhile is told so.
+func TestKillWhileWaiting(t *testing.T) {
+	asked := make(chan struct{})
+	s := start(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body) // or nobody sees that the client leaves
+		close(asked)
+		<-r.Context().Done()
+	}, nil)
+	m := s.create(`{"templateID":"base"}`)
+	go func() {
+		<-asked
+		_ = s.fleet.Kill(t.Context(), m.SandboxID)
+	}()
+	got := refused(t, s.call("POST", "/execute", "{}", m.to("49999")...), 502)
+	if !strings.Contains(got.Message, "The sandbox was not found") || !strings.Contains(got.Message, "killed") {
+		t.Errorf("got %q", got.Message)
+	}
+}
+
+func TestDebugPorts(t *testing.T) {
+	s := start(t, echo, nil)
+	at := map[int]*httptest.Server{}
+	for _, port := range e2b.DebugPorts {
+		at[port] = httptest.NewServer(s.api.Debug(port))
+		defer at[port].Close()
+	}
+	main := s.Server
+	defer func() { s.Server = main }()
+	on := func(port int, method, path, body string, headers ...string) *http.Response {
+		t.Helper()
+		s.Server = at[port]
+		return s.call(method, path, body, headers...)
+	}
+	// New clients name a sandbox that they have not created.
+	first := decode[asked](t, on(49983, "GET", "/files?path=x", "", "E2b-Sandbox-Id", "debug_sandbox_id", "E2b-Sandbox-Port", "49983"), 200)
+	if first.URI != "/e2b/envd/files?path=x" {
+		t.Errorf("got %+v", first)
+	}
+	if got := decode[asked](t, on(49999, "POST", "/execute", "{}"), 200); got.ID != first.ID || got.URI != "/e2b/interpreter/execute" {
+		t.Errorf("got %+v", got)
+	}
+	if got := decode[box](t, on(3000, "GET", "/sandboxes/debug_sandbox_id", ""), 200); got.SandboxID != first.ID {
+		t.Errorf("got %+v", got)
+	}
+	// Old ones create one, and then name it, or not.
+	m := decode[made](t, on(3000, "POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
+	for name, headers := range map[string][]string{"nothing": nil, "its id": m.to("49999"), "its id alone": {"E2b-Sandbox-Id", m.SandboxID}} {
+		if got := decode[asked](t, on(49999, "POST", "/execute", "{}", headers...), 200); got.ID != m.SandboxID {
+			t.Errorf("by %s it gets %s, want %s", name, got.ID, m.SandboxID)
+		}
+	}
+	secure := decode[made](t, on(3000, "POST", "/sandboxes", `{"templateID":"base","secure":true}`), 201)
+	if got := decode[asked](t, on(49999, "POST", "/execute", "{}", "X-Access-Token", secure.EnvdAccessToken), 200); got.ID != secure.SandboxID || got.URI != "/e2b/interpreter/execute" {
+		t.Errorf("got %+v", got)
+	}
+	if err := s.fleet.Kill(t.Context(), first.ID); err != nil {
+		t.Fatal(err)
+	}
+	if got := decode[asked](t, on(49983, "GET", "/health", "", "E2b-Sandbox-Id", "debug_sandbox_id"), 200); got.ID == first.ID {
+		t.Error("it is the one that has ended")
+	}
+	refused(t, on(3000, "GET", "/nowhere", ""), 404)
+	refused(t, on(49983, "GET", "/x", "", "E2b-Sandbox-Id", "sb_x"), 502)
+}
