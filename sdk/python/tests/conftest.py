@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Optional
 
 import pytest
+from wheels import wheel
+from worlds import world_of
 
 from k2sandbox import AsyncSandbox, Sandbox
 
@@ -107,3 +109,37 @@ def async_sandbox(server: Server) -> Callable[[], Any]:
 def run(coroutine: Any) -> Any:
     """Run a coroutine in a loop of its own."""
     return asyncio.run(coroutine)
+
+
+@pytest.fixture(scope="session", params=["sync", "async"])
+def make(request: pytest.FixtureRequest, server: Server) -> Iterator[Any]:
+    """What makes a sandbox, of each of the two worlds: both are used as a Sandbox is."""
+    with world_of(request.param) as make:
+        yield make
+
+
+@pytest.fixture(scope="session")
+def box(make: Any) -> Iterator[Any]:
+    """A sandbox of each world, for tests that keep to a folder or to processes of their own."""
+    with make() as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def folder(box: Any, request: pytest.FixtureRequest) -> str:
+    """A folder of the test's own in `box`."""
+    path = f"/home/user/{request.node.originalname}"
+    box.filesystem.make_dir(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def packages(make: Any) -> Iterator[Any]:
+    """A sandbox of each world on a server that installs packages of the tests' own, and has no network for it."""
+    with tempfile.TemporaryDirectory(prefix="k2") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # the installer is nobody's
+        for version in ("1.0", "2.0"):
+            wheel(folder, "k2_demo", version)
+        with serving("--package-no-index", "--package-find-links", name) as server, make(api_url=server.url) as sandbox:
+            yield sandbox

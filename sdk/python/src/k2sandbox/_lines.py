@@ -1,10 +1,29 @@
-"""Lines: of a stream of bytes as events, of a program's output as text."""
+"""Lines: of a stream of bytes as events, of a program's output as text. And pieces of what is sent."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from typing import Any
+
+from .errors import InvalidRequest
+
+PIECE = 1 << 18  # bytes that are read of a file, and sent, at a time
+
+
+def encoded(piece: Any) -> bytes:
+    """Return a piece of what is to be sent as bytes."""
+    if isinstance(piece, str):
+        return piece.encode()
+    if isinstance(piece, (bytes, bytearray, memoryview)):
+        return bytes(piece)
+    raise InvalidRequest(f"data: expected pieces of bytes or str, got {type(piece).__name__}")
+
+
+def slices(content: bytes) -> Iterator[bytes]:
+    """Yield bytes in pieces: an HTTP client that is given all at once copies what is left each time that it sends some."""
+    for at in range(0, len(content), PIECE):
+        yield content[at : at + PIECE]
 
 
 class Events:

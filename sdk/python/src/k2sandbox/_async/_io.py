@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Optional, TypeVar
 
 from .._address import Address
+from .._lines import PIECE, encoded, slices
 from ..errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Lock = asyncio.Lock
+Guard = contextlib.nullcontext  # nothing else runs between two awaits
 sleep = asyncio.sleep
 
 
@@ -104,17 +105,30 @@ def watch(response: httpx.Response) -> None:
 
 async def body(content: Any) -> Any:
     """Return content that the client can send: bytes, or what gives bytes asynchronously."""
-    if isinstance(content, (bytes, str)) or hasattr(content, "__aiter__"):
-        return content
+    if isinstance(content, bytes):
+        return content if len(content) <= PIECE else _slices(content)
     return _pieces(content)
 
 
+async def _slices(content: bytes) -> AsyncIterator[bytes]:
+    for piece in slices(content):
+        yield piece
+
+
 async def _pieces(content: Any) -> AsyncIterator[bytes]:
-    pieces = iter(lambda: content.read(1 << 18), b"") if hasattr(content, "read") else iter(content)
-    while (piece := await in_thread(next, pieces, None)) is not None:
-        if not piece:
-            return
-        yield piece.encode() if isinstance(piece, str) else piece
+    """Yield what a file or an iterable gives, read asynchronously where it can be."""
+    if hasattr(content, "read"):
+        while piece := await (
+            content.read(PIECE) if inspect.iscoroutinefunction(content.read) else in_thread(content.read, PIECE)
+        ):
+            yield encoded(piece)
+    elif hasattr(content, "__aiter__"):
+        async for piece in content:
+            yield encoded(piece)
+    else:
+        pieces = iter(content)
+        while (piece := await in_thread(next, pieces, None)) is not None:
+            yield encoded(piece)
 
 
 class Client:

@@ -114,12 +114,13 @@ class AsyncProcess:
         callbacks = _callbacks(on_stdout=on_stdout, on_stderr=on_stderr)
         if not background:
             return await self._run(body, callbacks)
-        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json={**body, "background": True})
+        body["background"] = True
+        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
         return AsyncProcessHandle(self._sandbox, told.json()["pid"], callbacks)
 
     async def _run(self, body: dict[str, Any], callbacks: dict[str, Callback]) -> ProcessResult:
         log = _Log(callbacks)
-        events = self._sandbox.transport.events("POST", self._sandbox.path("/processes"), json=body)
+        events = self._sandbox.transport.events("POST", self._sandbox.path("/processes"), json=body, once=True)
         try:
             async with _io.closing(events):
                 async for event in events:
@@ -227,12 +228,12 @@ class AsyncProcessHandle:
             handle = await sandbox.process.start("sleep 1; echo done", background=True)
             print((await handle.wait(timeout=5)).stdout)
         """
-        if self._follower is None:
-            await _io.within(timeout, self._follow)
-        elif not await self._follower.join(timeout):
-            raise errors.WaitTimeout(f"process {self.pid} has not ended after {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)
-        elif self._follower.error is not None:
-            raise self._follower.error
+        if self._follower is not None:
+            if not await self._follower.join(timeout):
+                raise errors.WaitTimeout(f"process {self.pid} did not end in {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)
+            if self._follower.error is not None:
+                raise self._follower.error
+        await _io.within(timeout, self._follow)
         return self._log.result(self._sandbox.sandbox_id)
 
     async def is_running(self) -> bool:
@@ -270,7 +271,7 @@ class AsyncProcessHandle:
         return await self._sandbox.process._control(self.pid, "/signal", json={"signal": signal})
 
     async def kill(self) -> bool:
-        """Kill it and all that it started. `wait()` gives its result. No callback is called after it.
+        """Kill it and all that it started. Its last lines are told before this returns, and `wait()` gives its result.
 
         Returns:
             True where it ran, False where it had ended.
@@ -278,14 +279,12 @@ class AsyncProcessHandle:
         killed = self._log.output.end is None and await self._sandbox.process.kill(self.pid)
         if self._follower is not None:
             await self._follower.join(GRACE)  # its last lines; a callback may take for ever
-            await self._follower.stop()
         return killed
 
     async def _follow(self) -> None:
         """Take what the process says until its end."""
-        params = {"after": self._log.output.seq}
-        where = self._sandbox.process._where(self.pid, "/events")
         if self._log.output.end is None:
+            params, where = {"after": self._log.output.seq}, self._sandbox.process._where(self.pid, "/events")
             async with _io.closing(self._sandbox.transport.events("GET", where, params=params)) as events:
                 async for event in events:
                     await self._log.take(event)

@@ -56,7 +56,7 @@ class AsyncTerminal:
         body = request_of(
             self._sandbox, SHELL if cmd is None else cmd, timeout, cwd, envs, pty={"rows": rows, "cols": cols}, background=True
         )
-        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body)
+        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
         return AsyncPty(self._sandbox, told.json()["pid"], callbacks)
 
     async def connect(self, pid: int, on_data: Optional[Callback] = None) -> AsyncPty:
@@ -114,7 +114,7 @@ class AsyncPty:
         return await self._terminal.resize(self.pid, (rows, cols))
 
     async def kill(self) -> bool:
-        """Kill it and all that was started in it; False where it had ended. No callback is called after it."""
+        """Kill it and all that was started in it; False where it had ended."""
         return await self._handle.kill()
 
     async def wait(self, timeout: Optional[float] = None) -> ProcessResult:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from .._address import Address
+from .._lines import PIECE, encoded, slices
 from ..errors import WaitTimeout
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Lock = threading.Lock
+Guard = threading.Lock
 
 
 @contextlib.contextmanager
@@ -210,14 +211,18 @@ def watch(response: httpx.Response) -> None:
 
 def body(content: Any) -> Any:
     """Return content that the client can send: bytes, or what gives bytes."""
-    if isinstance(content, (bytes, str)) or not hasattr(content, "read"):
-        return content
+    if isinstance(content, bytes):
+        return content if len(content) <= PIECE else slices(content)
     return _pieces(content)
 
 
 def _pieces(content: Any) -> Iterator[bytes]:
-    while piece := content.read(1 << 18):
-        yield piece.encode() if isinstance(piece, str) else piece
+    """Yield what a file or an iterable gives."""
+    if hasattr(content, "read"):
+        while piece := content.read(PIECE):
+            yield encoded(piece)
+    else:
+        yield from map(encoded, content)
 
 
 class Client:

@@ -115,12 +115,13 @@ class Process:
         callbacks = _callbacks(on_stdout=on_stdout, on_stderr=on_stderr)
         if not background:
             return self._run(body, callbacks)
-        told = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json={**body, "background": True})
+        body["background"] = True
+        told = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
         return ProcessHandle(self._sandbox, told.json()["pid"], callbacks)
 
     def _run(self, body: dict[str, Any], callbacks: dict[str, Callback]) -> ProcessResult:
         log = _Log(callbacks)
-        events = self._sandbox.transport.events("POST", self._sandbox.path("/processes"), json=body)
+        events = self._sandbox.transport.events("POST", self._sandbox.path("/processes"), json=body, once=True)
         try:
             with _io.closing(events):
                 for event in events:
@@ -226,12 +227,12 @@ class ProcessHandle:
             handle = sandbox.process.start("sleep 1; echo done", background=True)
             print((handle.wait(timeout=5)).stdout)
         """
-        if self._follower is None:
-            _io.within(timeout, self._follow)
-        elif not self._follower.join(timeout):
-            raise errors.WaitTimeout(f"process {self.pid} has not ended after {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)
-        elif self._follower.error is not None:
-            raise self._follower.error
+        if self._follower is not None:
+            if not self._follower.join(timeout):
+                raise errors.WaitTimeout(f"process {self.pid} did not end in {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)
+            if self._follower.error is not None:
+                raise self._follower.error
+        _io.within(timeout, self._follow)
         return self._log.result(self._sandbox.sandbox_id)
 
     def is_running(self) -> bool:
@@ -269,7 +270,7 @@ class ProcessHandle:
         return self._sandbox.process._control(self.pid, "/signal", json={"signal": signal})
 
     def kill(self) -> bool:
-        """Kill it and all that it started. `wait()` gives its result. No callback is called after it.
+        """Kill it and all that it started. Its last lines are told before this returns, and `wait()` gives its result.
 
         Returns:
             True where it ran, False where it had ended.
@@ -277,14 +278,12 @@ class ProcessHandle:
         killed = self._log.output.end is None and self._sandbox.process.kill(self.pid)
         if self._follower is not None:
             self._follower.join(GRACE)  # its last lines; a callback may take for ever
-            self._follower.stop()
         return killed
 
     def _follow(self) -> None:
         """Take what the process says until its end."""
-        params = {"after": self._log.output.seq}
-        where = self._sandbox.process._where(self.pid, "/events")
         if self._log.output.end is None:
+            params, where = {"after": self._log.output.seq}, self._sandbox.process._where(self.pid, "/events")
             with _io.closing(self._sandbox.transport.events("GET", where, params=params)) as events:
                 for event in events:
                     self._log.take(event)

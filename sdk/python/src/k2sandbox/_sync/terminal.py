@@ -57,7 +57,7 @@ class Terminal:
         body = request_of(
             self._sandbox, SHELL if cmd is None else cmd, timeout, cwd, envs, pty={"rows": rows, "cols": cols}, background=True
         )
-        told = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body)
+        told = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
         return Pty(self._sandbox, told.json()["pid"], callbacks)
 
     def connect(self, pid: int, on_data: Optional[Callback] = None) -> Pty:
@@ -115,7 +115,7 @@ class Pty:
         return self._terminal.resize(self.pid, (rows, cols))
 
     def kill(self) -> bool:
-        """Kill it and all that was started in it; False where it had ended. No callback is called after it."""
+        """Kill it and all that was started in it; False where it had ended."""
         return self._handle.kill()
 
     def wait(self, timeout: Optional[float] = None) -> ProcessResult:

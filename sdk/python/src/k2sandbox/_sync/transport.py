@@ -148,7 +148,9 @@ class Transport:
         sent = dict(headers or {})
         if json is not None:
             content, sent["Content-Type"] = encode(json), "application/json"
-        elif content is not None:
+        if isinstance(content, bytes):
+            sent["Content-Length"] = str(len(content))
+        if content is not None:
             content = _io.body(content)
         client = self._client.get()
         seconds = _seconds("timeout", timeout) or self.request_timeout or DEFAULT_TIMEOUT
