@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from conftest import BINARY
 
-from k2sandbox import Sandbox, StartError, _local, _program
+from k2sandbox import Sandbox, StartError, _folders, _local, _program
 
 SOURCES = str(Path(_local.__file__).parent.parent)
 
@@ -246,11 +246,11 @@ def test_folders_that_others_enter_are_not_used(house: House, monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", None)
     own = house.folder / "run" / "k2sandbox"
     own.mkdir(mode=0o755)
-    assert _local._runtime_folder(17) == house.folder / f"k2sandbox-{os.geteuid()}"
+    assert _folders.runtime(17) == house.folder / f"k2sandbox-{os.geteuid()}"
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(house.folder / "not" / "there"))
-    assert _local._runtime_folder(17) == house.folder / f"k2sandbox-{os.geteuid()}"
+    assert _folders.runtime(17) == house.folder / f"k2sandbox-{os.geteuid()}"
     with pytest.raises(StartError, match=r"not this user's alone|too long"):
-        _local._runtime_folder(1000)
+        _folders.runtime(1000)
 
 
 def test_a_user_without_a_home(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,24 +11,20 @@ import hashlib
 import os
 import select
 import socket
-import stat
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Optional
+from typing import IO
 
-from . import _program
+from . import _folders, _program
 from .errors import StartError
 
 IDLE = 300  # seconds without sandboxes and requests
 READY = 120  # seconds that a server may take to start, or to answer
 PATIENCE = 3  # seconds until who waits for another process is told so
-LONGEST = 107  # bytes of the path of a unix socket
 
 
 def address() -> str:
@@ -46,7 +42,7 @@ def address() -> str:
     if not _answers(place.socket):
         with _locked(place.lock):
             if not _answers(place.socket):
-                _set_up(program)
+                _set_up(program, place)
                 _start(program, place)
     return f"unix:{place.socket}"
 
@@ -57,6 +53,7 @@ class _Place:
     lock: str
     state: str
     log: str
+    data: tuple[str, ...]  # flags that say where the Python is
 
 
 def _place(program: str) -> _Place:
@@ -64,53 +61,15 @@ def _place(program: str) -> _Place:
     info = os.stat(program)
     identity = f"{os.path.realpath(program)} {info.st_size} {info.st_mtime_ns}"
     name = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    folder = _runtime_folder(len(name) + len("/.sock"))
-    state = _state_folder() or folder
+    folder = _folders.runtime(len(f"{name}.sock"))
+    state, data = _folders.state() or folder, _folders.data()
     return _Place(
         str(folder / f"{name}.sock"),
         str(folder / f"{name}.lock"),
         str(state / f"local-{name}"),
         str(state / f"local-{name}.log"),
+        ("--data-dir", str(data)) if data else (),
     )
-
-
-def _runtime_folder(rest: int) -> Path:
-    """A folder that is this user's alone, for names of so many bytes."""
-    mine = f"k2sandbox-{os.geteuid()}"
-    folders = [Path(tempfile.gettempdir()) / mine, Path("/tmp") / mine]
-    base = os.environ.get("XDG_RUNTIME_DIR", "")
-    if os.path.isabs(base):
-        folders.insert(0, Path(base) / "k2sandbox")
-    problems = []
-    for folder in folders:
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            info = folder.lstat()
-        except OSError as error:
-            problems.append(str(error))
-            continue
-        if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid() or info.st_mode & 0o077:
-            problems.append(f"{folder} is not this user's alone")
-        elif len(os.fsencode(folder)) + rest > LONGEST:
-            problems.append(f"{folder} is too long a path for a socket")
-        else:
-            return folder
-    raise StartError(
-        "there is no place for the server's socket: " + "; ".join(problems),
-        hint="set XDG_RUNTIME_DIR to a folder that only this user can enter (mode 0700)",
-    )
-
-
-def _state_folder() -> Optional[Path]:
-    """Where what outlives a server is kept; None where there is no home to write to."""
-    base = os.environ.get("XDG_STATE_HOME", "")
-    folder = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.local/state"))
-    folder = folder / "k2sandbox"
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError:
-        return None
-    return folder if folder.is_absolute() and os.access(folder, os.W_OK | os.X_OK) else None
 
 
 def _answers(path: str) -> bool:
@@ -170,14 +129,14 @@ def _locked(path: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)  # also for children that were forked meanwhile
 
 
-def _set_up(program: str) -> None:
+def _set_up(program: str, place: _Place) -> None:
     """Make the Python that code runs in, where there is none yet. Ctrl-C ends it."""
     screen = sys.stderr if sys.stderr is not None and sys.stderr.isatty() else None
     try:
         to = screen.fileno() if screen else subprocess.PIPE
     except OSError:
         to = subprocess.PIPE
-    with _run([program, "python"], stdout=subprocess.DEVNULL, stderr=to) as process:
+    with _run([program, "python", *place.data], stdout=subprocess.DEVNULL, stderr=to) as process:
         try:
             said = _relay(process.stderr) if process.stderr else ""
             status = process.wait()
@@ -201,7 +160,7 @@ def _relay(lines: IO[bytes]) -> str:
 
 def _start(program: str, place: _Place) -> None:
     command = [program, "serve", "--listen", f"unix:{place.socket}", "--state-dir", place.state]
-    command += ["--log-file", place.log, "--exit-idle-time", str(IDLE)]
+    command += ["--log-file", place.log, "--exit-idle-time", str(IDLE), *place.data]
     # A shell in between, so that the server is no child of this process, which would have to wait for it;
     # a session of its own, so that Ctrl-C and the end of a terminal do not reach it.
     detached = ["/bin/sh", "-c", '"$@" &', "sh", *command]
@@ -225,19 +184,11 @@ def _run(command: list[str], *, stdout: int, stderr: int, start_new_session: boo
             stdout=stdout,
             stderr=stderr,
             cwd="/",
-            env=_environ(),
+            env=_folders.environ(),
             start_new_session=start_new_session,
         )
     except OSError as error:
         raise StartError(f"cannot run {command[0]}: {error}") from error
-
-
-def _environ() -> dict[str, str]:
-    """The environment of the server: nothing that is for its clients, and this Python as the last that it may use."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("K2_")}
-    own = {os.path.dirname(path): None for path in (sys.executable, getattr(sys, "_base_executable", "")) if path}
-    environ["PATH"] = os.pathsep.join([environ.get("PATH") or os.defpath, *own])
-    return environ
 
 
 _HINTS = (
