@@ -11,7 +11,8 @@ import (
 // metadataPrefix is how extended attributes are named that clients know as metadata.
 const metadataPrefix = "user.e2b."
 
-// entryInfo is filesystem.EntryInfo. Of a link, type and mode are those of what it leads to.
+// entryInfo is filesystem.EntryInfo. Of a link, type and mode are those of what it leads to, if
+// that is there.
 type entryInfo struct {
 	Name          string            `json:"name"`
 	Type          string            `json:"type"`
@@ -59,7 +60,7 @@ func (h *handler) info(e files.Entry) entryInfo {
 	}
 	path := exactPath(e)
 	if e.Type == files.Symlink {
-		info.IsSymlink, info.Type, info.Mode, info.SymlinkTarget = true, entryTypes[files.Other], 0, &e.Path
+		info.IsSymlink, info.Mode, info.SymlinkTarget = true, 0, &e.Path // as one that leads nowhere; clients leave out of lists what has no type
 		if target, err := h.box.Files().StatTarget(path); err == nil {
 			info.Type, info.Mode, info.SymlinkTarget = entryTypes[target.Type], uint32(modeOf(target).Perm()), &target.Path
 		}

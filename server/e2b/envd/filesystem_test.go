@@ -56,8 +56,8 @@ func TestStatLink(t *testing.T) {
 	}
 	for name, want := range map[string][3]any{
 		"one": {"FILE_TYPE_FILE", "links/real/file", 420.0}, "two": {"FILE_TYPE_FILE", "links/real/file", 420.0},
-		"dir": {"FILE_TYPE_DIRECTORY", "links/real", 493.0}, "dangling": {"FILE_TYPE_UNSPECIFIED", "links/dangling", 0.0},
-		"loop": {"FILE_TYPE_UNSPECIFIED", "links/loop", 0.0},
+		"dir": {"FILE_TYPE_DIRECTORY", "links/real", 493.0}, "dangling": {"FILE_TYPE_SYMLINK", "links/dangling", 0.0},
+		"loop": {"FILE_TYPE_SYMLINK", "links/loop", 0.0},
 	} {
 		e := at(call(t, fs+"Stat", object{"path": "links/" + name}), "entry")
 		if at(e, "type") != want[0] || at(e, "symlinkTarget") != home+"/"+want[1].(string) || at(e, "mode") != want[2] || at(e, "isSymlink") != true ||
