@@ -17,7 +17,7 @@ const notBuilt = "this version of k2sandbox cannot do that yet"
 func (s *Sandbox) Capabilities() api.Capabilities {
 	return api.Capabilities{
 		Platform:  runtime.GOOS + "/" + runtime.GOARCH,
-		Kernels:   s.kernels(),
+		Kernels:   s.Kernels(),
 		Isolation: cmp.Or(s.o.Isolation, api.Isolation{Mode: "none", Reason: "code runs as the user of this process"}),
 		Networks:  []string{cmp.Or(s.o.Network, "full")},
 		Packages:  s.packageCapability(),
@@ -30,12 +30,9 @@ func (s *Sandbox) Capabilities() api.Capabilities {
 	}
 }
 
-// kernels returns what a context can have, the default context's first.
-func (s *Sandbox) kernels() []api.KernelCapability {
-	specs := []kernel.Spec{s.o.Spec}
-	if s.o.List != nil {
-		specs = append(specs, s.o.List()...)
-	}
+// Kernels returns what a context can have, the default context's first.
+func (s *Sandbox) Kernels() []api.KernelCapability {
+	specs := append([]kernel.Spec{s.o.Spec}, s.others()...)
 	seen := map[string]bool{}
 	var all []api.KernelCapability
 	for _, spec := range specs {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -53,10 +52,8 @@ func (s *Sandbox) python(spec *kernel.Spec) (string, error) {
 	if filepath.IsAbs(program) {
 		return filepath.Clean(program), nil
 	}
-	for dir := range strings.SplitSeq(process.Variable(s.environ, "PATH"), ":") {
-		if found, err := exec.LookPath(filepath.Join(dir, program)); err == nil && filepath.IsAbs(found) {
-			return found, nil
-		}
+	if found := lookPath(program, process.Variable(s.environ, "PATH")); found != "" {
+		return found, nil
 	}
 	return "", fmt.Errorf("the kernel's %s is not in PATH", program)
 }

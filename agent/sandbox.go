@@ -111,6 +111,7 @@ type ContextInfo = api.Context
 
 // ContextOptions describe a new context. At most one of Language and Kernel is set.
 type ContextOptions struct {
+	ID       string // that no other context has; "" is a new one
 	Language string
 	Kernel   string
 	Cwd      string
@@ -164,7 +165,7 @@ func (s *Sandbox) CreateContext(ctx context.Context, o ContextOptions) (ContextI
 	if err != nil {
 		return ContextInfo{}, err
 	}
-	r, err := s.open(ctx, "ctx_"+wire.NewID()[:8], spec, o)
+	r, err := s.open(ctx, cmp.Or(o.ID, "ctx_"+wire.NewID()[:8]), spec, o)
 	if err != nil {
 		return ContextInfo{}, err
 	}
@@ -177,23 +178,26 @@ func (s *Sandbox) spec(o ContextOptions) (kernel.Spec, error) {
 		if o.Kernel == s.o.Spec.Name {
 			return s.o.Spec, nil
 		}
+		err := error(kernel.ErrNotFound)
 		if s.o.Find != nil {
-			spec, err := s.o.Find(o.Kernel)
-			if err != nil {
-				return spec, fmt.Errorf("%w: %w", ErrUnknownKernel, err)
+			var spec kernel.Spec
+			if spec, err = s.o.Find(o.Kernel); err == nil {
+				return spec, nil
 			}
-			return spec, nil
 		}
-		return kernel.Spec{}, fmt.Errorf("%w %q", ErrUnknownKernel, o.Kernel)
+		for _, spec := range s.known() {
+			if strings.EqualFold(spec.Name, o.Kernel) {
+				return spec, nil
+			}
+		}
+		return kernel.Spec{}, fmt.Errorf("%w %q: %w", ErrUnknownKernel, o.Kernel, err)
 	}
 	if o.Language == "" || strings.EqualFold(o.Language, s.o.Spec.Language) {
 		return s.o.Spec, nil
 	}
-	if s.o.List != nil {
-		for _, spec := range s.o.List() {
-			if strings.EqualFold(spec.Language, o.Language) {
-				return spec, nil
-			}
+	for _, spec := range s.others() {
+		if strings.EqualFold(spec.Language, o.Language) {
+			return spec, nil
 		}
 	}
 	return kernel.Spec{}, fmt.Errorf("%w: none for language %q", ErrUnknownKernel, o.Language)
@@ -219,6 +223,10 @@ func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o Conte
 	if s.closed {
 		k.Close()
 		return nil, ErrClosed
+	}
+	if s.contexts[id] != nil {
+		k.Close()
+		return nil, fmt.Errorf("context %q is there already", id)
 	}
 	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, cwd: start.Cwd, created: time.Now()}
 	s.contexts[id] = r

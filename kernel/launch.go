@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -64,9 +65,7 @@ func start(ctx context.Context, o Options) (*Kernel, error) {
 	if err := o.Spec.launchable(); err != nil {
 		return nil, err
 	}
-	if o.Transport == "" {
-		o.Transport = "ipc"
-	}
+	o.Transport = cmp.Or(o.Spec.Transport, o.Transport, "ipc")
 	if o.Transport != "ipc" && o.Transport != "tcp" {
 		return nil, fmt.Errorf("option Transport: %q is not ipc or tcp", o.Transport)
 	}

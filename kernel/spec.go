@@ -22,6 +22,7 @@ type Spec struct {
 	Language      string
 	InterruptMode string            // "signal" or "message"
 	Env           map[string]string // values may hold ${NAME} of the environment below it
+	Transport     string            // "tcp" or "ipc", where it knows no other; "" leaves it to Options
 	Metadata      json.RawMessage
 	Raw           json.RawMessage // the whole kernel.json, with the keys unknown here
 

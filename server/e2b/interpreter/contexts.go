@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -14,59 +15,57 @@ import (
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
-// contexts are those of the sandbox, with what E2B has beside: a default context for each language.
+// contexts are those of the sandbox, with what E2B has beside: a default context for each language,
+// which starts when it is first used.
 type contexts struct {
 	box *agent.Sandbox
 
 	mu        sync.Mutex
-	languages map[string]string   // as which a context was asked for, where its kernel has another
-	defaults  map[string]*starter // by language
+	languages map[string]string // as which a context was asked for, where its kernel has another
+
+	starting sync.Mutex // held while a default context is
 }
 
-// starter starts the default context of a language, one at a time.
-type starter struct {
-	sync.Mutex
-	id string
-}
+// prefix begins the id of the default context of a language that is not the sandbox's own.
+const prefix = "default-"
+
+// ready is the language of which E2B has a context from the start, beside Python.
+const ready = "javascript"
 
 func newContexts(box *agent.Sandbox) *contexts {
-	return &contexts{box: box, languages: map[string]string{}, defaults: map[string]*starter{}}
+	return &contexts{box: box, languages: map[string]string{}}
 }
 
-// of returns the id of the context with the id, or else of the language's default one, which
-// it starts where there is none yet.
+// of returns the id of the context with the id, or else of the language's default one. A
+// default one that is not there yet, it starts.
 func (c *contexts) of(ctx context.Context, id, language string) (string, error) {
+	if id == prefix+ready {
+		id, language = "", ready
+	}
 	language = canonical(language)
 	if id != "" || language == "" {
 		return id, nil
 	}
-	if def, err := c.box.ContextInfo(agent.DefaultContext); err == nil && def.Language == language {
-		return def.ContextID, nil
+	if own, err := c.box.ContextInfo(agent.DefaultContext); err == nil && own.Language == language {
+		return own.ContextID, nil
 	}
-	c.mu.Lock()
-	if c.defaults[language] == nil {
-		c.defaults[language] = &starter{}
+	c.starting.Lock()
+	defer c.starting.Unlock()
+	id = prefix + language
+	if _, err := c.box.ContextInfo(id); err == nil {
+		return id, nil
 	}
-	s := c.defaults[language]
-	c.mu.Unlock()
-	s.Lock()
-	defer s.Unlock()
-	if _, err := c.box.ContextInfo(s.id); s.id != "" && err == nil {
-		return s.id, nil
-	}
-	info, err := c.create(ctx, language, "")
-	s.id = info.ID
-	return s.id, err
+	_, err := c.create(ctx, id, language, "")
+	return id, err
 }
 
 // create starts a context. A language is that of a kernel, or the name of one.
-func (c *contexts) create(ctx context.Context, language, cwd string) (contextInfo, error) {
+func (c *contexts) create(ctx context.Context, id, language, cwd string) (contextInfo, error) {
 	language = canonical(language)
-	var info agent.ContextInfo
-	err := agent.ErrUnknownKernel
-	for _, o := range kernels(language) {
-		if o.Cwd = cwd; errors.Is(err, agent.ErrUnknownKernel) {
-			info, err = c.box.CreateContext(ctx, o)
+	info, err := c.start(ctx, id, language, cwd)
+	if errors.Is(err, agent.ErrUnknownKernel) && brings[language] != "" {
+		if err = c.install(ctx, brings[language]); err == nil {
+			info, err = c.start(ctx, id, language, cwd)
 		}
 	}
 	switch {
@@ -83,31 +82,24 @@ func (c *contexts) create(ctx context.Context, language, cwd string) (contextInf
 	return c.info(info), nil
 }
 
-// kernels are what can be meant by a language, the likeliest first.
-func kernels(language string) []agent.ContextOptions {
-	all := []agent.ContextOptions{{Language: language}}
-	if language == "javascript" {
-		all = append(all, agent.ContextOptions{Language: "typescript"})
+// all returns the contexts in the order of their creation, with the one that is ready to be started.
+func (c *contexts) all() []contextInfo {
+	all, started := []contextInfo{}, false
+	for _, info := range c.box.Contexts() {
+		all = append(all, c.info(info))
+		started = started || info.ContextID == prefix+ready
 	}
-	if language != "" && !strings.ContainsAny(language, "/\x00") {
-		all = append(all, agent.ContextOptions{Kernel: language})
+	if !started && len(all) > 0 && c.hasReady() {
+		all = slices.Insert(all, 1, contextInfo{prefix + ready, ready, all[0].Cwd})
 	}
 	return all
 }
 
-// canonical returns the name of a language that has several.
-func canonical(language string) string {
-	switch language = strings.ToLower(strings.TrimSpace(language)); language {
-	case "js":
-		return "javascript"
-	case "ts":
-		return "typescript"
-	case "py", "python3":
-		return "python"
-	case "sh", "shell":
-		return "bash"
-	}
-	return language
+func (c *contexts) hasReady() bool {
+	_, err := c.box.Installer()
+	return err == nil || slices.ContainsFunc(c.box.Kernels(), func(k api.KernelCapability) bool {
+		return k.Language == ready || k.Language == "typescript"
+	})
 }
 
 func (c *contexts) info(of agent.ContextInfo) contextInfo {
@@ -142,11 +134,7 @@ func (r *contextRequest) Validate() error {
 }
 
 func (h *handlers) list(w http.ResponseWriter, _ *http.Request) error {
-	all := []contextInfo{}
-	for _, info := range h.box.Contexts() {
-		all = append(all, h.contexts.info(info))
-	}
-	server.WriteJSON(w, http.StatusOK, all)
+	server.WriteJSON(w, http.StatusOK, h.contexts.all())
 	return nil
 }
 
@@ -155,7 +143,7 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
-	info, err := h.contexts.create(r.Context(), req.Language, req.Cwd)
+	info, err := h.contexts.create(r.Context(), "", req.Language, req.Cwd)
 	if err != nil {
 		return err
 	}
@@ -165,7 +153,10 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 
 // restart puts a new kernel in place of the context's, in its first working directory.
 func (h *handlers) restart(w http.ResponseWriter, r *http.Request) error {
-	id := server.Param(r, "id")
+	id, err := h.contexts.of(r.Context(), server.Param(r, "id"), "")
+	if err != nil {
+		return err
+	}
 	c, err := h.box.Context(id)
 	if err == nil {
 		err = c.Restart(context.WithoutCancel(r.Context())) // not half of it where the client leaves
@@ -179,7 +170,8 @@ func (h *handlers) restart(w http.ResponseWriter, r *http.Request) error {
 
 func (h *handlers) remove(w http.ResponseWriter, r *http.Request) error {
 	id := server.Param(r, "id")
-	if err := h.box.DeleteContext(id); err != nil {
+	err := h.box.DeleteContext(id)
+	if err != nil && !(id == prefix+ready && h.contexts.hasReady()) { // which may not have been started yet
 		return absent(id, err)
 	}
 	h.contexts.forget(id)

@@ -58,12 +58,3 @@ func TestContexts(t *testing.T) {
 		t.Errorf("contexts %+v", all)
 	}
 }
-
-func TestLanguagePython(t *testing.T) {
-	shared.run(t, "y = 5")
-	for _, name := range []string{"python", "Python", "py"} {
-		if e := shared.run(t, "y", object{"language": name}); e.Results[0]["text"] != "5" {
-			t.Errorf("%s: %v", name, e.Results)
-		}
-	}
-}

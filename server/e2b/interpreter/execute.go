@@ -82,7 +82,12 @@ func (h *handlers) execute(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	e, err := h.box.Submit(id, req.cell())
+	if req.Timeout == 0 && h.box.Envs()[timeoutVariable] != "" {
+		if err := req.takeTimeout(timeoutVariable, h.box.Envs()[timeoutVariable]); err != nil {
+			return err
+		}
+	}
+	e, err := h.submit(id, req.cell())
 	if err != nil {
 		return absent(req.ContextID, err)
 	}

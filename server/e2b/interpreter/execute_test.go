@@ -153,22 +153,22 @@ func TestMoreFieldsAreNoError(t *testing.T) {
 }
 
 // leave runs code up to its first output, and then closes the connection.
-func leave(t *testing.T, p place, code string) {
+func (p place) leave(t *testing.T, code string, more ...object) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	p.open(ctx, t, request(code)).until(t, "stdout")
+	p.open(ctx, t, request(code, more...)).until(t, "stdout")
 }
 
 func TestLeavingInterrupts(t *testing.T) {
-	leave(t, shared, "import time\nkept = 1\nprint('begun')\ntime.sleep(300)")
+	shared.leave(t, "import time\nkept = 1\nprint('begun')\ntime.sleep(300)")
 	if e := shared.run(t, "kept"); e.Results[0]["text"] != "1" {
 		t.Errorf("results %v", e.Results)
 	}
 }
 
 func TestLeavingEndsWhatWithstandsInterrupts(t *testing.T) {
-	leave(t, shared, `
+	shared.leave(t, `
 import time
 kept = 1
 print("begun")

@@ -5,6 +5,7 @@ package interpreter
 import (
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -40,6 +41,7 @@ type handlers struct {
 	box      *agent.Sandbox
 	o        server.Options
 	contexts *contexts
+	together sync.Mutex // held while cells are queued that nothing may come between
 }
 
 func (h *handlers) health(w http.ResponseWriter, _ *http.Request) error {

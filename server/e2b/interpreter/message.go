@@ -125,7 +125,8 @@ func (t *translation) end(line executor.Line) ([]byte, error) {
 	}
 	if f := t.verdict(e); f != nil {
 		t.open("error").string("name", f.name).string("value", f.value).string("traceback", f.traceback).close()
-	} else if e.StateLost {
+	}
+	if e.StateLost && (e.Status == executor.OK || e.Status == executor.Failed) { // of others the error tells
 		t.text("stderr", quote("[the kernel ended: the context goes on with a new one, without its variables]\n"), mime.New(line.JSON))
 	}
 	if e.OutputLost {
