@@ -44,7 +44,7 @@ class House:
         command = [sys.executable, "-W", "error", "-c", code]
         return subprocess.Popen(
             command, env=self.environ, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
-        )  # type: ignore[call-overload, no-any-return]
+        )  # type: ignore[call-overload]
 
     def servers(self) -> list[int]:
         """The servers that run here."""
