@@ -33,7 +33,7 @@ func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 		(&timelineHandlers{box, o}).routes(),
 		(&fileHandlers{box, o}).routes(),
 		(&processHandlers{box: box, o: o}).routes(),
-		(&packageHandlers{box, o}).routes(),
+		(&packageHandlers{box: box, o: o}).routes(),
 		(&portHandlers{o: o}).routes(),
 		(&capabilityHandlers{box, o}).routes(),
 		(&notebookHandlers{box, o}).routes(),

@@ -34,3 +34,12 @@ func TestProcessSentAgainStartsOnce(t *testing.T) {
 	}
 	call(t, "DELETE", "/v1/processes/"+strconv.Itoa(first.Pid), nil)
 }
+
+func TestInstallationSentAgainIsOne(t *testing.T) {
+	key, req := rand.Text(), api.PackagesRequest{Packages: []string{"ipykernel"}, Detach: true}
+	first := get[api.Install](t, call(t, "POST", "/v1/packages", req, "Idempotency-Key", key), 202)
+	second := get[api.Install](t, call(t, "POST", "/v1/packages", req, "Idempotency-Key", key), 202)
+	if first.InstallID != second.InstallID {
+		t.Errorf("%s, and then %s", first.InstallID, second.InstallID)
+	}
+}

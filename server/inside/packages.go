@@ -12,8 +12,9 @@ import (
 
 // packageHandlers answer what is about the packages of the sandbox's Python.
 type packageHandlers struct {
-	box *agent.Sandbox
-	o   server.Options
+	box  *agent.Sandbox
+	o    server.Options
+	once server.Once[*agent.Install]
 }
 
 func (h *packageHandlers) routes() []server.Route {
@@ -47,7 +48,7 @@ func (h *packageHandlers) install(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	timeout := time.Duration(math.Ceil(req.Timeout * float64(time.Second)))
-	i, err := h.box.InstallPackages(requirements, req.Upgrade, timeout)
+	i, err := h.once.Do(r, req, func() (*agent.Install, error) { return h.box.InstallPackages(requirements, req.Upgrade, timeout) })
 	if err != nil {
 		return api.PackageRefused(err)
 	}
