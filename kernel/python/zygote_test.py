@@ -226,7 +226,7 @@ def told(kernel: Kernel, cell: str) -> tuple[str, ...]:
     rest = [m["content"] for m in run.published if m["msg_type"] not in ("stream", "status")]
     text = json.dumps([run.reply["status"], run.text(), run.text("stderr"), rest], indent=1)
     text = text.replace(str(kernel.dir), "DIR")
-    text = re.sub(r"/tmp/tmp\w{8}", "/tmp/TMP", text)
+    text = re.sub(re.escape(tempfile.gettempdir()) + r"/tmp\w{8}", "/tmp/TMP", text)
     return tuple(re.sub(r"(0x|\b)[0-9a-f]{10,}\b|(pid=|pid |ipykernel_|-)\d+", "N", text).splitlines())
 
 
