@@ -2,7 +2,8 @@
 
 The launcher loads this file for the first run that asks for it. Such a run displays a figure
 of matplotlib also as e2b/chart, a DataFrame also as e2b/data, and a list or a dict also as
-application/json; no sequence is shortened in text/plain. Other runs see nothing of it.
+application/json; no sequence is shortened in text/plain, and images are shown: see images.py.
+Other runs see nothing of it.
 """
 
 # mypy: allow-untyped-calls
@@ -42,6 +43,7 @@ def enter(shell: Any, companion: Callable[[str], Any], undo: contextlib.ExitStac
     text = display.formatters["text/plain"]
     undo.callback(setattr, text, "max_seq_length", text.max_seq_length)
     text.max_seq_length = 0
+    companion("images").watch(undo)
 
 
 def remove(objects: dict[type, Any], kind: type) -> None:

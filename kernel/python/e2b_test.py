@@ -7,6 +7,7 @@ import dataclasses
 import datetime
 import decimal
 import json
+import pathlib
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -250,5 +251,26 @@ def test_what_a_cell_registers_stays() -> None:
         for options in ({"k2": k2}, {}, {"k2": k2}):
             assert shown(kernel, code, **options)["application/json"] == {"mine": 1}
             code = "{'a': 1}"
+    finally:
+        kernel.close()
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_images(early: bool, tmp_path: pathlib.Path) -> None:
+    kernel = Kernel()
+    try:
+        k2 = {"display": "e2b"}
+        if early:
+            kernel.run("import PIL.Image")
+        draw = "from PIL import Image; import io; it = Image.new('RGB', (2, 2))"
+        path = str(tmp_path / "it.png")
+        assert "image/png" in shown(kernel, f"{draw}; it.save({path!r})", k2=k2)
+        assert (tmp_path / "it.png").read_bytes().startswith(b"\x89PNG")
+        assert "image/png" in shown(kernel, "it.show()", k2=k2)
+        assert not kernel.run("it.save(io.BytesIO(), 'png')", k2=k2).of("display_data")
+        assert not kernel.run(f"it.save({path!r})").of("display_data")
+        assert kernel.run("import sys; print(sys.meta_path)").text().count("Late") == 0
+        assert kernel.run("it.save('/no/such/it.png')", k2=k2).reply["ename"] == "FileNotFoundError"
+        assert "image/png" in shown(kernel, f"it.save({path!r})", k2=k2)
     finally:
         kernel.close()

@@ -70,7 +70,7 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
     for name in LATE:
         with contextlib.suppress(ImportError):  # another version has others
             importlib.import_module(name)
-    for name in ("formatters", "table", "chart", "variables", "e2b"):
+    for name in ("formatters", "table", "chart", "variables", "e2b", "images"):
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
