@@ -23,6 +23,22 @@ func TestDecodeTakesWhatIsRight(t *testing.T) {
 	}
 }
 
+func TestDecodeKnownLeavesOutWhatIsUnknown(t *testing.T) {
+	for body, want := range map[string]string{
+		`{"new":{"a":[1,{"b":null}]},"code":"1","Code":2}`: "",
+		`{"code":"1","new":{`:                              "new: not valid JSON: it ends too early",
+		`{"code":"1","new":1,"new":2}`:                     "new: is there twice",
+		`{"new":1}`:                                        "code: is required",
+		`{"code":1}`:                                       "code: expected a string, got number",
+	} {
+		var got api.RunRequest
+		err := server.DecodeKnown(httptest.NewRequest("POST", "/", strings.NewReader(body)), &got)
+		if want == "" && (err != nil || got.Code != "1") || want != "" && (err == nil || err.Error() != want) {
+			t.Errorf("%s: %+v, %v, want %q", body, got, err, want)
+		}
+	}
+}
+
 func TestDecodeNamesWhatIsWrong(t *testing.T) {
 	for name, test := range map[string]struct {
 		body string

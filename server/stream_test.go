@@ -165,6 +165,16 @@ func TestFollowPingsInSilence(t *testing.T) {
 }
 
 // What takes long to send is no silence.
+func TestFollowPingsInOtherProtocols(t *testing.T) {
+	f := newFeed()
+	srv, _ := serve(t, server.Options{Ping: time.Millisecond, PingLine: `{"type":"keepalive"}`}, f)
+	body := bufio.NewReader(request(t, srv, "application/x-ndjson").Body)
+	if got, err := body.ReadString('\n'); err != nil || got != "{\"type\":\"keepalive\"}\n" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	close(f.lines)
+}
+
 func TestFollowDoesNotPingBetweenLines(t *testing.T) {
 	f := newFeed()
 	srv, _ := serve(t, server.Options{Ping: time.Hour}, f)
