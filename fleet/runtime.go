@@ -31,6 +31,7 @@ type Runtime interface {
 // Spec is what a sandbox is to be. Its values have been checked.
 type Spec struct {
 	ID       string
+	Owner    string // whose starts take turns with those of others
 	Template string
 	Cwd      string            // "" is the template's
 	Envs     map[string]string // for all code inside

@@ -25,10 +25,17 @@ type Config struct {
 	Agent       json.RawMessage   `json:"agent,omitempty"` // as Options.Agent
 }
 
-// settings are a Config, and the contents of files, by path.
+// settings are a Config, and what else a first process makes of its surroundings when it knows which sandbox it is for.
 type settings struct {
 	Config
-	Files map[string]string `json:"files,omitempty"`
+	Sizes sizes             `json:"sizes"`
+	Files map[string]string `json:"files,omitempty"` // their contents, by path
+}
+
+// sizes are those of file systems in memory, in bytes.
+type sizes struct {
+	Disk   int64 `json:"disk,omitempty"`   // of the writable layer; 0 where it is a disk
+	Shared int64 `json:"shared,omitempty"` // of /dev/shm
 }
 
 // setup says what a first process makes of its surroundings, before it is known which sandbox it is
@@ -46,8 +53,7 @@ type setup struct {
 	Again    bool     `json:"again,omitempty"`   // the process has started itself anew: see underRules
 	Cgroups  bool     `json:"cgroups,omitempty"` // the process is in cgroups of its own
 	Lower    source   `json:"lower"`             // the root file system's read-only layer
-	Size     int64    `json:"size,omitempty"`    // of the writable layer, where no disk is given, in bytes
-	Shared   int64    `json:"shared,omitempty"`  // of /dev/shm, in bytes
+	Sizes    sizes    `json:"sizes"`             // until the settings come
 	Binds    []bind   `json:"binds,omitempty"`   // read-only, parents before what is beneath
 }
 

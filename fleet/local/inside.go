@@ -130,7 +130,7 @@ func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
 			return nil, fmt.Errorf("cannot keep the network device: %w", err)
 		}
 	}
-	if err := confine(to, s); err != nil {
+	if err := confine(to, s, given); err != nil {
 		return nil, err
 	}
 	if more["listener"] == nil {
@@ -184,9 +184,12 @@ func surround(to *setup, given kit) error {
 }
 
 // confine takes the process where its level says.
-func confine(to *setup, s *settings) error {
+func confine(to *setup, s *settings, given kit) error {
 	if to.Level != "namespace" {
 		return beParent(&s.Config)
+	}
+	if err := resize(s.Sizes, given["disk"]); err != nil {
+		return err
 	}
 	for path, text := range s.Files {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {

@@ -72,6 +72,10 @@ func (m *machine) makeDirs() error {
 			return fmt.Errorf("cannot make the sandbox's directories: %w", err)
 		}
 	}
+	profile := filepath.Join(m.home(), ".profile") // the host's /etc/profile.d is not ours
+	if err := errors.Join(os.WriteFile(profile, []byte(loginScript), 0o644), os.Chown(profile, m.users.uid, m.users.gid)); err != nil {
+		return fmt.Errorf("cannot write the sandbox's .profile: %w", err)
+	}
 	return nil
 }
 

@@ -78,8 +78,8 @@ type Runtime struct {
 	ownIDs   bool              // sandboxes without user namespaces have ids of their own
 	zygote   *zygote           // nil where there is none
 
-	spares *spares       // nil where there are none
-	starts chan struct{} // has one for each start: more at once only make all of them slower
+	spares *spares // nil where there are none
+	starts *turns
 
 	images sync.Mutex // held while one is made
 	live   sync.Map   // the names of what this process has started, and not removed
@@ -102,7 +102,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if r.command == nil {
 		r.command = []string{"k2sandbox", "inside"}
 	}
-	r.starts = make(chan struct{}, max(4, 2*runtime.NumCPU()))
+	r.starts = newTurns(max(4, 2*runtime.NumCPU()))
 	r.slots = slots{filepath.Join(r.dir, "ids")}
 	for _, dir := range []string{r.sandboxes(), r.slots.dir, r.templates()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -174,6 +174,13 @@ func TestFilesShowTheirOwners(t *testing.T) {
 	}
 }
 
+// loginShell tells the PATH of a login shell, which is the one that it was started with.
+const loginShell = "PATH=/its/own:/usr/bin:/bin; K2_PATH=$PATH bash -l -c 'echo $PATH'"
+
+func TestLoginShell(t *testing.T) {
+	wants(t, start(t, open(t), fleet.Spec{ID: "sb_a"}), loginShell, "/its/own:/usr/bin:/bin")
+}
+
 func TestAgentHasNothingOfTheHost(t *testing.T) {
 	dir := t.TempDir()
 	m := start(t, open(t, func(o *local.Options) { o.Dir = dir }), fleet.Spec{ID: "sb_a"})
@@ -401,6 +408,7 @@ func testProcesses(t *testing.T, level string) {
 	m := start(t, r, fleet.Spec{ID: "sb_a", Network: fleet.Network{Mode: "full"}})
 	wants(t, m, `test "$PWD" = "$HOME" && echo a > b && cat b && echo c > $TMPDIR/d && cat $TMPDIR/d`, "a\nc")
 	wants(t, m, "python3 -c 'import ssl, sqlite3, multiprocessing; print(1)'; getent services ssh | tr -s ' '", "1\nssh 22/tcp")
+	wants(t, m, loginShell, "/its/own:/usr/bin:/bin")
 	u := m.Isolation()
 	if u.Level != level || u.Missing["network"] == "" || u.Missing["disk"] == "" {
 		t.Errorf("isolation %+v", u)

@@ -21,7 +21,6 @@ func (m *machine) makeDisk(ctx context.Context, given kit) (err error) {
 		return nil
 	}
 	if !r.disks {
-		m.record.Limits.Disk = min(m.record.Limits.Disk, max(m.record.Limits.Memory/2, leastDisk))
 		return nil
 	}
 	if m.disk, err = r.newDisk(ctx, m.record.Limits.Disk); err != nil {
@@ -38,15 +37,56 @@ func (m *machine) makeDisk(ctx context.Context, given kit) (err error) {
 // leastDisk is what a disk in memory may have beyond half of the sandbox's memory, in bytes.
 const leastDisk = 256 << 20
 
-// makeGroup makes a control group with the sandbox's limits, where that is possible.
+// suits reports whether a sandbox that waits can be one with these limits: those that are set for good when it is prepared
+// are the same.
+func (m *machine) suits(l fleet.Limits) bool {
+	has, missing := m.record.Limits, m.runtime.parent.Missing()
+	return has.Files == l.Files && (!m.runtime.disks || has.Disk == l.Disk) &&
+		(missing["memory"] == nil || has.Memory == l.Memory) && (missing["pids"] == nil || has.Pids == l.Pids)
+}
+
+// limit gives the sandbox its limits, but for that of CPUs.
+func (m *machine) limit(l fleet.Limits) error {
+	if m.record.Level == "namespace" && !m.runtime.disks {
+		l.Disk = min(l.Disk, max(l.Memory/2, leastDisk))
+	}
+	m.record.Limits = l
+	if m.group == nil {
+		return nil
+	}
+	return m.group.Limit(cgroup.Limits{Memory: l.Memory, Pids: l.Pids})
+}
+
+// limitCPUs gives the sandbox its limit of CPUs, once its agent is ready: what is done until then is the server's
+// work, and nobody is to wait the longer for it.
+func (m *machine) limitCPUs() error {
+	if m.group == nil {
+		return nil
+	}
+	return m.group.Limit(cgroup.Limits{CPUs: m.record.Limits.CPUs})
+}
+
+// sizes are what the limits make of file systems in memory.
+func (m *machine) sizes() sizes {
+	s := sizes{Disk: m.record.Limits.Disk, Shared: m.record.Limits.Memory / 4}
+	if m.disk != nil {
+		s.Disk = 0
+	}
+	return s
+}
+
+// makeGroup makes a control group for the sandbox, where that is possible.
 func (m *machine) makeGroup() (err error) {
 	if !m.runtime.groups() {
 		return nil
 	}
 	l := m.record.Limits
-	m.group, err = m.runtime.parent.Create(m.record.Name, cgroup.Limits{Memory: l.Memory, CPUs: l.CPUs, Pids: l.Pids})
+	m.group, err = m.runtime.parent.Create(m.record.Name, cgroup.Limits{Memory: l.Memory, CPUs: startCPUs, Pids: l.Pids})
 	return err
 }
+
+// startCPUs are the cores that a sandbox may use until it is ready.
+const startCPUs = 2
 
 // join puts the first process into the group.
 func (m *machine) join() error {

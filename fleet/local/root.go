@@ -24,7 +24,7 @@ const stage = "/tmp"
 
 // mountRoot makes the sandbox's root file system and takes the process there. Nothing
 // of the host's is left but what the settings name.
-func mountRoot(c *setup, given map[string]*os.File) error {
+func mountRoot(c *setup, given kit) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("cannot make mounts private: %w", err)
 	}
@@ -38,7 +38,7 @@ func mountRoot(c *setup, given map[string]*os.File) error {
 		return err
 	}
 	defer closeAll(sources)
-	if err := overlay(c, sources[0], given["disk"]); err != nil {
+	if err := overlay(c, sources[0], given); err != nil {
 		return err
 	}
 	for i, b := range c.Binds {
@@ -84,7 +84,7 @@ func openSources(s *setup, given map[string]*os.File) ([]*os.File, error) {
 
 // overlay mounts the root at "root" of the stage, which is the working directory then. Paths are
 // relative so that the list of mounts shows none of the host.
-func overlay(c *setup, lower, disk *os.File) error {
+func overlay(c *setup, lower *os.File, given kit) error {
 	if err := mountNew(stage, "tmpfs", noSuid, "mode", "755", "size", "1m"); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func overlay(c *setup, lower, disk *os.File) error {
 	if err := attach(lower, "lower"); err != nil {
 		return err
 	}
-	if err := attachDisk(c, disk); err != nil {
+	if err := attachDisk(c, given); err != nil {
 		return err
 	}
 	if err := fill("disk/upper", c); err != nil {
@@ -111,12 +111,36 @@ func overlay(c *setup, lower, disk *os.File) error {
 	return nil
 }
 
-func attachDisk(c *setup, disk *os.File) error {
-	if disk != nil {
-		return attach(disk, "disk")
+func attachDisk(c *setup, given kit) (err error) {
+	if given["disk"] == nil { // and after this it is the one in memory
+		given["disk"], err = filesystem("tmpfs", noSuid, append(diskSize(c.Sizes), "mode", "755")...)
+		if err != nil {
+			return err
+		}
 	}
-	files := max(c.Size/(8<<10), 16<<10) // each takes memory that its size does not tell of
-	return mountNew("disk", "tmpfs", noSuid, "mode", "755", "size", strconv.FormatInt(c.Size, 10), "nr_inodes", strconv.FormatInt(files, 10))
+	return attach(given["disk"], "disk")
+}
+
+func diskSize(s sizes) []string {
+	files := max(s.Disk/(8<<10), 16<<10) // each takes memory that its size does not tell of
+	return []string{"size", strconv.FormatInt(s.Disk, 10), "nr_inodes", strconv.FormatInt(files, 10)}
+}
+
+func sharedSize(s sizes) []string {
+	return []string{"size", strconv.FormatInt(s.Shared, 10), "nr_inodes", "16k"}
+}
+
+// resize gives file systems in memory their sizes.
+func resize(s sizes, disk *os.File) error {
+	shared, err := unix.Open("/dev/shm", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(shared)
+	if err := reconfigure(shared, sharedSize(s)...); err != nil || s.Disk == 0 {
+		return err
+	}
+	return reconfigure(int(disk.Fd()), diskSize(s)...)
 }
 
 // fill puts into the writable layer what is the sandbox's own from the start.
@@ -191,7 +215,7 @@ func devices(dev string, c *setup) error {
 	if err := terminals(filepath.Join(dev, "pts"), c); err != nil {
 		return err
 	}
-	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, "mode", "1777", "size", strconv.FormatInt(c.Shared, 10), "nr_inodes", "16k"); err != nil {
+	if err := mountNew(filepath.Join(dev, "shm"), "tmpfs", noExec, append(sharedSize(c.Sizes), "mode", "1777")...); err != nil {
 		return err
 	}
 	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {

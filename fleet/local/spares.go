@@ -2,20 +2,24 @@ package local
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
-// spares are sandboxes with the usual limits that wait to be some client's: what takes longest of a start has
-// been done. Its methods are safe for concurrent use; those of nil have none.
+// spares are sandboxes that wait to be some client's: what takes longest of a start has been done. They are of the
+// kinds that were asked for last. Its methods are safe for concurrent use; those of nil have none.
 type spares struct {
 	runtime *Runtime
-	ready   chan *machine
 	wanted  chan struct{}
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+
+	mu    sync.Mutex
+	asked []fleet.Limits // the last ones, as many as spares there are to be
+	ready []*machine
 }
 
 const (
@@ -25,7 +29,7 @@ const (
 
 func newSpares(r *Runtime) *spares {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &spares{runtime: r, ready: make(chan *machine, spareMachines), wanted: make(chan struct{}, 1), cancel: cancel}
+	s := &spares{runtime: r, wanted: make(chan struct{}, 1), cancel: cancel, asked: slices.Repeat([]fleet.Limits{r.limits(fleet.Limits{})}, spareMachines)}
 	s.done.Go(func() { s.keep(ctx) }) // ends with close
 	return s
 }
@@ -33,54 +37,85 @@ func newSpares(r *Runtime) *spares {
 // keep makes sandboxes until there are enough, again and again when some have been taken.
 func (s *spares) keep(ctx context.Context) {
 	for ctx.Err() == nil {
-		for len(s.ready) < cap(s.ready) && ctx.Err() == nil {
-			m, err := s.runtime.prepared(ctx, s.runtime.level, s.runtime.limits(fleet.Limits{}))
-			if err == nil {
-				s.ready <- m // nobody else sends
-				continue
-			}
-			if ctx.Err() == nil {
-				s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
-			}
+		missing, useless := s.count()
+		for _, m := range useless {
+			s.discard(m)
+		}
+		if len(missing) == 0 {
 			select {
-			case <-time.After(spareRest):
+			case <-s.wanted:
 			case <-ctx.Done():
 			}
+			continue
+		}
+		m, err := s.runtime.prepared(ctx, s.runtime.level, missing[0])
+		if err == nil {
+			s.mu.Lock()
+			s.ready = append(s.ready, m)
+			s.mu.Unlock()
+			continue
+		}
+		if ctx.Err() == nil {
+			s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
 		}
 		select {
-		case <-s.wanted:
+		case <-time.After(spareRest):
 		case <-ctx.Done():
 		}
 	}
 }
 
-// take returns a sandbox that waits, nil if there is none.
-func (s *spares) take() *machine {
+// count returns the limits for which none waits, and those that wait and nobody has asked for lately.
+func (s *spares) count() (missing []fleet.Limits, useless []*machine) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	missing = slices.Clone(s.asked)
+	s.ready = slices.DeleteFunc(s.ready, func(m *machine) bool {
+		i := slices.IndexFunc(missing, m.suits)
+		if i < 0 {
+			useless = append(useless, m)
+			return true
+		}
+		missing = slices.Delete(missing, i, i+1)
+		return false
+	})
+	return missing, useless
+}
+
+// take returns a sandbox that waits and can have the limits, nil if there is none.
+func (s *spares) take(l fleet.Limits) *machine {
 	if s == nil {
 		return nil
 	}
 	for {
-		select {
-		case m, ok := <-s.ready:
-			if !ok { // closed
-				return nil
-			}
-			if ended(m.pidfd) {
-				s.discard(m)
-				continue
-			}
+		m := s.find(l)
+		if m == nil || !ended(m.pidfd) {
 			return m
-		default:
-			return nil
 		}
+		s.discard(m)
 	}
 }
 
-// more says that some may have been taken.
-func (s *spares) more() {
+func (s *spares) find(l fleet.Limits) *machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.ready, func(m *machine) bool { return m.suits(l) })
+	if i < 0 {
+		return nil
+	}
+	m := s.ready[i]
+	s.ready = slices.Delete(s.ready, i, i+1)
+	return m
+}
+
+// more says that one with these limits has been asked for.
+func (s *spares) more(l fleet.Limits) {
 	if s == nil {
 		return
 	}
+	s.mu.Lock()
+	s.asked = append(s.asked[1:], l)
+	s.mu.Unlock()
 	select {
 	case s.wanted <- struct{}{}:
 	default:
@@ -97,8 +132,11 @@ func (s *spares) discard(m *machine) {
 func (s *spares) close() {
 	s.cancel()
 	s.done.Wait()
-	close(s.ready)
-	for m := range s.ready {
+	s.mu.Lock()
+	left := s.ready
+	s.ready = nil
+	s.mu.Unlock()
+	for _, m := range left {
 		s.discard(m)
 	}
 }

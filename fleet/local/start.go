@@ -37,17 +37,15 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case r.starts <- struct{}{}:
-		defer func() { <-r.starts }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("cannot start sandbox: %w", ctx.Err())
+	if err := r.starts.take(ctx, s.Owner); err != nil {
+		return nil, fmt.Errorf("cannot start sandbox: %w", err)
 	}
+	defer r.starts.give()
 	m, err := r.take(ctx, s.Limits)
 	if err != nil {
 		return nil, err
 	}
-	defer r.spares.more() // only now, so that it takes no time from this
+	defer r.spares.more(s.Limits) // only now, so that it takes no time from this
 	if err := m.begin(ctx, s); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
@@ -57,19 +55,23 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 
 // begin has a sandbox that waits be one of that kind. It returns when its agent is ready.
 func (m *machine) begin(ctx context.Context, s fleet.Spec) error {
+	if err := m.limit(s.Limits); err != nil {
+		return err
+	}
 	if err := m.enter(ctx, s); err != nil {
 		return err
 	}
 	served := m.serve()
-	return cmp.Or(m.expect(ctx, func(got message) bool { return got.Ready }), served)
+	if err := m.expect(ctx, func(got message) bool { return got.Ready }); err != nil {
+		return err
+	}
+	return cmp.Or(served, m.limitCPUs())
 }
 
 // take returns a sandbox that waits, or makes one.
 func (r *Runtime) take(ctx context.Context, l fleet.Limits) (*machine, error) {
-	if l == r.limits(fleet.Limits{}) {
-		if m := r.spares.take(); m != nil {
-			return m, nil
-		}
+	if m := r.spares.take(l); m != nil {
+		return m, nil
 	}
 	return r.prepared(ctx, r.level, l)
 }
@@ -90,7 +92,11 @@ func (r *Runtime) prepared(ctx context.Context, level string, l fleet.Limits) (*
 	if m.forked, m.theirs, err = socketPair(unix.SOCK_SEQPACKET); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", err), m.Kill())
 	}
-	m.work.Go(func() { m.fork(m.life) })
+	e, err := m.entry()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", err), m.Kill())
+	}
+	m.work.Go(func() { m.fork(m.life, e) })
 	return m, nil
 }
 
@@ -132,7 +138,7 @@ func (m *machine) prepare(ctx context.Context) (err error) {
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
 		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
-		Cgroups: m.group != nil, Size: m.record.Limits.Disk, Shared: m.record.Limits.Memory / 4,
+		Cgroups: m.group != nil, Sizes: m.sizes(),
 	}
 	if err := m.trees(&to, given); err != nil {
 		return err
@@ -182,7 +188,7 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 	if given["listener"], err = listen(m.dir); err != nil {
 		return err
 	}
-	c := settings{Config: m.config(s)}
+	c := settings{Config: m.config(s), Sizes: m.sizes()}
 	if m.record.Level == "namespace" {
 		c.Files = networkFiles(s.Network, hostname)
 		c.Files["/etc/hostname"] = hostname + "\n"
@@ -195,16 +201,11 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 
 // fork has the zygote fork into the sandbox. Where it does not, the agent finds the end of their
 // socket closed, and starts kernels anew.
-func (m *machine) fork(ctx context.Context) {
-	r := m.runtime
+func (m *machine) fork(ctx context.Context, e entry) {
 	defer m.forked.Close()
-	e, err := m.entry()
-	if err == nil {
-		err = r.zygote.fork(ctx, e)
-		closeAll(e.Cgroups)
-	}
-	if err != nil {
-		r.options.Log.Warn("kernels of a sandbox start without the zygote", "sandbox", m.record.ID, "error", err)
+	defer closeAll(e.Cgroups)
+	if err := m.runtime.zygote.fork(ctx, e); err != nil {
+		m.runtime.options.Log.Warn("kernels of a sandbox start without the zygote", "name", m.record.Name, "error", err)
 	}
 }
 

@@ -47,7 +47,13 @@ var written = map[string]string{
 	"/etc/group":         "root:x:0:\ntty:x:5:\nagent:x:999:\nuser:x:1000:\nnogroup:x:65534:\n",
 	"/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\nnetworks: files\nprotocols: files\nservices: files\n",
 	"/etc/host.conf":     "multi on\n",
+
+	"/etc/profile.d/k2sandbox.sh": loginScript,
 }
+
+// loginScript has a login shell find the programs that others find: /etc/profile sets PATH anew,
+// and what the agent starts is told by K2_PATH what that was.
+const loginScript = "if [ -n \"${K2_PATH-}\" ]; then\n  PATH=$K2_PATH\n  export PATH\nfi\n"
 
 // maxCopy bounds what is copied of one file of the host, in bytes.
 const maxCopy = 16 << 20
@@ -139,7 +145,8 @@ func (t *template) build(dir string) error {
 		}
 	}
 	for path, text := range written {
-		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o644); err != nil {
+		to := filepath.Join(dir, path)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
 			return err
 		}
 	}

@@ -45,15 +45,8 @@ func filesystem(kind string, attr int, options ...string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot open file system %s: %w", kind, err)
 	}
 	defer unix.Close(fs)
-	for i := 0; i < len(options); i += 2 {
-		if options[i+1] == "" {
-			err = unix.FsconfigSetFlag(fs, options[i])
-		} else {
-			err = unix.FsconfigSetString(fs, options[i], options[i+1])
-		}
-		if err != nil {
-			return nil, fmt.Errorf("cannot set option %s of file system %s: %w", options[i], kind, explainMount(fs, err))
-		}
+	if err := setOptions(fs, options); err != nil {
+		return nil, fmt.Errorf("file system %s: %w", kind, err)
 	}
 	if err := unix.FsconfigCreate(fs); err != nil {
 		return nil, fmt.Errorf("cannot make file system %s: %w", kind, explainMount(fs, err))
@@ -63,6 +56,36 @@ func filesystem(kind string, attr int, options ...string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot mount file system %s: %w", kind, explainMount(fs, err))
 	}
 	return os.NewFile(uintptr(fd), kind), nil
+}
+
+// reconfigure changes options of the file system that is mounted at a descriptor.
+func reconfigure(mount int, options ...string) error {
+	fs, err := unix.Fspick(mount, "", unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH)
+	if err != nil {
+		return fmt.Errorf("cannot change a file system: %w", err)
+	}
+	defer unix.Close(fs)
+	if err := setOptions(fs, options); err != nil {
+		return err
+	}
+	if err := unix.FsconfigReconfigure(fs); err != nil {
+		return fmt.Errorf("cannot change a file system: %w", explainMount(fs, err))
+	}
+	return nil
+}
+
+func setOptions(fs int, options []string) (err error) {
+	for i := 0; i < len(options); i += 2 {
+		if options[i+1] == "" {
+			err = unix.FsconfigSetFlag(fs, options[i])
+		} else {
+			err = unix.FsconfigSetString(fs, options[i], options[i+1])
+		}
+		if err != nil {
+			return fmt.Errorf("cannot set option %s: %w", options[i], explainMount(fs, err))
+		}
+	}
+	return nil
 }
 
 // explainMount adds what the kernel has to say about a file system's error.

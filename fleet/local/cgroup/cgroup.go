@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Limits bound a group; 0 is no limit.
+// Limits bound a group; in a new one 0 is no limit.
 type Limits struct {
 	Memory int64   // bytes, swap included
 	CPUs   float64 // cores
@@ -109,7 +109,7 @@ func (p *Parent) Create(name string, l Limits) (*Group, error) {
 		}
 		made = append(made, dir)
 	}
-	if err := g.limit(l); err != nil {
+	if err := g.Limit(l); err != nil {
 		return nil, errors.Join(err, g.Remove())
 	}
 	return g, nil
@@ -127,7 +127,8 @@ func (p *Parent) Group(name string) *Group {
 // Group is a control group, in each of the hierarchies.
 type Group struct{ places directories }
 
-func (g *Group) limit(l Limits) error {
+// Limit sets limits, of which 0 leaves one as it is. Memory that is used already is not taken away.
+func (g *Group) Limit(l Limits) error {
 	set := func(use, file, value string) error {
 		return os.WriteFile(filepath.Join(g.places[use].Dir, file), []byte(value), 0)
 	}
@@ -137,11 +138,15 @@ func (g *Group) limit(l Limits) error {
 		if place.V2 {
 			file, swap, noSwap = "memory.max", "memory.swap.max", "0"
 		}
-		if err := set("memory", file, value); err != nil {
-			return fmt.Errorf("cannot limit memory to %s bytes: %w", value, err)
-		}
+		err := set("memory", file, value)
 		if err := set("memory", swap, noSwap); err != nil && !errors.Is(err, fs.ErrNotExist) { // swap is not accounted for everywhere
 			return fmt.Errorf("cannot limit swap: %w", err)
+		}
+		if err != nil { // in version 1 the one with swap is never the lower one of the two
+			err = set("memory", file, value)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot limit memory to %s bytes: %w", value, err)
 		}
 	}
 	if place, ok := g.places["cpu"]; ok && l.CPUs > 0 {

@@ -83,6 +83,25 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+func TestLimitsCanBeChanged(t *testing.T) {
+	_, g := create(t, cgroup.Limits{Memory: 256 << 20, Pids: 100, CPUs: 1})
+	for _, l := range []cgroup.Limits{{Memory: 64 << 20}, {Memory: 1 << 30, CPUs: 2}, {Memory: 64 << 20}} {
+		if err := g.Limit(l); err != nil {
+			t.Fatal(err)
+		}
+		if err := start(t, g, "head -c 200M /dev/zero | tail -c 200M >/dev/null").Run(); (err == nil) != (l.Memory > 200<<20) {
+			t.Errorf("with %d bytes it ended by %v", l.Memory, err)
+		}
+	}
+	if err := g.Limit(cgroup.Limits{Pids: 5}); err != nil {
+		t.Fatal(err)
+	}
+	out, err := start(t, g, `for i in 1 2 3 4 5 6 7 8 9; do sleep 100 >/dev/null & done; echo done`).CombinedOutput()
+	if err == nil && strings.Contains(string(out), "done") {
+		t.Errorf("it had nine children: %s", out)
+	}
+}
+
 func TestProcessesAreBounded(t *testing.T) {
 	_, g := create(t, cgroup.Limits{Pids: 5})
 	out, err := start(t, g, `for i in 1 2 3 4 5 6 7 8 9; do sleep 100 >/dev/null & done; echo done`).CombinedOutput()
