@@ -68,7 +68,8 @@ func (s *Sandbox) noteProcess(j *process.Job) {
 }
 
 // environOf returns the environment of a command: the one of a kernel, so that both
-// find the same programs, without what that is told of a screen.
+// find the same programs, without what that is told of a screen. A login shell, whose profile
+// sets PATH anew, finds in K2_PATH what it was.
 func (s *Sandbox) environOf(o ProcessOptions) []string {
 	start := s.o.Start
 	start.Environ, start.Spec = s.environ, s.over(s.o.Spec)
@@ -84,7 +85,7 @@ func (s *Sandbox) environOf(o ProcessOptions) []string {
 	for name, value := range asked {
 		env = append(env, name+"="+value)
 	}
-	return env
+	return append(env, "K2_PATH="+process.Variable(env, "PATH"))
 }
 
 // Process returns a command by its pid; process.ErrNotFound where there is none, or no

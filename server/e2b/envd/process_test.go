@@ -103,6 +103,10 @@ func TestStart(t *testing.T) {
 	if end["exitCode"] != 3.0 || end["exited"] != true || end["status"] != "exit status 3" || end["error"] != "exit status 3" {
 		t.Errorf("end %v", end)
 	}
+	f, _ = begin(t, object{"process": object{"cmd": "sh", "args": []string{"-c", "echo $PATH $K2_PATH"}, "envs": object{"PATH": "/bin:/own"}}, "stdin": false})
+	if said, _ := output(t, f); said["stdout"] != "/bin:/own /bin:/own\n" { // which login shells go back to
+		t.Errorf("PATH: %q", said)
+	}
 	f, _ = begin(t, object{"process": object{"cmd": "pwd", "cwd": "/"}, "stdin": false})
 	if said, end := output(t, f); said["stdout"] != "/\n" || end["exitCode"] != 0.0 || end["status"] != "exit status 0" || end["error"] != nil {
 		t.Errorf("said %q, end %v", said, end)
