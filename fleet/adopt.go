@@ -74,6 +74,9 @@ func (f *Fleet) adopt(rec record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s.state, s.pausedAt = state, time.Now()
+	if state == Paused {
+		close(s.away)
+	}
 	f.sandboxes[s.id] = s
 }
 

@@ -42,6 +42,9 @@ func (f *Fleet) endLocked(s *Sandbox, r Reason) {
 	}
 	s.state = to
 	close(s.ending)
+	if from != Paused {
+		close(s.away)
+	}
 	s.record.Reason, s.record.EndedAt = r, utc(time.Now())
 	s.timer.Stop()
 	s.abort()

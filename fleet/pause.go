@@ -60,6 +60,12 @@ func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
 	}
 	s.state, s.record.Paused = to, to == Paused
 	s.active, s.pausedAt = time.Now(), time.Now()
+	switch {
+	case from == Running && to == Paused:
+		close(s.away)
+	case from == Paused && to == Running:
+		s.away = make(chan struct{})
+	}
 	if e == resume && from == Paused && !s.record.EndsAt.IsZero() {
 		s.record.EndsAt = utc(time.Now().Add(s.record.Timeout))
 	}

@@ -102,3 +102,39 @@ func TestKillWhilePausing(t *testing.T) {
 		t.Errorf("the agent was told %v; %d are left", m.closes.Load(), h.count())
 	}
 }
+
+func TestAway(t *testing.T) {
+	h := newHost(t)
+	f := open(t, h, fleet.Options{})
+	info, _ := create(t, f, h, fleet.CreateOptions{})
+	s := handle(t, f, info.ID)
+	away := func() bool {
+		select {
+		case <-s.Away():
+			return true
+		default:
+			return false
+		}
+	}
+	for _, step := range []struct {
+		do   func() error
+		want bool
+	}{
+		{func() error { return nil }, false},
+		{func() error { return second(f.Pause(t.Context(), info.ID)) }, true},
+		{func() error { return second(f.Pause(t.Context(), info.ID)) }, true},
+		{func() error { return second(f.Resume(t.Context(), info.ID)) }, false},
+		{func() error { return second(f.Resume(t.Context(), info.ID)) }, false},
+		{func() error { return second(f.Pause(t.Context(), info.ID)) }, true},
+		{func() error { return f.Kill(t.Context(), info.ID) }, true},
+	} {
+		if err := step.do(); err != nil || away() != step.want {
+			t.Errorf("away: %v, %v; want %v", away(), err, step.want)
+		}
+	}
+	info, _ = create(t, f, h, fleet.CreateOptions{})
+	s = handle(t, f, info.ID)
+	if err := f.Kill(t.Context(), info.ID); err != nil || !away() {
+		t.Errorf("away: %v, %v", away(), err)
+	}
+}

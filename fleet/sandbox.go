@@ -37,6 +37,7 @@ type Sandbox struct {
 	requests int       // in flight
 	active   time.Time // when the last one ended
 	pausedAt time.Time
+	away     chan struct{} // see Away
 	timer    *time.Timer // of the inactivity
 }
 
@@ -68,7 +69,7 @@ type Info struct {
 func newSandbox(f *Fleet, rec record) *Sandbox {
 	s := &Sandbox{
 		fleet: f, id: rec.ID, abort: func() {}, record: rec, state: Creating, active: time.Now(), limits: rec.Limits,
-		turn: make(chan struct{}, 1), hurry: make(chan struct{}), ending: make(chan struct{}), tried: make(chan struct{}), gone: make(chan struct{}),
+		turn: make(chan struct{}, 1), hurry: make(chan struct{}), ending: make(chan struct{}), tried: make(chan struct{}), gone: make(chan struct{}), away: make(chan struct{}),
 	}
 	s.timer = time.AfterFunc(time.Hour, func() { f.due(s) })
 	s.timer.Stop()
@@ -120,8 +121,13 @@ func (s *Sandbox) Gone(ctx context.Context) error {
 	return s.record.gone()
 }
 
-// Ending is closed when the sandbox begins to end.
-func (s *Sandbox) Ending() <-chan struct{} { return s.ending }
+// Away is closed when the sandbox is paused, or begins to end: then it answers nothing any more. After
+// Resume there is a new one.
+func (s *Sandbox) Away() <-chan struct{} {
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	return s.away
+}
 
 // Done is closed when nothing is left of the sandbox.
 func (s *Sandbox) Done() <-chan struct{} { return s.gone }

@@ -265,7 +265,7 @@ func TestKillCutsStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		go func() {
-			<-box.Ending()
+			<-box.Away()
 			close(ended)
 		}()
 		done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
@@ -338,4 +338,32 @@ func TestDebugPorts(t *testing.T) {
 	}
 	refused(t, on(3000, "GET", "/nowhere", ""), 404)
 	refused(t, on(49983, "GET", "/x", "", "E2b-Sandbox-Id", "sb_x"), 502)
+}
+
+// Who waits for a sandbox that is paused meanwhile is told so; what is answered then is cut.
+func TestPauseCutsRequests(t *testing.T) {
+	asked := make(chan struct{}, 2)
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if strings.HasSuffix(r.URL.Path, "/stream") {
+			_ = http.NewResponseController(w).Flush()
+		}
+		asked <- struct{}{}
+		<-r.Context().Done()
+	}, nil)
+	m := s.create(`{"templateID":"base"}`)
+	stream := s.call("POST", "/stream", "{}", m.to("49999")...)
+	<-asked
+	go func() {
+		<-asked
+		_, _ = s.fleet.Pause(t.Context(), m.SandboxID)
+	}()
+	got := refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
+	if !strings.Contains(got.Message, "The sandbox was not found") || !strings.Contains(got.Message, "paused") {
+		t.Errorf("got %q", got.Message)
+	}
+	if text, err := io.ReadAll(stream.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the stream ends with %q, %v", text, err)
+	}
+	done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
 }

@@ -153,15 +153,15 @@ func (p *passage) reaches(path string) bool {
 func (p *passage) endWithSandbox(ended <-chan struct{}) {
 	select {
 	case <-ended:
-		p.cancel(errEnded)
+		p.cancel(errAway)
 	case <-p.ctx.Done():
 	}
 }
 
-// ended reports whether the sandbox has begun to end.
-func (p *passage) ended() bool {
+// isAway reports whether the sandbox has begun to end, or is paused.
+func (p *passage) isAway() bool {
 	select {
-	case <-p.box.Ending():
+	case <-p.away:
 		return true
 	default:
 		return false
@@ -191,7 +191,7 @@ func (c *checked) Read(p []byte) (int, error) {
 		_ = c.control.Flush() // what fails, the next write tells
 	}
 	n, err := c.ReadCloser.Read(p)
-	if err == io.EOF && (c.openly || c.cut && c.p.ended()) {
+	if err == io.EOF && (c.openly || c.cut && c.p.isAway()) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err

@@ -47,7 +47,7 @@ type Target struct {
 }
 
 // Forward sends a request of another API on to a sandbox in use, guarded as those of the native one are. An answer is
-// cut where the sandbox ends meanwhile, so that it never looks whole. Where there is an error nothing has been written.
+// cut where the sandbox ends or is paused meanwhile, and never looks whole. Where there is an error nothing has been written.
 func (a *API) Forward(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to Target) error {
 	return a.h.pass(w, r, box, target{path: to.Path, port: to.Port, slow: to.Slow, foreign: true})
 }
@@ -71,7 +71,8 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	defer cancel(nil)
 	p := passage{target: to, w: w, in: r, o: h.o, box: box, metrics: h.metrics, ctx: ctx, cancel: cancel}
 	if to.foreign {
-		go p.endWithSandbox(box.Ending())
+		p.away = box.Away()
+		go p.endWithSandbox(p.away)
 	}
 	if failed := p.run(); failed != nil {
 		return h.explain(r, box, failed)
@@ -82,11 +83,11 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 // endTime is how long the end of a sandbox may take to be seen after a request to it has failed.
 const endTime = 500 * time.Millisecond
 
-// errEnded is why a request fails that the end of its sandbox cuts.
-var errEnded = errors.New("the sandbox has ended")
+// errAway is why a request fails that is cut because its sandbox ends, or is paused.
+var errAway = errors.New("the sandbox has ended")
 
 // ends are how a request fails when its agent dies.
-var ends = []error{errEnded, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
+var ends = []error{errAway, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
 
 // explain tells why there is no answer.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {
@@ -96,6 +97,8 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 		return r.Context().Err()
 	case errors.As(failed, &told):
 		return told
+	case failed == errAway && box.Info().State == fleet.Paused:
+		return fleet.ErrPaused
 	}
 	if slices.ContainsFunc(ends, func(end error) bool { return errors.Is(failed, end) }) {
 		brief, cancel := context.WithTimeout(r.Context(), endTime)
@@ -121,7 +124,8 @@ type passage struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
-	patience *patience // for the head of the answer; nil: as long as the client has
+	away     <-chan struct{} // closed when an answer to another API is cut; nil: it waits for the sandbox
+	patience *patience       // for the head of the answer; nil: as long as the client has
 	failed   error
 }
 
