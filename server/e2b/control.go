@@ -70,6 +70,9 @@ func (a *API) one(handle func(w http.ResponseWriter, r *http.Request, info fleet
 		if err != nil {
 			return missing(err)
 		}
+		if info.State == fleet.Ending && r.Method != http.MethodDelete { // who kills waits for the end
+			return missing(&fleet.GoneError{ID: info.ID, Owner: info.Owner, Reason: info.Reason, At: info.EndedAt})
+		}
 		return missing(handle(w, r, info))
 	}
 }

@@ -354,6 +354,24 @@ func TestTimeoutNow(t *testing.T) {
 	}
 }
 
+// One that is ending has ended, for its clients: they know no such state.
+func TestEnding(t *testing.T) {
+	s := start(t, echo, func(_ *e2b.Options, o *fleet.Options) { o.Grace = time.Hour })
+	closing, end := make(chan struct{}), make(chan struct{})
+	s.machines.closing = func() { close(closing); <-end }
+	m := s.create(`{"templateID":"base"}`)
+	go func() { _ = s.fleet.CloseSandbox(t.Context(), m.SandboxID) }()
+	<-closing
+	if got := refused(t, s.control("GET", "/sandboxes/"+m.SandboxID, ""), 404); !strings.Contains(got.Message, "was closed at") {
+		t.Errorf("got %q", got.Message)
+	}
+	refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
+	if got := decode[[]box](t, s.control("GET", "/v2/sandboxes", ""), 200); len(got) != 0 {
+		t.Errorf("it is in the list: %+v", got)
+	}
+	close(end)
+}
+
 // A sandbox of the native API keeps its timeout of inactivity, unless somebody sets another one.
 func TestNativeSandboxes(t *testing.T) {
 	s := start(t, echo, nil)

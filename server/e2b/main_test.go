@@ -64,6 +64,8 @@ type machines struct {
 	dir   string
 	agent http.Handler
 
+	closing func() // what an agent does before it ends; nil: nothing
+
 	mu      sync.Mutex
 	specs   []fleet.Spec
 	hostile func(net.Conn) // in place of the agent, for each connection
@@ -93,6 +95,9 @@ func (r *machines) answer(w http.ResponseWriter, req *http.Request) {
 	r.mu.Unlock()
 	switch {
 	case req.URL.Path == "/v1/close":
+		if r.closing != nil {
+			r.closing()
+		}
 		w.WriteHeader(http.StatusNoContent)
 	case hostile == nil:
 		r.agent.ServeHTTP(w, req)
