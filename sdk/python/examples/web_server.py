@@ -8,6 +8,8 @@ URL, `sandbox.url(port)` is the page's address in a browser.
 
 from __future__ import annotations
 
+import threading
+
 from k2sandbox import K2Error, Sandbox
 
 APP = """
@@ -29,10 +31,9 @@ server.serve_forever()
 def main() -> None:
     with Sandbox() as sandbox:
         sandbox.filesystem.write("app.py", APP)
-        run = sandbox.start_code("import subprocess, sys\n"
-                                 "app = subprocess.Popen([sys.executable, 'app.py'], stdout=subprocess.PIPE, text=True)\n"
-                                 "app.stdout.readline()")  # fmt: skip
-        print("the app says", run.wait().text)
+        ready = threading.Event()
+        sandbox.process.start("python app.py", background=True, on_stdout=lambda data: ready.set())
+        ready.wait(60)
 
         page = sandbox.transport.request("GET", sandbox.path("/ports/8000/greeting"))
         print(page.status, page.headers["content-type"], page.content.decode())

@@ -38,13 +38,18 @@ class House:
             (folder / name).mkdir(mode=0o700)
         (folder / "bin" / "k2sandbox").symlink_to(BINARY)
 
-    def client(self, code: str, **more: object) -> subprocess.Popen[str]:
-        """Start a process that uses the package; its server is soon idle."""
-        code = f"from k2sandbox import Sandbox, _local; _local.IDLE = 2\n{code}"
-        command = [sys.executable, "-W", "error", "-c", code]
+    def client(self, code: str, idle: int = 60, own_session: bool = False) -> subprocess.Popen[str]:
+        """Start a process that uses the package."""
+        code = f"from k2sandbox import Sandbox, _local; _local.IDLE, _local.PATIENCE = {idle}, 600\n{code}"
         return subprocess.Popen(
-            command, env=self.environ, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more
-        )  # type: ignore[call-overload]
+            [sys.executable, "-W", "error", "-c", code],
+            env=self.environ,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=own_session,
+        )
 
     def servers(self) -> list[int]:
         """The servers that run here."""
@@ -93,14 +98,14 @@ def finished(client: subprocess.Popen[str]) -> str:
 
 
 def test_ten_processes_start_one_server(house: House) -> None:
-    clients = [house.client("print(_local.address(), flush=True); input_ = _local.address()") for _ in range(10)]
+    clients = [house.client("print(_local.address(), flush=True)") for _ in range(10)]
     assert len({finished(client) for client in clients}) == 1
     assert house.log().count("registry opened") == 1
 
 
 def test_it_outlives_its_starter_and_ends_itself(house: House) -> None:
     code = "with Sandbox() as sandbox: print(sandbox.run_code('6*7').text)"
-    assert finished(house.client(code)) == "42\n"
+    assert finished(house.client(code, idle=2)) == "42\n"
     (pid,) = house.servers()
     ended(os.pidfd_open(pid))
     assert "nobody has used this server" in house.log()
@@ -109,8 +114,9 @@ def test_it_outlives_its_starter_and_ends_itself(house: House) -> None:
 
 
 def test_interrupt_is_the_clients_alone(house: House) -> None:
-    code = "sandbox = Sandbox()\nprint('ready', flush=True)\nsandbox.run_code('while True: pass')"
-    client = house.client(code, start_new_session=True)
+    cell = "print('ready', flush=True)\nwhile True: pass"
+    code = f"Sandbox().run_code({cell!r}, on_stdout=lambda data: print(data['line'], flush=True))"
+    client = house.client(code, own_session=True)
     assert client.stdout is not None
     assert client.stdout.readline() == "ready\n"
     os.killpg(client.pid, signal.SIGINT)  # as a terminal does
