@@ -134,12 +134,18 @@ def folder(box: Any, request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def packages(make: Any) -> Iterator[Any]:
-    """A sandbox of each world on a server that installs packages of the tests' own, and has no network for it."""
-    with tempfile.TemporaryDirectory(prefix="k2") as name:
-        folder = Path(name)
-        folder.chmod(0o755)  # the installer is nobody's
-        for version in ("1.0", "2.0"):
-            wheel(folder, "k2_demo", version)
-        with serving("--package-no-index", "--package-find-links", name) as server, make(api_url=server.url) as sandbox:
-            yield sandbox
+def index() -> Iterator[Server]:
+    """A server that installs packages of the tests' own, and has no network for it."""
+    with tempfile.TemporaryDirectory(prefix="k2") as folder:
+        Path(folder).chmod(0o755)  # an installer is another user
+        for name, version in (("k2_demo", "1.0"), ("k2_demo", "2.0"), ("numpy", "1.20.0")):
+            wheel(Path(folder), name, version)
+        with serving("--package-no-index", "--package-find-links", folder) as server:
+            yield server
+
+
+@pytest.fixture(scope="session")
+def packages(make: Any, index: Server) -> Iterator[Any]:
+    """A sandbox of each world that packages can be installed in."""
+    with make(api_url=index.url) as sandbox:
+        yield sandbox

@@ -66,6 +66,9 @@ class Driven:
     def __repr__(self) -> str:
         return repr(self._it)
 
+    def __iter__(self) -> Iterator[Any]:
+        return self._world._pulled(self._it.__aiter__())
+
     def __enter__(self) -> Any:
         return self._world.do(self._it.__aenter__)
 

@@ -237,9 +237,10 @@ class Execution:
         elif kind == "result":
             return self._show(event)
         elif kind == "update":
-            for result in self.results:
-                if result.display_id == event["display_id"]:
-                    result.data, result.metadata = event["data"], event["metadata"]
+            shown = [result for result in self.results if result.display_id == event["display_id"]]
+            for result in shown:
+                result.data, result.metadata = event["data"], event["metadata"]
+            return shown[0] if shown else Result(event["data"], event["metadata"], display_id=event["display_id"])
         elif kind == "clear":
             self._clear = True
             if not event["wait"]:

@@ -31,6 +31,60 @@ async def closing(source: AsyncIterator[T]) -> AsyncIterator[AsyncIterator[T]]:
         await source.aclose()  # type: ignore[attr-defined]
 
 
+class pulled(AsyncIterator[T]):
+    """Gives what a generator gives, each when it is asked for. The generator runs in a task of its own.
+
+    So it is closed, by a cancellation, where somebody leaves a loop over this in the midst, also at the loop's end:
+    generators within generators cannot be closed by asyncio, which closes all at once.
+    """
+
+    def __init__(self, source: AsyncIterator[T]) -> None:
+        self._wanted: asyncio.Queue[None] = asyncio.Queue()
+        self._given: asyncio.Queue[tuple[Any, Optional[BaseException]]] = asyncio.Queue()
+        self._asked = False
+        self._end: Optional[BaseException] = None
+        self._source = source
+        self._task: Optional[asyncio.Task[None]] = None
+
+    async def __anext__(self) -> T:
+        if self._end is not None:
+            raise StopAsyncIteration
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(_pull(self._source, self._wanted, self._given))
+        if not self._asked:  # it is, where an earlier call was cancelled
+            self._asked = True
+            self._wanted.put_nowait(None)
+        item, self._end = await self._given.get()
+        self._asked = False
+        if self._end is not None:
+            raise self._end
+        value: T = item
+        return value
+
+    async def aclose(self) -> None:
+        """Close the generator."""
+        if self._task is None:
+            await self._source.aclose()  # type: ignore[attr-defined]
+        else:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    def __del__(self) -> None:
+        if self._task is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                self._task.cancel()
+
+
+async def _pull(source: AsyncIterator[T], wanted: asyncio.Queue[None], given: asyncio.Queue[Any]) -> None:
+    async with closing(source):
+        try:
+            while True:
+                await wanted.get()
+                given.put_nowait((await source.__anext__(), None))
+        except Exception as error:  # also StopAsyncIteration
+            given.put_nowait((None, error))
+
+
 async def call(callback: Callable[..., Any], *args: Any) -> Any:
     """Call what the user gave, and await what it returns if that can be awaited."""
     value = callback(*args)

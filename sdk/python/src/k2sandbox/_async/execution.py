@@ -60,9 +60,10 @@ class Callbacks:
 
 
 class AsyncRun:
-    """A run of code that was started: iterate over its events, or wait for its end. For one thread (task) at a time.
+    """A run of code that was started: iterate over its events, or wait for its end.
 
     Leaving the loop, or a `wait` whose time is up, leaves the run to itself; what comes then goes on where that stopped.
+    Of several that follow one handle at a time each event goes to one; `attach` gives another handle.
 
     Attributes:
         execution_id: for `Sandbox.attach`, also from another process.
@@ -83,7 +84,7 @@ class AsyncRun:
         self._callbacks = callbacks
         self._end: Optional[dict[str, Any]] = None
         self._given_up = False
-        self._lock = _io.Lock()
+        self._lock = _io.Guard()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.execution_id} {self.execution.status}>"
@@ -93,15 +94,16 @@ class AsyncRun:
         """Whether its end has been seen."""
         return self._end is not None
 
-    async def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield its events, as in the HTTP API, from where this handle stands; the last one is `end`."""
-        path = self._path("/events")
-        async with self._lock:
-            if self._end is None:
-                source = self._sandbox.transport.events("GET", path, params={"after": self._after})
-                async with _io.closing(self._follow(source)) as events:
-                    async for event in events:
-                        yield event
+    def __aiter__(self) -> AsyncIterator[dict[str, Any]]:
+        """Give its events, as in the HTTP API, from where this handle stands; the last one is `end`."""
+        return _io.pulled(self._events())
+
+    async def _events(self) -> AsyncIterator[dict[str, Any]]:
+        if self._end is None:
+            source = self._sandbox.transport.events("GET", self._path("/events"), params={"after": self._after})
+            async with _io.closing(self._follow(source)) as events:
+                async for event in events:
+                    yield event
 
     async def wait(self, timeout: Optional[float] = None) -> Execution:
         """Return what the run gave, when it has ended.
@@ -134,24 +136,25 @@ class AsyncRun:
         return self._sandbox.path(f"/executions/{segment('execution_id', self.execution_id)}{suffix}")
 
     async def _drain(self) -> None:
-        async for _ in self:
-            pass
+        async with _io.closing(self._events()) as events:
+            async for _ in events:
+                pass
 
     async def _follow(self, source: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
         """Take in what comes, call the callbacks, and pass it on. A callback that fails interrupts the run."""
         async with _io.closing(source) as events:
             async for event in events:
-                self._after = event["seq"]
-                result = self.execution._add(event)
-                if not self.execution_id:
-                    self.execution_id = self.execution.execution_id
+                with self._lock:
+                    if event["seq"] <= self._after:  # somebody else who follows the run has taken it
+                        continue
+                    self._after = event["seq"]
+                    result = self.execution._add(event)
+                    self._end = event if event["type"] == "end" else None
                 try:
                     await self._tell(event, result)
                 except BaseException:
                     await self._give_up()
                     raise
-                if event["type"] == "end":
-                    self._end = event
                 yield event
 
     async def _tell(self, event: dict[str, Any], result: Any) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .terminal import AsyncTerminal
 
 DEFAULT_TEMPLATE = "k2sandbox/python:latest"
+HOME = "/home/user"
 
 
 async def _set_timeout_by_id(
@@ -76,7 +77,7 @@ class AsyncSandbox:
         self,
         template: str = DEFAULT_TEMPLATE,
         api_key: Optional[str] = None,
-        cwd: str = "/home/user",
+        cwd: str = HOME,
         envs: Optional[Mapping[str, str]] = None,
         timeout: float = 300,
         metadata: Optional[Mapping[str, str]] = None,
@@ -108,12 +109,12 @@ class AsyncSandbox:
         """
         body = {
             "template": template,
-            "cwd": cwd,
-            "envs": dict(envs or {}),
+            "cwd": None if cwd == HOME else cwd,  # its home is elsewhere where it has no file system of its own
+            "envs": _mapping("envs", envs),
             "timeout": timeout,
-            "metadata": dict(metadata or {}),
-            "limits": limits,
-            "network": network,
+            "metadata": _mapping("metadata", metadata),
+            "limits": _mapping("limits", limits),
+            "network": _mapping("network", network),
         }
         self._request = {name: value for name, value in body.items() if value is not None}
         self._server = (api_url, api_key, request_timeout)
@@ -145,7 +146,7 @@ class AsyncSandbox:
         cls,
         template: str = DEFAULT_TEMPLATE,
         api_key: Optional[str] = None,
-        cwd: str = "/home/user",
+        cwd: str = HOME,
         envs: Optional[Mapping[str, str]] = None,
         timeout: float = 300,
         metadata: Optional[Mapping[str, str]] = None,
@@ -215,11 +216,11 @@ class AsyncSandbox:
         self = cls.__new__(cls)
         self._server, self._keep = (api_url, api_key, request_timeout), keep
         self._blank()
-        self._cwd, self._envs = cwd, dict(envs or {})
+        self._cwd, self._envs = cwd, _mapping("envs", envs)
         transport = await AsyncTransport.open(*self._server)
         try:
             self._info = sandbox_of((await transport.request("GET", path)).json())
-            await _same(transport, self._info, template, metadata or {})
+            await _same(transport, self._info, template, _mapping("metadata", metadata))
             if timeout is not None:
                 answer = await transport.request("POST", path + "/timeout", json={"timeout": timeout})
                 self._info = sandbox_of(answer.json())
@@ -429,7 +430,7 @@ class AsyncSandbox:
             "code": code,
             "timeout": timeout,
             "cwd": cwd if cwd is not None else self._cwd,
-            "envs": {**self._envs, **envs} if envs else self._envs or None,
+            "envs": {**self._envs, **_mapping("envs", envs)} or None,
             "context": context.context_id if isinstance(context, Context) else context,
             "allow_stdin": asks or None,
         }
@@ -454,7 +455,7 @@ class AsyncSandbox:
             bash = await sandbox.create_context(language="bash")
             print((await sandbox.run_code("echo $BASH_VERSION", context=bash)).text)
         """
-        body = {"language": language, "kernel": kernel, "cwd": cwd, "envs": dict(envs) if envs else None}
+        body = {"language": language, "kernel": kernel, "cwd": cwd, "envs": _mapping("envs", envs)}
         answer = await self.transport.request("POST", self.path("/contexts"), json=body)
         return context_of(answer.json())
 
@@ -599,7 +600,7 @@ class AsyncSandbox:
             for info in await AsyncSandbox.list():
                 print(info.sandbox_id, info.state)
         """
-        query: dict[str, Any] = {f"metadata.{key}": value for key, value in (metadata or {}).items()}
+        query: dict[str, Any] = {f"metadata.{key}": value for key, value in _mapping("metadata", metadata).items()}
         query.update(state=state, limit=1000)
         found: builtins.list[SandboxInfo] = []
         while True:
@@ -638,3 +639,11 @@ async def _same(transport: AsyncTransport, info: SandboxInfo, template: Optional
                 f"metadata: sandbox {info.sandbox_id} has {info.metadata.get(key)!r} as {key!r}, not {value!r}",
                 sandbox_id=info.sandbox_id,
             )
+
+
+def _mapping(name: str, given: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise errors.InvalidRequest(f"{name}: expected a mapping such as a dict, got {given!r}")
+    return dict(given)

@@ -108,6 +108,11 @@ def sleep(seconds: float) -> None:
         time.sleep(seconds)
 
 
+def pulled(source: Iterator[T]) -> Iterator[T]:
+    """Return a generator: it is closed when nobody has it any more."""
+    return source
+
+
 def call(callback: Callable[..., Any], *args: Any) -> Any:
     """Call what the user gave."""
     return callback(*args)

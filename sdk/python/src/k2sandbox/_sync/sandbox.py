@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .terminal import Terminal
 
 DEFAULT_TEMPLATE = "k2sandbox/python:latest"
+HOME = "/home/user"
 
 
 def _set_timeout_by_id(
@@ -77,7 +78,7 @@ class Sandbox:
         self,
         template: str = DEFAULT_TEMPLATE,
         api_key: Optional[str] = None,
-        cwd: str = "/home/user",
+        cwd: str = HOME,
         envs: Optional[Mapping[str, str]] = None,
         timeout: float = 300,
         metadata: Optional[Mapping[str, str]] = None,
@@ -109,12 +110,12 @@ class Sandbox:
         """
         body = {
             "template": template,
-            "cwd": cwd,
-            "envs": dict(envs or {}),
+            "cwd": None if cwd == HOME else cwd,  # its home is elsewhere where it has no file system of its own
+            "envs": _mapping("envs", envs),
             "timeout": timeout,
-            "metadata": dict(metadata or {}),
-            "limits": limits,
-            "network": network,
+            "metadata": _mapping("metadata", metadata),
+            "limits": _mapping("limits", limits),
+            "network": _mapping("network", network),
         }
         self._request = {name: value for name, value in body.items() if value is not None}
         self._server = (api_url, api_key, request_timeout)
@@ -146,7 +147,7 @@ class Sandbox:
         cls,
         template: str = DEFAULT_TEMPLATE,
         api_key: Optional[str] = None,
-        cwd: str = "/home/user",
+        cwd: str = HOME,
         envs: Optional[Mapping[str, str]] = None,
         timeout: float = 300,
         metadata: Optional[Mapping[str, str]] = None,
@@ -216,11 +217,11 @@ class Sandbox:
         self = cls.__new__(cls)
         self._server, self._keep = (api_url, api_key, request_timeout), keep
         self._blank()
-        self._cwd, self._envs = cwd, dict(envs or {})
+        self._cwd, self._envs = cwd, _mapping("envs", envs)
         transport = Transport.open(*self._server)
         try:
             self._info = sandbox_of((transport.request("GET", path)).json())
-            _same(transport, self._info, template, metadata or {})
+            _same(transport, self._info, template, _mapping("metadata", metadata))
             if timeout is not None:
                 answer = transport.request("POST", path + "/timeout", json={"timeout": timeout})
                 self._info = sandbox_of(answer.json())
@@ -430,7 +431,7 @@ class Sandbox:
             "code": code,
             "timeout": timeout,
             "cwd": cwd if cwd is not None else self._cwd,
-            "envs": {**self._envs, **envs} if envs else self._envs or None,
+            "envs": {**self._envs, **_mapping("envs", envs)} or None,
             "context": context.context_id if isinstance(context, Context) else context,
             "allow_stdin": asks or None,
         }
@@ -455,7 +456,7 @@ class Sandbox:
             bash = sandbox.create_context(language="bash")
             print((sandbox.run_code("echo $BASH_VERSION", context=bash)).text)
         """
-        body = {"language": language, "kernel": kernel, "cwd": cwd, "envs": dict(envs) if envs else None}
+        body = {"language": language, "kernel": kernel, "cwd": cwd, "envs": _mapping("envs", envs)}
         answer = self.transport.request("POST", self.path("/contexts"), json=body)
         return context_of(answer.json())
 
@@ -600,7 +601,7 @@ class Sandbox:
             for info in Sandbox.list():
                 print(info.sandbox_id, info.state)
         """
-        query: dict[str, Any] = {f"metadata.{key}": value for key, value in (metadata or {}).items()}
+        query: dict[str, Any] = {f"metadata.{key}": value for key, value in _mapping("metadata", metadata).items()}
         query.update(state=state, limit=1000)
         found: builtins.list[SandboxInfo] = []
         while True:
@@ -639,3 +640,11 @@ def _same(transport: Transport, info: SandboxInfo, template: Optional[str], meta
                 f"metadata: sandbox {info.sandbox_id} has {info.metadata.get(key)!r} as {key!r}, not {value!r}",
                 sandbox_id=info.sandbox_id,
             )
+
+
+def _mapping(name: str, given: Optional[Mapping[str, Any]]) -> dict[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise errors.InvalidRequest(f"{name}: expected a mapping such as a dict, got {given!r}")
+    return dict(given)
