@@ -70,6 +70,7 @@ test: build venv ## every test, with real kernels and the race detector
 	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -timeout 10m -p 2 ./kernel ./agent ./server/inside
 	go test -timeout 15m ./chaos -run Fleet -sandboxes 200
 	$(PY) -m pytest kernel/python
+	cd sdk/python && rm -f .coverage*; K2_TEST_BINARY=$(BIN) $(PY) -m coverage run -m pytest && $(PY) -m coverage combine -q && $(PY) -m coverage report
 
 check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	@out=$$(gofmt -l .) && { test -z "$$out" || { echo "not gofmt:"; echo "$$out"; exit 1; } >&2; }
@@ -79,6 +80,7 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+	cd sdk/python && $(PY) -m mypy . && $(PY) unasync.py --check
 
 # schemathesis and what it needs, kept apart from what the code and its tests need.
 $(SCHEMA)/.ready: .ci/schemathesis.txt | venv
