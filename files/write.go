@@ -211,16 +211,13 @@ func (d *draft) fill(ctx context.Context, content io.Reader) error {
 	defer pieces.Put(buf)
 	var begun, size int64
 	for {
-		n, err := fillPiece(buf[:], content)
+		n, err := fillPiece(ctx, buf[:], content)
 		if _, err := d.f.Write(buf[:n]); err != nil {
 			return err
 		}
 		if size += int64(n); size-begun >= flushSize {
 			_ = unix.SyncFileRange(d.fd(), begun, size-begun, unix.SYNC_FILE_RANGE_WRITE)
 			begun = size
-		}
-		if err == nil {
-			err = ctx.Err()
 		}
 		if err == io.EOF {
 			return nil
@@ -232,11 +229,13 @@ func (d *draft) fill(ctx context.Context, content io.Reader) error {
 }
 
 // fillPiece reads until the piece is full, so that what comes in crumbs is not written so.
-func fillPiece(piece []byte, content io.Reader) (n int, err error) {
+func fillPiece(ctx context.Context, piece []byte, content io.Reader) (n int, err error) {
 	for n < len(piece) && err == nil {
 		var m int
 		m, err = content.Read(piece[n:])
-		n += m
+		if n += m; err == nil {
+			err = ctx.Err()
+		}
 	}
 	return n, err
 }

@@ -274,6 +274,19 @@ func TestTimeout(t *testing.T) {
 	}
 }
 
+// One that is to be killed at its timeout has no grace.
+func TestAbruptTimeout(t *testing.T) {
+	tab := table(t, process.Options{Grace: time.Hour})
+	j := begin(t, tab, process.Spec{Cmd: `trap "" TERM; sleep 1000 & echo $!; wait; sleep 1000`, Timeout: 300 * time.Millisecond, Abrupt: true})
+	events := all(t, j, 0)
+	if last := events[len(events)-1]; last.Status != process.TimedOut || *last.Signal != "SIGKILL" {
+		t.Errorf("%s", last.JSON)
+	}
+	for _, pid := range strings.Fields(said(events, process.Stdout)) {
+		awaitGone(t, pid)
+	}
+}
+
 // What outlives its leader has the grace too.
 func TestStopGivesTheGroupItsGrace(t *testing.T) {
 	tab := table(t, process.Options{})
