@@ -132,7 +132,8 @@ def test_no_server(make: Any, tmp_path: Path) -> None:
             assert caught.value.retryable
 
 
-def test_something_else_answers(make: Any) -> None:
+@pytest.mark.parametrize(("status", "message"), [(502, "status 502, which does not come from"), (200, "does not answer as")])
+def test_something_else_answers(make: Any, status: int, message: str) -> None:
     """A web server that knows nothing of sandboxes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -140,14 +141,14 @@ def test_something_else_answers(make: Any) -> None:
             client, _ = listener.accept()
             with client:
                 client.recv(65536)
-                client.sendall(b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 18\r\n\r\n<html>oh no</html>")
+                client.sendall(f"HTTP/1.1 {status} Odd\r\nContent-Length: 18\r\n\r\n<html>oh no</html>".encode())
 
         thread = threading.Thread(target=serve)
         thread.start()
-        with pytest.raises(ServerError, match="status 502, which does not come from a k2sandbox server") as caught:
+        with pytest.raises(ServerError, match=message) as caught:
             make(api_url=f"127.0.0.1:{listener.getsockname()[1]}")
         thread.join()
-    assert (caught.value.code, caught.value.status, caught.value.retryable) == ("bad_answer", 502, True)
+    assert (caught.value.code, caught.value.status, caught.value.retryable) == ("bad_answer", status, status == 502)
 
 
 def test_a_server_that_does_not_answer(make: Any) -> None:

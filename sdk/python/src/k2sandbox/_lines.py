@@ -32,17 +32,15 @@ class Events:
     def __init__(self) -> None:
         self._parts: list[bytes] = []  # of the line that is not whole yet
 
-    def feed(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        """Yield the events that are whole with this chunk."""
+    def feed(self, chunk: bytes) -> list[dict[str, Any]]:
+        """Return the events that are whole with this chunk; ValueError where a line is no JSON."""
         *whole, rest = chunk.split(b"\n")
-        for line in whole:
-            if self._parts:
-                line = b"".join((*self._parts, line))
-                self._parts.clear()
-            if line:
-                yield json.loads(line)
+        if whole and self._parts:
+            whole[0] = b"".join((*self._parts, whole[0]))
+            self._parts.clear()
         if rest:
             self._parts.append(rest)
+        return [json.loads(line) for line in whole if line]
 
 
 class Lines:

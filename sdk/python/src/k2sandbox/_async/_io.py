@@ -39,17 +39,17 @@ class pulled(AsyncIterator[T]):
     """
 
     def __init__(self, source: AsyncIterator[T]) -> None:
-        self._wanted: asyncio.Queue[None] = asyncio.Queue()
-        self._given: asyncio.Queue[tuple[Any, Optional[BaseException]]] = asyncio.Queue()
-        self._asked = False
-        self._end: Optional[BaseException] = None
         self._source = source
         self._task: Optional[asyncio.Task[None]] = None
+        self._asked = False
+        self._end: Optional[BaseException] = None
 
     async def __anext__(self) -> T:
         if self._end is not None:
             raise StopAsyncIteration
         if self._task is None:
+            self._wanted: asyncio.Queue[None] = asyncio.Queue()
+            self._given: asyncio.Queue[tuple[Any, Optional[BaseException]]] = asyncio.Queue()
             self._task = asyncio.get_running_loop().create_task(_pull(self._source, self._wanted, self._given))
         if not self._asked:  # it is, where an earlier call was cancelled
             self._asked = True

@@ -44,12 +44,16 @@ class AsyncResponse:
 
     def json(self) -> Any:
         """Its body, decoded."""
-        return jsonlib.loads(self._raw.content)
+        try:
+            return jsonlib.loads(self._raw.content)
+        except ValueError as error:
+            raise _foreign(self._raw) from error
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
-            async for chunk in self._raw.aiter_raw():
-                yield chunk
+            async with _io.closing(self._raw.aiter_raw()) as chunks:
+                async for chunk in chunks:
+                    yield chunk
         except Exception as error:
             raise failure(error, self._raw.request.url.path) from error
 
@@ -207,7 +211,7 @@ class AsyncTransport:
         """
         headers = {"Idempotency-Key": uuid.uuid4().hex} if once else {}
         query = dict(params or {})
-        after, tries, begun = int(query.get("after") or 0), 0, method == "GET"
+        after, tries, begun, ended = int(query.get("after") or 0), 0, method == "GET", False
         while True:
             try:
                 async with self.stream(method, path, params=query, json=json, headers=headers, timeout=SILENCE) as answer:
@@ -216,19 +220,18 @@ class AsyncTransport:
                         headers = {}
                     if opened is not None:
                         opened(answer)
-                    decoder = Events()
-                    async for chunk in answer:
-                        for event in decoder.feed(chunk):
-                            if event["type"] == "ping" or 0 < event["seq"] <= after:
-                                continue
+                    async with _io.closing(self._read(answer, after)) as events:
+                        async for event in events:
                             if event["type"] == "end" and event.get("status") == "cut":
                                 raise _cut(event, path)
-                            after, tries = event["seq"] or after, 0
+                            after, tries, ended = event["seq"] or after, 0, event["type"] == "end"
                             yield event
-                            if event["type"] == "end":
-                                return
-                    raise errors.ConnectionLost("the stream broke off before its end", sandbox_id=sandbox_in(path))
+                if ended:
+                    return
+                raise errors.ConnectionLost("the stream broke off before its end", sandbox_id=sandbox_in(path))
             except (errors.ConnectionLost, errors.RequestTimeout) as error:
+                if ended:
+                    return
                 again = (resume and (begun or once)) or error.code == "unreachable"
                 if not again or tries >= len(WAITS):
                     raise
@@ -239,6 +242,19 @@ class AsyncTransport:
                 await _io.sleep(WAITS[tries])
             tries += 1
             query["after"] = after if begun else None
+
+    async def _read(self, answer: AsyncResponse, after: int) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events of one connection that come after a number, and read on to its end, so that it can be used again."""
+        decoder = Events()
+        async with _io.closing(answer.__aiter__()) as chunks:
+            async for chunk in chunks:
+                try:
+                    events = decoder.feed(chunk)
+                except ValueError as error:
+                    raise _foreign(answer._raw) from error
+                for event in events:
+                    if event["type"] != "ping" and not 0 < event["seq"] <= after:
+                        yield event
 
     def _events_path(self, path: str, location: str) -> str:
         where: str = urlsplit(urljoin(self.address.base + path, location)).path
@@ -286,6 +302,12 @@ def failure(error: BaseException, path: str) -> errors.K2Error:
     if isinstance(error, httpx.InvalidURL):
         return errors.InvalidRequest(f"cannot use {path!r}: {error}")
     raise error
+
+
+def _foreign(raw: httpx.Response) -> errors.K2Error:
+    return errors.ServerError(
+        f"{raw.request.url} does not answer as a k2sandbox server does", code="bad_answer", status=raw.status_code
+    )
 
 
 def _cut(event: Mapping[str, Any], path: str) -> errors.ConnectionLost:
