@@ -89,7 +89,7 @@ class AsyncNotebook:
             raise errors.InvalidRequest(f"on_output: expected something to call, got {on_output!r}")
         body = {"packages": [_requirement(package, version)], "upgrade": upgrade, "timeout": timeout}
         install = _Install(on_output)
-        events = self._sandbox.transport.events("POST", self._sandbox.path("/packages"), json=body)
+        events = self._sandbox.transport.events("POST", self._sandbox.path("/packages"), json=body, once=True)
         try:
             async with _io.closing(events):
                 async for event in events:

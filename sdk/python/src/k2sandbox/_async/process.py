@@ -114,9 +114,13 @@ class AsyncProcess:
         callbacks = _callbacks(on_stdout=on_stdout, on_stderr=on_stderr)
         if not background:
             return await self._run(body, callbacks)
-        body["background"] = True
-        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
-        return AsyncProcessHandle(self._sandbox, told.json()["pid"], callbacks)
+        return AsyncProcessHandle(self._sandbox, await self._begin(body), callbacks)
+
+    async def _begin(self, body: dict[str, Any]) -> int:
+        """Start a process in the background, and return its pid."""
+        body = {**body, "background": True}
+        answer = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
+        return int(answer.json()["pid"])
 
     async def _run(self, body: dict[str, Any], callbacks: dict[str, Callback]) -> ProcessResult:
         log = _Log(callbacks)

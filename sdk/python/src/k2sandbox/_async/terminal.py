@@ -53,11 +53,9 @@ class AsyncTerminal:
         """
         rows, cols = _size(size)
         callbacks = _callbacks(on_data)
-        body = request_of(
-            self._sandbox, SHELL if cmd is None else cmd, timeout, cwd, envs, pty={"rows": rows, "cols": cols}, background=True
-        )
-        told = await self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
-        return AsyncPty(self._sandbox, told.json()["pid"], callbacks)
+        pty = {"rows": rows, "cols": cols}
+        body = request_of(self._sandbox, SHELL if cmd is None else cmd, timeout, cwd, envs, pty=pty)
+        return AsyncPty(self._sandbox, await self._sandbox.process._begin(body), callbacks)
 
     async def connect(self, pid: int, on_data: Optional[Callback] = None) -> AsyncPty:
         """Return a handle of a terminal that was started before; what it showed comes again, the newest 64 MiB of it.

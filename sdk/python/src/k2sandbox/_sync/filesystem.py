@@ -114,6 +114,8 @@ class Filesystem:
             except errors.K2Error as error:
                 if error.status == 416:  # all of it is here
                     return
+                if error.status == 412:
+                    raise errors.Conflict(f"{path!r} is other than when its download began", status=412) from None
                 raise _missing(error, path) from None
             _io.sleep(WAITS[tries])
             tries += 1

@@ -90,7 +90,7 @@ class Notebook:
             raise errors.InvalidRequest(f"on_output: expected something to call, got {on_output!r}")
         body = {"packages": [_requirement(package, version)], "upgrade": upgrade, "timeout": timeout}
         install = _Install(on_output)
-        events = self._sandbox.transport.events("POST", self._sandbox.path("/packages"), json=body)
+        events = self._sandbox.transport.events("POST", self._sandbox.path("/packages"), json=body, once=True)
         try:
             with _io.closing(events):
                 for event in events:

@@ -115,9 +115,13 @@ class Process:
         callbacks = _callbacks(on_stdout=on_stdout, on_stderr=on_stderr)
         if not background:
             return self._run(body, callbacks)
-        body["background"] = True
-        told = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
-        return ProcessHandle(self._sandbox, told.json()["pid"], callbacks)
+        return ProcessHandle(self._sandbox, self._begin(body), callbacks)
+
+    def _begin(self, body: dict[str, Any]) -> int:
+        """Start a process in the background, and return its pid."""
+        body = {**body, "background": True}
+        answer = self._sandbox.transport.request("POST", self._sandbox.path("/processes"), json=body, once=True)
+        return int(answer.json()["pid"])
 
     def _run(self, body: dict[str, Any], callbacks: dict[str, Callback]) -> ProcessResult:
         log = _Log(callbacks)
