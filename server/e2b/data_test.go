@@ -320,6 +320,7 @@ func TestDebugPorts(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	// Old ones create one, and then name it, or not.
+	decode[made](t, on(3000, "POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201) // and leave it
 	m := decode[made](t, on(3000, "POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
 	for name, headers := range map[string][]string{"nothing": nil, "its id": m.to("49999"), "its id alone": {"E2b-Sandbox-Id", m.SandboxID}} {
 		if got := decode[asked](t, on(49999, "POST", "/execute", "{}", headers...), 200); got.ID != m.SandboxID {
@@ -329,6 +330,9 @@ func TestDebugPorts(t *testing.T) {
 	secure := decode[made](t, on(3000, "POST", "/sandboxes", `{"templateID":"base","secure":true}`), 201)
 	if got := decode[asked](t, on(49999, "POST", "/execute", "{}", "X-Access-Token", secure.EnvdAccessToken), 200); got.ID != secure.SandboxID || got.URI != "/e2b/interpreter/execute" {
 		t.Errorf("got %+v", got)
+	}
+	if got := decode[asked](t, on(49983, "POST", "/process.Process/List", "{}"), 200); got.ID != m.SandboxID {
+		t.Errorf("what has no token gets %s, want %s", got.ID, m.SandboxID)
 	}
 	if err := s.fleet.Kill(t.Context(), first.ID); err != nil {
 		t.Fatal(err)

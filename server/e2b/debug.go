@@ -2,6 +2,7 @@ package e2b
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"sync"
 
@@ -12,7 +13,8 @@ import (
 var DebugPorts = []int{controlPort, envdPort, interpreterPort}
 
 // Debug returns the part of the API that a client in debug mode expects at one of DebugPorts. It lets everybody in,
-// and takes what names no sandbox to be for the only one there is, or else for one that all such requests share.
+// and takes what names no sandbox to be for the one that was created last, of those
+// that need no token, or else for one that all such requests share.
 func (a *API) Debug(port int) http.Handler { return newAPI(a.o, port, a.implicit) }
 
 // implicitID is what clients in debug mode call the sandbox that they did not create.
@@ -41,20 +43,13 @@ func (i *implicit) get(ctx context.Context, f *fleet.Fleet) (fleet.Info, error) 
 	return info, nil
 }
 
-// onlyOne returns the sandbox of a request to a debug listener that names none.
-func (a *API) onlyOne(ctx context.Context) (fleet.Info, error) {
-	all, err := a.all("")
-	if err != nil {
-		return fleet.Info{}, err
+// newest returns the sandbox of a request to a debug listener that names none, and has no token of one.
+func (a *API) newest(ctx context.Context) (fleet.Info, error) {
+	info, err := a.first(func(info fleet.Info) bool {
+		return info.Labels[labelInsecure] != "" && info.Labels[labelImplicit] == "" && info.State == fleet.Running
+	})
+	if errors.Is(err, fleet.ErrNotFound) {
+		return a.implicit.get(ctx, a.o.Fleet)
 	}
-	var found []fleet.Info
-	for _, info := range all {
-		if info.Labels[labelTemplate] != "" && info.Labels[labelImplicit] == "" && info.State == fleet.Running {
-			found = append(found, info)
-		}
-	}
-	if len(found) == 1 {
-		return found[0], nil
-	}
-	return a.implicit.get(ctx, a.o.Fleet)
+	return info, err
 }

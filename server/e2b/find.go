@@ -76,7 +76,7 @@ func (a *API) find(r *http.Request) (fleet.Info, int, error) {
 		}
 	}
 	if a.debug != 0 {
-		info, err := a.onlyOne(r.Context())
+		info, err := a.newest(r.Context())
 		return info, a.debug, err
 	}
 	return fleet.Info{}, 0, fleet.ErrNotFound
