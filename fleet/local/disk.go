@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -42,6 +43,7 @@ func (r *Runtime) newDisk(ctx context.Context, size int64) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	defer template.Close()
 	image, err := copySparse(template)
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a disk: %w", err)
@@ -127,47 +129,74 @@ func (l loopDevice) used() bool {
 
 func (l loopDevice) path() string { return "/dev/loop" + strconv.Itoa(l.Number) }
 
-// image returns the file of an empty file system of the size, which is made once.
-func (r *Runtime) image(ctx context.Context, size int64) (string, error) {
+// image returns the file of an empty file system of the size, which is made once, unless many others are asked for meanwhile.
+func (r *Runtime) image(ctx context.Context, size int64) (*os.File, error) {
 	path := filepath.Join(r.dir, "disks", strconv.FormatInt(size, 10)+".img")
 	r.images.Lock()
 	defer r.images.Unlock()
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	if image, err := os.Open(path); err == nil {
+		return image, os.Chtimes(path, time.Time{}, time.Now())
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return "", err
+		return nil, err
 	}
+	if err := forgetOldest(filepath.Dir(path), maxImages-1); err != nil {
+		return nil, err
+	}
+	if err := makeImage(ctx, path, size); err != nil {
+		return nil, err
+	}
+	return os.Open(path)
+}
+
+// maxImages is how many sizes of disks have an image at a time.
+const maxImages = 16
+
+// forgetOldest leaves the newest files of a directory.
+func forgetOldest(dir string, keep int) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	age := func(e os.DirEntry) (at time.Time) {
+		if info, err := e.Info(); err == nil {
+			at = info.ModTime()
+		}
+		return at
+	}
+	slices.SortFunc(entries, func(a, b os.DirEntry) int { return age(b).Compare(age(a)) })
+	for _, e := range entries[min(keep, len(entries)):] {
+		err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+	}
+	return err
+}
+
+func makeImage(ctx context.Context, path string, size int64) error {
 	part, err := os.CreateTemp(filepath.Dir(path), ".part-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.Remove(part.Name())
 	if err := errors.Join(part.Truncate(size), part.Close()); err != nil {
-		return "", err
+		return err
 	}
 	// No journal: after a crash of the host nobody goes on with this disk. Nothing is kept for root.
 	cmd := exec.CommandContext(ctx, "mkfs.ext4", "-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal,^resize_inode",
 		"-E", "lazy_itable_init=1,nodiscard,root_owner=0:0", part.Name())
 	cmd.Env = []string{"PATH=/usr/sbin:/sbin:/usr/bin:/bin"}
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("cannot make a file system of %d bytes: %w (%s)", size, err, strings.TrimSpace(string(out)))
+		return fmt.Errorf("cannot make a file system of %d bytes: %w (%s)", size, err, strings.TrimSpace(string(out)))
 	}
-	return path, os.Rename(part.Name(), path)
+	return os.Rename(part.Name(), path)
 }
 
 // copySparse copies a file without the holes in it, to one without a name.
-func copySparse(from string) (*os.File, error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return nil, err
-	}
-	defer in.Close()
+func copySparse(in *os.File) (*os.File, error) {
 	info, err := in.Stat()
 	if err != nil {
 		return nil, err
 	}
-	out, err := os.OpenFile(filepath.Dir(from), os.O_RDWR|unix.O_TMPFILE, 0o600)
+	out, err := os.OpenFile(filepath.Dir(in.Name()), os.O_RDWR|unix.O_TMPFILE, 0o600)
 	if err != nil {
 		return nil, err
 	}

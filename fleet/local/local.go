@@ -183,7 +183,7 @@ func (r *Runtime) adopt(rec record) (*machine, error) {
 	if pidfd == nil {
 		close(m.done)
 	} else {
-		go m.watch()
+		go m.watch(nil)
 	}
 	return m, nil
 }
@@ -208,7 +208,7 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 		}
 	}
 	r.slots.sweep(names)
-	return failed
+	return errors.Join(failed, r.sweepTemplates())
 }
 
 // names returns the names of all that is there: sandboxes, and what is to become some.
@@ -218,13 +218,37 @@ func (r *Runtime) names() map[string]bool {
 		names[name.(string)] = true
 		return true
 	})
+	for _, rec := range r.records() {
+		names[rec.Name] = true
+	}
+	return names
+}
+
+// records returns those of the sandboxes that are there.
+func (r *Runtime) records() []*record {
+	var all []*record
 	entries, _ := os.ReadDir(r.sandboxes())
 	for _, e := range entries {
 		if rec, err := loadRecord(filepath.Join(r.sandboxes(), e.Name())); err == nil {
-			names[rec.Name] = true
+			all = append(all, rec)
 		}
 	}
-	return names
+	return all
+}
+
+// sweepTemplates removes layers that no sandbox is made from.
+func (r *Runtime) sweepTemplates() error {
+	used := map[string]bool{filepath.Base(r.template.dir): true}
+	for _, rec := range r.records() {
+		used[rec.Template] = true
+	}
+	entries, err := os.ReadDir(r.templates())
+	for _, e := range entries {
+		if !used[e.Name()] {
+			err = errors.Join(err, os.RemoveAll(filepath.Join(r.templates(), e.Name())))
+		}
+	}
+	return err
 }
 
 // sweep ends what is left of one sandbox.

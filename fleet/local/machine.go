@@ -86,12 +86,13 @@ func (m *machine) Exit() fleet.Exit {
 	return m.exit
 }
 
-// watch waits for the first process to end, in a goroutine of its own.
-func (m *machine) watch() {
+// watch waits for the first process to end, in a goroutine of its own. Until placed is closed its number stays its own.
+func (m *machine) watch(placed <-chan struct{}) {
 	defer close(m.done)
 	waitFor(m.pidfd)
 	m.exit = fleet.Exit{Code: -1} // only its parent is told more
 	if m.process != nil {
+		<-placed
 		_ = m.process.cmd.Wait()
 		m.exit = exitOf(m.process.cmd.ProcessState)
 		<-m.process.drained
@@ -291,13 +292,9 @@ func (m *machine) diskUsage() int64 {
 		return -1
 	}
 	var fs unix.Statfs_t
-	if err := unix.Statfs(m.proc("root"), &fs); err != nil {
+	err := unix.Statfs(fmt.Sprintf("/proc/%d/root", m.record.PID), &fs)
+	if err != nil || ended(m.pidfd) { // and the number may be another process's
 		return -1
 	}
-	select {
-	case <-m.done: // the number may be another process's
-		return -1
-	default:
-		return int64(fs.Blocks-fs.Bfree) * fs.Bsize
-	}
+	return int64(fs.Blocks-fs.Bfree) * fs.Bsize
 }

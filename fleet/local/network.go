@@ -1,6 +1,7 @@
 package local
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -35,15 +36,14 @@ func (m *machine) makeNetwork(to *setup, given kit) (err error) {
 // tun makes the device from outside, as the device file may be root's alone, on a thread
 // that enters the sandbox's network and ends there.
 func (m *machine) tun(ipv6 bool) (*os.File, error) {
-	ns, err := os.Open(m.proc("ns/net"))
+	conn, err := m.pidfd.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the sandbox's network: %w", err)
+		return nil, err
 	}
-	defer ns.Close()
 	var made *os.File
 	err = onThread(func() (err error) {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("cannot enter the sandbox's network: %w", err)
+		if bad := conn.Control(func(fd uintptr) { err = unix.Setns(int(fd), unix.CLONE_NEWNET) }); bad != nil || err != nil {
+			return fmt.Errorf("cannot enter the sandbox's network: %w", cmp.Or(bad, err))
 		}
 		made, err = network.Inside(tunDevice, ipv6)
 		return err

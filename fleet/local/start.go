@@ -80,7 +80,7 @@ func (r *Runtime) take(ctx context.Context, l fleet.Limits) (*machine, error) {
 // told for which sandbox. It ends by itself if this process ends before. What fails has left nothing.
 func (r *Runtime) prepared(ctx context.Context, level string, l fleet.Limits) (*machine, error) {
 	m := r.machine()
-	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Slot: noSlot, Limits: l, Isolation: r.isolation(level)}
+	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Template: filepath.Base(r.template.dir), Slot: noSlot, Limits: l, Isolation: r.isolation(level)}
 	r.live.Store(m.record.Name, true)
 	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
@@ -116,7 +116,21 @@ func (m *machine) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	m.pidfd = m.process.pidfd
-	go m.watch()
+	placed := make(chan struct{})
+	go m.watch(placed)
+	err = m.place()
+	close(placed)
+	if err != nil {
+		return err
+	}
+	if err := m.sendSetup(given); err != nil {
+		return err
+	}
+	return m.expect(ctx, func(got message) bool { return got.Prepared })
+}
+
+// place does what takes the first process by its number.
+func (m *machine) place() error {
 	if err := m.record.identify(m.process.cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -125,13 +139,7 @@ func (m *machine) prepare(ctx context.Context) (err error) {
 			return fmt.Errorf("cannot map the sandbox's users: %w", err)
 		}
 	}
-	if err := m.join(); err != nil {
-		return err
-	}
-	if err := m.sendSetup(given); err != nil {
-		return err
-	}
-	return m.expect(ctx, func(got message) bool { return got.Prepared })
+	return m.join()
 }
 
 // sendSetup sends the first process what it needs for its surroundings.
@@ -293,9 +301,6 @@ func (m *machine) trees(s *setup, given kit) error {
 	}
 	return nil
 }
-
-// proc returns the path of a file in /proc of the first process.
-func (m *machine) proc(name string) string { return fmt.Sprintf("/proc/%d/%s", m.record.PID, name) }
 
 // expect waits for a message of the first process. What it says is that of a process which
 // may have been taken over.

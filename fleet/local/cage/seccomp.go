@@ -42,7 +42,8 @@ const (
 )
 
 // families of sockets that can be had; of the others most are drivers' of hardware that is not there.
-var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6, unix.AF_NETLINK}
+// Of AF_NETLINK there is only the protocol by which programs ask for addresses and routes.
+var families = []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6}
 
 // personalities that a program may take: 0, ADDR_NO_RANDOMIZE is not among them, and asking.
 var personalities = []uint32{0, 0x8, 0xffffffff}
@@ -61,6 +62,7 @@ const (
 	deny    = unix.SECCOMP_RET_ERRNO | uint32(unix.EPERM)
 	missing = unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	family  = unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)
+	proto   = unix.SECCOMP_RET_ERRNO | uint32(unix.EPROTONOSUPPORT)
 	done    = unix.SECCOMP_RET_ERRNO // said, and not done
 )
 
@@ -116,7 +118,12 @@ func filter(beyond func(on func(call uint32, argument int, then ...bpf.Instructi
 	on(unix.SYS_IOCTL, 1,
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: tiocsti, SkipTrue: 1},
 		bpf.JumpIf{Cond: bpf.JumpEqual, Val: tioclinux, SkipFalse: 1}, ret(deny), ret(pass))
-	on(unix.SYS_SOCKET, 0, only(families, family)...)
+	on(unix.SYS_SOCKET, 0, append([]bpf.Instruction{
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.AF_NETLINK, SkipFalse: 4},
+		bpf.LoadAbsolute{Off: offsetArgs + 8*2, Size: 4},
+		bpf.JumpIf{Cond: bpf.JumpEqual, Val: unix.NETLINK_ROUTE, SkipTrue: 1},
+		ret(proto), ret(pass),
+	}, only(families, family)...)...)
 	on(unix.SYS_SOCKETPAIR, 0, only(families, family)...)
 	on(unix.SYS_PERSONALITY, 0, only(personalities, deny)...)
 	// Limits of other processes are read and not set: a limit of processor time kills, as a signal does, and of processes
