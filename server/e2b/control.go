@@ -109,13 +109,10 @@ func (a *API) kill(w http.ResponseWriter, r *http.Request, info fleet.Info) erro
 
 func (a *API) setTimeout(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
 	var req timeoutRequest
-	if err := decode(r, &req); err != nil {
+	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
-	if req.Timeout == nil {
-		return api.Invalid("timeout", "is missing")
-	}
-	lasts, err := seconds(*req.Timeout)
+	lasts, err := seconds(req.Timeout)
 	if err != nil {
 		return err
 	}
@@ -130,7 +127,7 @@ func (a *API) setTimeout(w http.ResponseWriter, r *http.Request, info fleet.Info
 // connect gives a running sandbox more time, if it has less, and wakes up a paused one.
 func (a *API) connect(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
 	var req connectRequest
-	if err := decode(r, &req); err != nil {
+	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
 	lasts, err := positive(req.Timeout, defaultTimeout)
@@ -157,7 +154,7 @@ func (a *API) connect(w http.ResponseWriter, r *http.Request, info fleet.Info) e
 // resume is what old clients have in place of connect.
 func (a *API) resume(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
 	var req resumeRequest
-	if err := decode(r, &req); err != nil {
+	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
 	lasts, err := positive(req.Timeout, defaultTimeout)
@@ -190,7 +187,7 @@ func (a *API) wake(w http.ResponseWriter, r *http.Request, info fleet.Info, t fl
 
 func (a *API) pause(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
 	var req pauseRequest
-	if err := decode(r, &req); err != nil {
+	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
 	if err := withMemory(req.Memory); err != nil {

@@ -127,7 +127,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v2/sandboxes", `[]`, 400, "object"},
 		{"POST", "/v2/sandboxes", `null`, 400, "object"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base"`, 400, "JSON"},
-		{"POST", "/v2/sandboxes", `{"templateID":"base"} x`, 400, "JSON"},
+		{"POST", "/v2/sandboxes", `{"templateID":"base"} x`, 400, "goes on"},
 		{"POST", "/v2/sandboxes", "{\"templateID\":\"\xff\"}", 400, "UTF-8"},
 		{"POST", "/v2/sandboxes", strings.Repeat("[", 100000), 400, "object"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","x":"` + strings.Repeat("x", 1<<20) + `"}`, 413, "longer"},
@@ -200,8 +200,8 @@ func TestBadRequests(t *testing.T) {
 			t.Errorf("%s: %q does not tell of %s", name, got.Message, test.word)
 		}
 	}
-	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "text/plain"), 400)
-	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "?"), 400)
+	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "text/plain"), 415)
+	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "?"), 415)
 	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
 		t.Errorf("an error of ours: %s", s.log.String())
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 type createRequest struct {
-	TemplateID      string            `json:"templateID"`
+	TemplateID      string            `json:"templateID" api:"required"`
 	Timeout         *int64            `json:"timeout"`
 	Metadata        map[string]string `json:"metadata"`
 	EnvVars         map[string]string `json:"envVars"`
@@ -61,7 +61,7 @@ func (a *API) createOld(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) createAs(w http.ResponseWriter, r *http.Request, timeout int64, secure bool) error {
 	var req createRequest
-	if err := decode(r, &req); err != nil {
+	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
 	o, err := a.options(req, timeout)
@@ -127,9 +127,6 @@ func (a *API) template(id string) (string, error) {
 		if t.Template == id || slices.Contains(t.Aliases, id) || t.Default && slices.Contains(e2bTemplates, name) {
 			return t.Template, nil
 		}
-	}
-	if id == "" {
-		return "", api.Invalid("templateID", "is missing")
 	}
 	return "", api.Errorf(api.NotFound, "template %.200q not found", id)
 }

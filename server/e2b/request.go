@@ -1,14 +1,7 @@
 package e2b
 
 import (
-	"bytes"
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
-	"net/http"
 	"time"
-	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -20,7 +13,7 @@ const (
 )
 
 type timeoutRequest struct {
-	Timeout *int64 `json:"timeout"` // seconds
+	Timeout int64 `json:"timeout" api:"required"` // seconds; 0: it is over
 }
 
 type connectRequest struct {
@@ -36,44 +29,6 @@ type resumeRequest struct {
 type pauseRequest struct {
 	Memory              *bool `json:"memory"`
 	RequireHealthyGuest bool  `json:"requireHealthyGuest"`
-}
-
-// decode reads the body of a request, a JSON object. Fields that it does not know it passes over, as E2B does: clients
-// are newer or older than this. No body at all stands for {}.
-func decode(r *http.Request, v any) error {
-	body, err := io.ReadAll(r.Body)
-	var large *http.MaxBytesError
-	var told *api.Error
-	switch {
-	case errors.As(err, &told):
-		return told
-	case errors.As(err, &large):
-		return api.Errorf(api.TooLarge, "the body is longer than %d bytes", large.Limit)
-	case err != nil:
-		return api.Errorf(api.InvalidRequest, "cannot read the body: %v", err)
-	case len(body) == 0:
-		return nil
-	}
-	if given := r.Header.Get("Content-Type"); given != "" {
-		if typ, _, err := mime.ParseMediaType(given); err != nil || typ != "application/json" {
-			return api.Errorf(api.InvalidRequest, "Content-Type %.64q is not supported: send application/json", given)
-		}
-	}
-	if !utf8.Valid(body) {
-		return api.Errorf(api.InvalidRequest, "the body is not valid UTF-8")
-	}
-	if !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
-		return api.Errorf(api.InvalidRequest, "the body is no JSON object")
-	}
-	err = json.Unmarshal(body, v)
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong):
-		return api.Invalid(wrong.Field, "cannot be a %s", wrong.Value)
-	case err != nil:
-		return api.Errorf(api.InvalidRequest, "the body is no JSON object: %v", err)
-	}
-	return nil
 }
 
 // positive returns a number of seconds of at least one.
