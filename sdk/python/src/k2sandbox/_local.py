@@ -57,10 +57,10 @@ class _Place:
 
 
 def _place(program: str) -> _Place:
-    """Where the server of a program is: another version of it is another file."""
-    info = os.stat(program)
-    identity = f"{os.path.realpath(program)} {info.st_size} {info.st_mtime_ns}"
-    name = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    """Where the server of a program is. Copies of one build, as in several environments, have one server."""
+    with open(program, "rb") as file:  # which has the id of its build near its beginning
+        begin, size = file.read(1 << 13), file.seek(0, os.SEEK_END)
+    name = hashlib.sha256(begin + str(size).encode()).hexdigest()[:12]
     folder = _folders.runtime(len(f"{name}.sock"))
     state, data = _folders.state() or folder, _folders.data()
     return _Place(
@@ -87,7 +87,7 @@ def _answers(path: str) -> bool:
         if status == b"200":
             return True
         time.sleep(0.02)
-    raise StartError(f"the server at unix:{path} does not answer", hint=f"end it: kill -9 {_owner(path)}")
+    raise StartError(f"the server at unix:{path} does not answer", hint=_owner(path))
 
 
 def _ask(path: str, deadline: float) -> bytes:
@@ -99,12 +99,14 @@ def _ask(path: str, deadline: float) -> bytes:
         return connection.recv(64).partition(b" ")[2][:3]
 
 
-def _owner(path: str) -> int:
-    """Return the process that listens."""
-    with socket.socket(socket.AF_UNIX) as connection:
+def _owner(path: str) -> str:
+    """Say how the server is ended."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(1)
         connection.connect(path)
         pid, _, _ = struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-        return int(pid)
+        return f"end it: kill -9 {pid}"
+    return "try again"
 
 
 @contextlib.contextmanager
