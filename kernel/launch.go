@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -258,7 +259,7 @@ func (k *Kernel) readPorts(ctx context.Context, l *life) error {
 	defer tick.Stop()
 	for {
 		data, err := os.ReadFile(k.file)
-		if err != nil {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) { // it is removed before it is written again
 			return err
 		}
 		if c, err := wire.ParseConnection(data); err == nil { // not while a port is 0

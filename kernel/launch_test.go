@@ -98,6 +98,13 @@ func TestPortTakenOnTheWay(t *testing.T) {
 	}
 }
 
+func TestConnectionFileIsGoneForAWhile(t *testing.T) {
+	t.Parallel()
+	script := `mv "$1" "$1.old"; sleep 0.2; mv "$1.old" "$1"; exec "$0" -m ipykernel_launcher -f "$1"`
+	two(t, start(t, kernel.Options{Transport: "tcp",
+		Spec: spec(t, map[string]any{"argv": []string{"sh", "-c", script, python(t), "{connection_file}"}})}))
+}
+
 func TestStartFailures(t *testing.T) {
 	t.Parallel()
 	py := python(t)
