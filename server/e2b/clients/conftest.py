@@ -7,17 +7,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from . import every_call
+from . import test_every_call
 from .worlds import World
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Has what looks at the calls that all tests made come last."""
+    items.sort(key=lambda item: item.path == Path(test_every_call.__file__))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _calls() -> None:
-    every_call.calls.watch()
+    test_every_call.calls.watch()
 
 
 @pytest.fixture(scope="session", params=["sync", "async"])

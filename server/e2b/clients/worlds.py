@@ -32,11 +32,9 @@ class Loop:
     def drive(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self.drive(item) for item in value]
-        home = value.__module__ if inspect.isclass(value) else type(value).__module__
-        of_client = str(home).startswith("e2b") and not isinstance(value, Exception)
-        return (
-            Driven(self, value) if of_client and ("_async" in home or hasattr(value, "__anext__")) else value
-        )
+        classes = inspect.getmro(value if inspect.isclass(value) else type(value))
+        asynchronous = any("_async" in cls.__module__ for cls in classes) or hasattr(value, "__anext__")
+        return Driven(self, value) if asynchronous else value
 
     def close(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
@@ -82,12 +80,6 @@ class World:
     def close(self) -> None:
         if self.loop:
             self.loop.close()
-
-    def call(self, function: Callable[..., Any], *args: Any, **options: Any) -> Any:
-        """call calls a function or class of the client that is no method of a driven object."""
-        return (
-            self.loop.finish(lambda: function(*args, **options)) if self.loop else function(*args, **options)
-        )
 
     def start(self, box: Any, cmd: str, **options: Any) -> Running:
         return Running(self, lambda **on: box.commands.run(cmd, background=True, **options, **on))

@@ -1,7 +1,8 @@
 // The published client, as it is, and what the tests of it share. E2B_JS is the folder that npm ci installed it into.
+import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
-const installed = (name) => new URL(`node_modules/${name}/dist/index.mjs`, pathToFileURL(process.env.E2B_JS + '/'))
+const installed = (name) => pathToFileURL(createRequire(process.env.E2B_JS + '/').resolve(name))
 
 export const sources = { e2b: installed('e2b'), interpreter: installed('@e2b/code-interpreter') }
 export const e2b = await import(sources.e2b)
