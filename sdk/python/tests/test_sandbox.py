@@ -5,8 +5,9 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
+import httpx
 import pytest
-from conftest import Server
+from conftest import Server, serving
 from proxy import proxied
 
 from k2sandbox import AsyncSandbox, Conflict, ConnectionLost, InvalidRequest, Sandbox, SandboxExpired, SandboxNotFound
@@ -176,7 +177,26 @@ def test_what_a_block_cannot_end_is_told(make: Any, server: Server) -> None:
         assert make.kill(sandbox.sandbox_id)
 
 
-def test_a_port_has_a_url(server: Server) -> None:
+def test_a_server_inside_has_a_url(make: Any) -> None:
+    code = """
+import http.server, threading
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"hello from " + self.path.encode())
+server = http.server.HTTPServer(("127.0.0.1", 0), Hello)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+server.server_port
+"""
+    with serving(listen="127.0.0.1:0") as other, make(api_url=other.url) as sandbox:
+        port = int(sandbox.run_code(code).text)
+        assert httpx.get(sandbox.url(port) + "page?q=1").text == "hello from /page?q=1"
+        answer = sandbox.transport.request("GET", sandbox.path(f"/ports/{port}/other"))
+        assert answer.text == "hello from /other"
+
+
+def test_a_port_has_no_url_on_a_unix_socket(server: Server) -> None:
     sandbox = Sandbox()
     try:
         with pytest.raises(InvalidRequest, match="unix socket"):

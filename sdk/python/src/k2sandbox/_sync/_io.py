@@ -109,8 +109,13 @@ def sleep(seconds: float) -> None:
 
 
 def pulled(source: Iterator[T]) -> Iterator[T]:
-    """Return a generator: it is closed when nobody has it any more."""
+    """Return a generator, which is closed when nobody has it any more, and before the interpreter ends."""
+    _pulled.add(source)
+    _end_at_exit()
     return source
+
+
+_pulled: weakref.WeakSet[Iterator[Any]] = weakref.WeakSet()
 
 
 def call(callback: Callable[..., Any], *args: Any) -> Any:
@@ -161,7 +166,7 @@ class Follower:
         self._scope = Scope()
         self._thread = threading.Thread(target=self._run, args=(call, args), name="k2sandbox", daemon=True)
         _followers.add(self)
-        _end_followers_at_exit()
+        _end_at_exit()
         self._thread.start()
 
     def _run(self, call: Callable[..., Any], args: tuple[Any, ...]) -> None:
@@ -194,17 +199,20 @@ _followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 
 
 @functools.cache
-def _end_followers_at_exit() -> None:
+def _end_at_exit() -> None:
     """Register once, and late: what is registered last is called first, before clients are closed."""
-    atexit.register(_stop_all)
+    atexit.register(_end_all)
 
 
-def _stop_all() -> None:
-    """End the threads before the interpreter does, which would end them in the midst of something."""
+def _end_all() -> None:
+    """End threads and generators before the interpreter does, which would end them in the midst of something."""
     for follower in list(_followers):
         follower._scope.stop()
     for follower in list(_followers):
         follower._thread.join(1)  # a callback of the user's may take for ever
+    for source in list(_pulled):
+        with contextlib.suppress(Exception):  # such as that another thread is in it
+            source.close()  # type: ignore[attr-defined]
 
 
 def watch(response: httpx.Response) -> None:
