@@ -136,6 +136,24 @@ func TestTimeoutKillsWhatDefiesInterrupts(t *testing.T) {
 	})
 }
 
+func TestOutputThatItsIdleOvertakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(func(k *fake, req wire.Request) {
+			k.begin(req.ID)
+			k.ok(req.ID)
+			k.print(req.ID, "late")
+			k.pub(req.ID, "execute_result", `{"data":{"text/plain":"1"},"metadata":{}}`)
+		})
+		k.info.Implementation = "Deno kernel"
+		c := start(t, k)
+		for range 3 {
+			expect(t, submit(t, c, executor.Cell{}), "start stdout result end:ok")
+		}
+		k.deaf = true
+		expect(t, submit(t, c, executor.Cell{}), "start stdout result end:ok")
+	})
+}
+
 func TestStopKillsWhatDefiesInterrupts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake(defy)

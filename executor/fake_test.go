@@ -110,7 +110,7 @@ func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message
 		switch {
 		case req.Type == "execute_request":
 			go k.script(k, req)
-		case req.Channel == wire.Control && !k.deaf:
+		case req.Type == "kernel_info_request" && !k.deaf:
 			go k.idle(req.ID)
 		case req.Type == "k2_variables_request":
 			go k.say(wire.Shell, req.ID, "k2_variables_reply", k.variables)

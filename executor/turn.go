@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
@@ -29,6 +30,7 @@ type turn struct {
 	idle    bool          // idle with our parent was seen
 	reply   *wire.Message // our execute_reply
 	failure Event         // the last Error event from iopub
+	taken   atomic.Int64  // messages
 
 	noIdle, noReply *time.Timer // run out where one of the two stays away
 }
@@ -41,7 +43,7 @@ func (t *turn) run(ctx context.Context) Event {
 	t.abandon = cancel
 	t.mu.Unlock()
 	t.noIdle = time.AfterFunc(time.Hour, func() {
-		t.context.spawn(func() { t.barrier(ctx); cancel(errIdleLost) })
+		t.context.spawn(func() { t.barrier(ctx, wire.Control); cancel(errIdleLost) })
 	})
 	defer t.noIdle.Stop()
 	t.noReply = time.AfterFunc(time.Hour, func() { cancel(errReplyLost) })
@@ -51,21 +53,32 @@ func (t *turn) run(ctx context.Context) Event {
 		deadline := time.AfterFunc(t.cell.Timeout, func() { t.context.stop(t.Execution, &t.timedOut) })
 		defer deadline.Stop()
 	}
-	err := t.converse(ctx)
+	err := t.converse(ctx, cancel)
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
+	}
+	if errors.Is(err, errSettled) {
+		err = nil
 	}
 	return t.verdict(err)
 }
 
-// converse sends the request and takes messages until reply and idle are there.
-func (t *turn) converse(ctx context.Context) error {
+// converse sends the request and takes messages until reply and idle are there, and what they overtook:
+// then it cancels.
+func (t *turn) converse(ctx context.Context, cancel context.CancelCauseFunc) error {
+	settling := false
 	for m, err := range t.conn.Ask(ctx, request(t.id, t.cell)) {
 		if err != nil {
 			return err
 		}
 		t.take(&m)
 		switch {
+		case settling:
+		case t.idle && t.reply != nil && overtaken(t.conn.Info()):
+			settling = true
+			t.noIdle.Stop()
+			t.noReply.Stop()
+			t.context.spawn(func() { t.settle(ctx); cancel(errSettled) })
 		case t.idle && t.reply != nil:
 			return nil
 		case t.reply != nil:
@@ -77,11 +90,11 @@ func (t *turn) converse(ctx context.Context) error {
 	return errReplyLost
 }
 
-// barrier waits until the kernel has published all that it had to before now.
-func (t *turn) barrier(ctx context.Context) {
+// barrier waits until the kernel has answered on the channel, and so published all that it had to before now.
+func (t *turn) barrier(ctx context.Context, on wire.Channel) {
 	ctx, cancel := context.WithTimeout(ctx, t.o.ReplyWait)
 	defer cancel()
-	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: wire.Control, ID: wire.NewID(), Type: "kernel_info_request"}) {
+	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: on, ID: wire.NewID(), Type: "kernel_info_request"}) {
 		if err != nil || m.Channel == wire.IOPub && m.Type() == "status" && m.Get("execution_state").String() == "idle" {
 			return
 		}
@@ -90,6 +103,7 @@ func (t *turn) barrier(ctx context.Context) {
 
 // take turns a message into what it means for the run.
 func (t *turn) take(m *wire.Message) {
+	t.taken.Add(1)
 	kind := m.Type()
 	switch {
 	case m.Channel == wire.Shell && kind == "execute_reply":

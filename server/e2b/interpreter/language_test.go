@@ -75,6 +75,16 @@ func TestVariablesInLanguages(t *testing.T) {
 	}
 }
 
+// Deno says that it is idle before it has written all.
+func TestAllThatJavaScriptWrites(t *testing.T) {
+	for range 10 {
+		e := shared.run(t, "for (let i = 0; i < 300; i++) console.log(i); 'end'", object{"language": "js"})
+		if got := strings.Count(strings.Join(e.Stdout, ""), "\n"); got != 300 || len(e.Results) != 1 || e.Results[0]["text"] != "end" {
+			t.Fatalf("%d lines, results %v", got, e.Results)
+		}
+	}
+}
+
 // E2B has a context of JavaScript from the start: here it is there as soon as it is used.
 func TestContextThatIsReady(t *testing.T) {
 	p := shared
