@@ -131,7 +131,7 @@ func TestBodyIsBounded(t *testing.T) {
 }
 
 func TestCallers(t *testing.T) {
-	h := server.New(routes, server.Options{Hosts: []string{"box.example"}})
+	h := server.New(routes, server.Options{Hosts: []string{"box.example", "*.Wild.example"}})
 	for _, test := range []struct {
 		status  int
 		headers []string
@@ -143,6 +143,11 @@ func TestCallers(t *testing.T) {
 		{200, []string{"Host", "[::1]:8900"}},
 		{200, []string{"Host", "[::1]"}},
 		{200, []string{"Host", "Box.example:80"}},
+		{200, []string{"Host", "8000-a.wild.EXAMPLE:80"}},
+		{200, []string{"Host", "a.b.wild.example"}},
+		{403, []string{"Host", "wild.example"}},
+		{403, []string{"Host", "evilwild.example"}},
+		{403, []string{"Host", "a.wild.example.evil.example"}},
 		{403, []string{"Host", "evil.example"}},
 		{403, []string{"Host", "localhost.evil.example"}},
 		{403, []string{"Host", "localhost@evil.example"}},

@@ -371,3 +371,34 @@ func TestPauseCutsRequests(t *testing.T) {
 	}
 	done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
 }
+
+// Servers inside are reached by other protocols, too, whose connections end with the sandbox.
+func TestWebSocketsOfPorts(t *testing.T) {
+	s := start(t, func(w http.ResponseWriter, r *http.Request) {
+		conn, buffered, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+r.Header.Get("Upgrade")+"\r\n\r\n")
+		_, _ = io.Copy(conn, buffered)
+	}, nil)
+	m := s.create(`{"templateID":"base"}`)
+	resp := s.call("GET", "/socket", "", m.to("8000", "Connection", "Upgrade", "Upgrade", "echo")...)
+	conn, ok := resp.Body.(io.ReadWriteCloser)
+	if resp.StatusCode != http.StatusSwitchingProtocols || !ok {
+		t.Fatalf("status %d", resp.StatusCode)
+	}
+	if _, err := io.WriteString(conn, "hello\n"); err != nil {
+		t.Fatal(err)
+	}
+	from := bufio.NewReader(conn)
+	if line, err := from.ReadString('\n'); line != "hello\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
+	if _, err := from.ReadString('\n'); err == nil {
+		t.Error("the connection outlives the sandbox")
+	}
+}

@@ -44,8 +44,8 @@ type API struct {
 func New(o Options) *API { return newAPI(o, 0, new(implicit)) }
 
 func newAPI(o Options, debug int, i *implicit) *API {
-	a := &API{o: o, keys: o.Keys, debug: debug, implicit: i}
 	o.Options = o.WithDefaults()
+	a := &API{o: o, keys: o.Keys, debug: debug, implicit: i}
 	o.Keys, o.Fail, o.Observe = nil, Fail, o.Native.Observe // keys are looked at here: what needs one depends on the plane
 	a.control = server.New(a.routes(), o.Options)
 	a.data = server.Guard(a.forward, o.Options)
