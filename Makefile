@@ -80,6 +80,7 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+	cd server/e2b && $(PY) -m mypy --config-file ../../pyproject.toml clients
 	cd sdk/python && $(PY) -m mypy . && $(PY) unasync.py --check
 
 # schemathesis and what it needs, kept apart from what the code and its tests need.
