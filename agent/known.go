@@ -18,6 +18,14 @@ func (s *Sandbox) others() []kernel.Spec {
 	return append(specs, s.known()...)
 }
 
+// speaks returns the languages that a kernel may have for cells of one, the best first.
+func speaks(language string) []string {
+	if strings.EqualFold(language, "javascript") {
+		return []string{language, "typescript"}
+	}
+	return []string{language}
+}
+
 // known returns the kernels that need no kernel.json, which are those whose programs are there: in the
 // sandbox's own environment, in the one below it, or in PATH.
 func (s *Sandbox) known() []kernel.Spec {

@@ -100,10 +100,11 @@ type Sandbox struct {
 // room is a context with the kernel that it runs in.
 type room struct {
 	*executor.Context
-	kernel  *kernel.Kernel
-	spec    kernel.Spec
-	cwd     string
-	created time.Time
+	kernel   *kernel.Kernel
+	spec     kernel.Spec
+	language string
+	cwd      string
+	created  time.Time
 }
 
 // ContextInfo tells about a context.
@@ -195,9 +196,12 @@ func (s *Sandbox) spec(o ContextOptions) (kernel.Spec, error) {
 	if o.Language == "" || strings.EqualFold(o.Language, s.o.Spec.Language) {
 		return s.o.Spec, nil
 	}
-	for _, spec := range s.others() {
-		if strings.EqualFold(spec.Language, o.Language) {
-			return spec, nil
+	others := s.others()
+	for _, language := range speaks(o.Language) {
+		for _, spec := range others {
+			if strings.EqualFold(spec.Language, language) {
+				return spec, nil
+			}
 		}
 	}
 	return kernel.Spec{}, fmt.Errorf("%w: none for language %q", ErrUnknownKernel, o.Language)
@@ -228,7 +232,10 @@ func (s *Sandbox) open(ctx context.Context, id string, spec kernel.Spec, o Conte
 		k.Close()
 		return nil, fmt.Errorf("context %q is there already", id)
 	}
-	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, cwd: start.Cwd, created: time.Now()}
+	r := &room{Context: executor.New(id, k, s.o.Executor), kernel: k, spec: spec, language: spec.Language, cwd: start.Cwd, created: time.Now()}
+	if o.Language != "" && !strings.EqualFold(o.Language, spec.Language) {
+		r.language = strings.ToLower(o.Language)
+	}
 	s.contexts[id] = r
 	s.note(TimelineEvent{Type: ContextCreated, Context: id})
 	s.watches.Go(func() { s.noteKernel(r) })
@@ -308,7 +315,7 @@ func (s *Sandbox) Contexts() []ContextInfo {
 func (r *room) info() ContextInfo {
 	status := r.Status()
 	return ContextInfo{
-		ContextID: r.ID(), Language: r.spec.Language, Kernel: r.spec.Name, Cwd: r.cwd,
+		ContextID: r.ID(), Language: r.language, Kernel: r.spec.Name, Cwd: r.cwd,
 		State: status.State, Running: status.Running, Queued: status.Queued, ExecutionCount: status.ExecutionCount,
 		CreatedAt: r.created.UTC(), LastActiveAt: status.LastActive.UTC(),
 	}

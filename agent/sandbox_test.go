@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -112,6 +113,29 @@ func TestContextsAreApartAndBounded(t *testing.T) {
 	}
 	if _, err := box.Context(other.ContextID); !errors.Is(err, agent.ErrNotFound) {
 		t.Errorf("a deleted context: %v", err)
+	}
+}
+
+func TestKernelsThatNeedNoKernelJSON(t *testing.T) {
+	box := start(t, t.TempDir(), agent.Keep{})
+	if _, err := box.CreateContext(t.Context(), agent.ContextOptions{ID: agent.DefaultContext}); err == nil {
+		t.Error("two contexts have one id")
+	}
+	if _, err := box.CreateContext(t.Context(), agent.ContextOptions{Kernel: "none"}); !errors.Is(err, agent.ErrUnknownKernel) {
+		t.Errorf("kernel none: %v", err)
+	}
+	for language, name := range map[string]string{"bash": "bash", "JavaScript": "deno", "typescript": "deno"} {
+		info, err := box.CreateContext(t.Context(), agent.ContextOptions{ID: "my-" + language, Language: language})
+		if err != nil {
+			t.Errorf("%s: %v", language, err)
+			continue
+		}
+		if info.ContextID != "my-"+language || info.Kernel != name || info.Language != strings.ToLower(language) {
+			t.Errorf("%s: %+v", language, info)
+		}
+		if err := box.DeleteContext(info.ContextID); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

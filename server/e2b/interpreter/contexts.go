@@ -18,11 +18,7 @@ import (
 // contexts are those of the sandbox, with what E2B has beside: a default context for each language,
 // which starts when it is first used.
 type contexts struct {
-	box *agent.Sandbox
-
-	mu        sync.Mutex
-	languages map[string]string // as which a context was asked for, where its kernel has another
-
+	box      *agent.Sandbox
 	starting sync.Mutex // held while a default context is
 }
 
@@ -31,10 +27,6 @@ const prefix = "default-"
 
 // ready is the language of which E2B has a context from the start, beside Python.
 const ready = "javascript"
-
-func newContexts(box *agent.Sandbox) *contexts {
-	return &contexts{box: box, languages: map[string]string{}}
-}
 
 // of returns the id of the context with the id, or else of the language's default one. A
 // default one that is not there yet, it starts.
@@ -74,19 +66,14 @@ func (c *contexts) create(ctx context.Context, id, language, cwd string) (contex
 	case err != nil:
 		return contextInfo{}, server.Explain(api.InvalidRequest, err)
 	}
-	if language != "" && language != info.Language {
-		c.mu.Lock()
-		c.languages[info.ContextID] = language
-		c.mu.Unlock()
-	}
-	return c.info(info), nil
+	return infoOf(info), nil
 }
 
 // all returns the contexts in the order of their creation, with the one that is ready to be started.
 func (c *contexts) all() []contextInfo {
 	all, started := []contextInfo{}, false
 	for _, info := range c.box.Contexts() {
-		all = append(all, c.info(info))
+		all = append(all, infoOf(info))
 		started = started || info.ContextID == prefix+ready
 	}
 	if !started && len(all) > 0 && c.hasReady() {
@@ -102,14 +89,8 @@ func (c *contexts) hasReady() bool {
 	})
 }
 
-func (c *contexts) info(of agent.ContextInfo) contextInfo {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	language := of.Language
-	if asked := c.languages[of.ContextID]; asked != "" {
-		language = asked
-	}
-	return contextInfo{of.ContextID, language, of.Cwd}
+func infoOf(c agent.ContextInfo) contextInfo {
+	return contextInfo{c.ContextID, c.Language, c.Cwd}
 }
 
 // contextInfo tells of a context.
@@ -174,15 +155,8 @@ func (h *handlers) remove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && !(id == prefix+ready && h.contexts.hasReady()) { // which may not have been started yet
 		return absent(id, err)
 	}
-	h.contexts.forget(id)
 	server.WriteJSON(w, http.StatusOK, nil)
 	return nil
-}
-
-func (c *contexts) forget(id string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.languages, id)
 }
 
 // absent tells, as E2B does, that there is no such context, or none any more.

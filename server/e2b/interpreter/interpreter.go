@@ -25,7 +25,7 @@ const (
 func New(box *agent.Sandbox, o server.Options) http.Handler {
 	o = o.WithDefaults()
 	o.Fail, o.PingLine, o.Ping = fail, keepalive, min(o.Ping, silence)
-	h := &handlers{box: box, o: o, contexts: newContexts(box)}
+	h := &handlers{box: box, o: o, contexts: &contexts{box: box}}
 	return server.New([]server.Route{
 		{Method: "POST", Path: "/execute", Handle: h.execute},
 		{Method: "POST", Path: "/executions/{id}/input", Handle: h.input},

@@ -15,9 +15,6 @@ import (
 // kernels are what can be meant by a language, the likeliest first.
 func kernels(language string) []agent.ContextOptions {
 	all := []agent.ContextOptions{{Language: language}}
-	if language == "javascript" {
-		all = append(all, agent.ContextOptions{Language: "typescript"})
-	}
 	if language != "" && !strings.ContainsAny(language, "/\x00") {
 		all = append(all, agent.ContextOptions{Kernel: language})
 	}

@@ -68,10 +68,13 @@ var dialects = map[string]dialect{
 		},
 		unset: func(name, _ string) string { return "unset " + name },
 	},
-	"typescript": {
-		set:   func(name, value string) string { return "Deno.env.set(" + literal(name) + ", " + literal(value) + ");" },
-		unset: func(name, _ string) string { return "Deno.env.delete(" + literal(name) + ");" },
-	},
+	"javascript": javascript,
+	"typescript": javascript,
+}
+
+var javascript = dialect{
+	set:   func(name, value string) string { return "process.env[" + literal(name) + "] = " + literal(value) + ";" },
+	unset: func(name, _ string) string { return "delete process.env[" + literal(name) + "];" },
 }
 
 // around returns the code that sets variables, and that which gives them the values that they have otherwise.
