@@ -51,26 +51,45 @@ type commands struct {
 func (k *commands) add(box *agent.Sandbox, c *command) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.list = slices.DeleteFunc(k.list, func(old *command) bool { return old.job == c.job })
+	k.put(box, c)
+}
+
+// put appends a command, and takes away those that are forgotten. k.mu is held.
+func (k *commands) put(box *agent.Sandbox, c *command) {
 	k.list = append(slices.DeleteFunc(k.list, func(old *command) bool {
 		job, err := box.Process(old.job.Pid())
-		return err != nil || job != old.job || job == c.job
+		return err != nil || job != old.job
 	}), c)
 }
 
 // of returns the command that a job is, also of one that was started otherwise.
-func (h *handler) of(job *process.Job) *command {
-	k := &h.commands
+func (k *commands) of(box *agent.Sandbox, job *process.Job) *command {
 	k.mu.Lock()
-	i := slices.IndexFunc(k.list, func(c *command) bool { return c.job == job })
-	if i >= 0 {
-		defer k.mu.Unlock()
-		return k.list[i]
-	}
+	c := k.find(job)
 	k.mu.Unlock()
+	if c != nil {
+		return c
+	}
 	s := job.Summary()
-	c := &command{job: job, config: processConfig{Cmd: s.Args[0], Args: s.Args[1:], Cwd: &s.Cwd}}
-	k.add(h.box, c)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if c := k.find(job); c != nil { // somebody was faster
+		return c
+	}
+	c = &command{job: job, config: processConfig{Cmd: s.Args[0], Args: s.Args[1:], Cwd: &s.Cwd}}
+	k.put(box, c)
 	return c
+}
+
+// find returns the command that a job is, nil where there is none. k.mu is held.
+func (k *commands) find(job *process.Job) *command {
+	for _, c := range k.list {
+		if c.job == job {
+			return c
+		}
+	}
+	return nil
 }
 
 // tagged returns the newest command with a tag: one that runs, if there is one.
@@ -115,7 +134,7 @@ func (h *handler) find(s *selector) (*command, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process with pid %d not found: %w", *s.Pid, err)
 	}
-	return h.of(job), nil
+	return h.commands.of(h.box, job), nil
 }
 
 // live returns the command that a client means, if it has not ended.

@@ -87,11 +87,12 @@ var codes = []struct {
 	{syscall.ENOSPC, resourceExhausted},
 	{syscall.EAGAIN, resourceExhausted}, // of a fork: the sandbox has all the processes that it may have
 	{syscall.EMFILE, resourceExhausted},
+	{syscall.ENOMEM, resourceExhausted},
 	{context.DeadlineExceeded, deadlineExceeded},
 	{context.Canceled, canceled},
 }
 
-// Error is an error as the Connect protocol tells it.
+// rpcError is an error as the Connect protocol tells it.
 type rpcError struct {
 	Code    code   `json:"code"`
 	Message string `json:"message"`

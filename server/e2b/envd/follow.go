@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/tidwall/gjson"
 
@@ -13,9 +14,10 @@ import (
 	"github.com/k2sandbox/k2sandbox/process"
 )
 
-// follow sends that a command has started, and its events after a number, up to the end. The
-// stream of a command that ends with its sandbox is cut.
-func (h *handler) follow(ctx context.Context, c *command, after int64, s *stream) error {
+// follow sends that a command has started, and its events after a number, up to the end. A
+// limit is the time that this stream gave the command: that it was over is an error. The stream
+// of a command that ends with its sandbox is cut.
+func (h *handler) follow(ctx context.Context, c *command, after int64, limit time.Duration, s *stream) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s.keep(`{"event":{"keepalive":{}}}`)
@@ -29,7 +31,10 @@ func (h *handler) follow(ctx context.Context, c *command, after int64, s *stream
 		if err != nil {
 			return err
 		}
-		if err := h.tell(c, line, s); err != nil {
+		if line.Type == journal.End && limit > 0 && c.job.End().TimedOut {
+			return errorf(deadlineExceeded, "the command was killed: its timeout of %v was over", limit)
+		}
+		if err := c.tell(line, s); err != nil {
 			return err
 		}
 		c.saw(line.Seq)
@@ -38,7 +43,7 @@ func (h *handler) follow(ctx context.Context, c *command, after int64, s *stream
 }
 
 // tell sends one event.
-func (h *handler) tell(c *command, line journal.Line, s *stream) error {
+func (c *command) tell(line journal.Line, s *stream) error {
 	switch line.Type {
 	case process.Stdout, process.Stderr:
 		return s.send(c.output(line), !line.More)
@@ -48,9 +53,6 @@ func (h *handler) tell(c *command, line journal.Line, s *stream) error {
 		end := c.job.End()
 		if end.Status == process.SandboxKilled {
 			cut()
-		}
-		if end.TimedOut { // which the stream of its start tells as an error
-			return s.send(endEvent(end), true)
 		}
 		return s.send(endEvent(end), false) // the stream's own end follows
 	}

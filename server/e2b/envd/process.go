@@ -58,7 +58,7 @@ func (h *handler) list(context.Context, *http.Request, *empty) (a listProcesses,
 		if s.State != process.Running || err != nil {
 			continue
 		}
-		c := h.of(job)
+		c := h.commands.of(h.box, job)
 		a.Processes = append(a.Processes, processInfo{c.config, s.Pid, c.tag})
 	}
 	return a, nil
@@ -127,11 +127,7 @@ func (h *handler) start(r *http.Request, q *startRequest, s *stream) error {
 	c.config.abridge()
 	h.commands.add(h.box, c)
 	*q = startRequest{} // which may be large, as the stream may be long
-	err = h.follow(r.Context(), c, 1, s)
-	if c.ended() && job.End().TimedOut {
-		return errorf(deadlineExceeded, "the command was killed: its timeout of %v was over", o.Timeout)
-	}
-	return err
+	return h.follow(r.Context(), c, 1, o.Timeout, s)
 }
 
 // abridge leaves out what is too long to be kept.
@@ -186,5 +182,5 @@ func (h *handler) connect(r *http.Request, q *connectRequest, s *stream) error {
 	}
 	ctx, cancel := bounded(r)
 	defer cancel()
-	return h.follow(ctx, c, after, s)
+	return h.follow(ctx, c, after, 0, s)
 }

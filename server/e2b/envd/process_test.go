@@ -152,8 +152,7 @@ func TestTimeout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.rest(t)
-	f.endedBy(t, "deadline_exceeded")
+	f.failed(t, "deadline_exceeded")
 	gone(t, pid)
 	gone(t, child)
 	// Whoever asks later is told how it ended.

@@ -100,6 +100,7 @@ func (s *stream) end(err error) {
 	}
 	raw, _ := json.Marshal(last) // strings
 	_ = s.put(endOfStream, raw, true)
+	s.closed = true
 }
 
 // miss notes that the client does not get that many bytes.
