@@ -188,12 +188,22 @@ def test_bash(box: Any) -> None:
     box.remove_code_context(context)
 
 
-@pytest.mark.parametrize("language", ["klingon"])
-def test_unknown_language(box: Any, language: str) -> None:
-    with pytest.raises(SandboxException, match=language):
-        box.run_code("1", language=language)
-    with pytest.raises(SandboxException, match=language):
-        box.create_code_context(language=language)
+def test_javascript(box: Any) -> None:
+    execution = box.run_code("var x = 41; console.log('out'); x + 1", language="javascript")
+    assert (execution.text, execution.logs.stdout) == ("42", ["out\n"])
+    assert box.run_code("x", language="js").text == "41"
+    assert box.run_code("nothing", language="javascript").error.name == "ReferenceError"
+    typed = box.create_code_context(language="typescript")
+    assert box.run_code("const y: number = 6; y * 7", context=typed).text == "42"
+    assert {"javascript", "typescript"} <= {context.language for context in box.list_code_contexts()}
+    box.remove_code_context(typed)
+
+
+def test_unknown_language(box: Any) -> None:
+    with pytest.raises(SandboxException, match="klingon"):
+        box.run_code("1", language="klingon")
+    with pytest.raises(SandboxException, match="klingon"):
+        box.create_code_context(language="klingon")
 
 
 def test_language_and_context(box: Any) -> None:

@@ -66,7 +66,7 @@ def test_unknown_template(world: World) -> None:
         world.Sandbox.create("no-such-template")
 
 
-@pytest.mark.parametrize("timeout", [0, -1, 10**9])
+@pytest.mark.parametrize("timeout", [-1, 10**9])
 def test_bad_timeout(world: World, timeout: int) -> None:
     with pytest.raises(SandboxException, match=r"400.*[Tt]imeout"):
         world.Sandbox.create(timeout=timeout)

@@ -58,6 +58,7 @@ test('contexts', async () => {
 
 test('languages', async () => {
   assert.equal((await box.runCode('echo $((6 * 7))', { language: 'bash' })).logs.stdout.join(''), '42\n')
+  assert.equal((await box.runCode('const y: number = 6; y * 7', { language: 'typescript' })).text, '42')
   await assert.rejects(box.runCode('1', { language: 'klingon' }), named(e2b.SandboxError, /400/))
   const [context] = await box.listCodeContexts()
   await assert.rejects(box.runCode('1', { language: 'python', context }), named(e2b.InvalidArgumentError))
