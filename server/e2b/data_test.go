@@ -73,6 +73,7 @@ func TestFindingTheSandbox(t *testing.T) {
 		"the host":                  {"/x", []string{"Host", "8000-" + m.SandboxID + ".k2.test:1234"}, "/e2b/port/ports/8000/x"},
 		"the host, before headers":  {"/v1/x", []string{"Host", "8000-" + m.SandboxID + ".k2.test", "E2b-Sandbox-Id", "sb_x", "E2b-Sandbox-Port", "49999", "X-API-KEY", "x"}, "/e2b/port/ports/8000/v1/x"},
 		"the token":                 {"/files?path=x", token, "/e2b/envd/files?path=x"},
+		"the token, to run code":    {"/contexts/x", token, "/e2b/interpreter/contexts/x"},
 		"the signature":             {sign(m, "GET", "/tmp/x", "", ""), nil, "/e2b/envd" + sign(m, "GET", "/tmp/x", "", "")},
 	} {
 		got := decode[asked](t, s.call("GET", test.path, "", test.headers...), 200)

@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"errors"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -57,41 +58,44 @@ func hosted(host string) (id string, port int, ok bool) {
 // signature of its URL.
 func (a *API) find(r *http.Request) (fleet.Info, int, error) {
 	if id, port, ok := hosted(r.Host); ok {
-		return a.get(r, id, strconv.Itoa(port))
+		return a.get(id, strconv.Itoa(port))
 	}
 	id, port := plainID(r.Header.Get(idHeader)), r.Header.Get(portHeader)
-	if a.debug == 0 || id != "" && id != implicitID {
-		if id != "" || port != "" {
-			return a.get(r, id, port)
-		}
+	if (id != "" || port != "") && (a.debug == 0 || id != "" && id != implicitID) {
+		return a.get(id, port)
 	}
-	if token := r.Header.Get(tokenHeader); token != "" {
-		if info, err := a.first(func(info fleet.Info) bool { return a.o.Fleet.Token(info.ID, token) }); err == nil {
-			return info, a.port(), nil
-		}
+	info, err := a.first(a.opens(r))
+	if errors.Is(err, fleet.ErrNotFound) && a.debug != 0 {
+		info, err = a.newest(r.Context())
 	}
-	if given := r.URL.Query().Get("signature"); r.URL.Path == filesPath && given != "" {
-		if info, err := a.first(func(info fleet.Info) bool { return a.signed(r, info.ID) }); err == nil {
-			return info, a.port(), nil
-		}
-	}
-	if a.debug != 0 {
-		info, err := a.newest(r.Context())
-		return info, a.debug, err
-	}
-	return fleet.Info{}, 0, fleet.ErrNotFound
+	return info, a.port(r), err
 }
 
-// port is that of a request that does not say.
-func (a *API) port() int {
-	if a.debug != 0 {
+// opens returns what tells whether a request has the token of a sandbox, or a signature that is made with it.
+func (a *API) opens(r *http.Request) func(fleet.Info) bool {
+	token := r.Header.Get(tokenHeader)
+	switch {
+	case token != "":
+		return func(info fleet.Info) bool { return a.o.Fleet.Token(info.ID, token) }
+	case r.URL.Path == filesPath:
+		return func(info fleet.Info) bool { return a.signed(r, info.ID) }
+	}
+	return func(fleet.Info) bool { return false }
+}
+
+// port returns that of a request that does not say.
+func (a *API) port(r *http.Request) int {
+	switch {
+	case a.debug != 0:
 		return a.debug
+	case under(r.URL.Path, []string{"/execute", "/contexts"}):
+		return interpreterPort
 	}
 	return envdPort
 }
 
 // get returns the sandbox that a request names.
-func (a *API) get(r *http.Request, id, port string) (fleet.Info, int, error) {
+func (a *API) get(id, port string) (fleet.Info, int, error) {
 	n, err := strconv.Atoi(port)
 	if a.debug != 0 && port == "" {
 		n, err = a.debug, nil
