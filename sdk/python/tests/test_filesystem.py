@@ -71,6 +71,8 @@ def test_what_cannot_be_sent_is_refused_and_the_old_file_stays(box: Any, folder:
         box.filesystem.write(f"{folder}/old", [1, 2])
     with pytest.raises(InvalidRequest, match="mode: expected permission bits"):
         box.filesystem.write(f"{folder}/old", "new", mode=0o10000)
+    with pytest.raises(InvalidRequest, match="data: has no form in UTF-8"):
+        box.filesystem.write(f"{folder}/old", "half \ud800")
     closed = io.BytesIO(b"new")
     closed.close()
     with pytest.raises(ValueError, match="closed file"):
@@ -269,9 +271,8 @@ def test_a_watch_of_a_thousand_files_misses_none(box: Any, folder: str) -> None:
     events = Events()
     watch = box.filesystem.watch_dir(folder, events, recursive=True)
     names = {f"{folder}/deep/{n}/file" for n in range(1000)}
-    box.run_code(
-        f"import os\nfor n in range(1000):\n    os.makedirs(f'{folder}/deep/{{n}}')\n    open(f'{folder}/deep/{{n}}/file', 'w')"
-    )
+    script = f"for n in $(seq 0 999); do mkdir -p {folder}/deep/$n && echo > {folder}/deep/$n/file; done"
+    assert box.process.start(script).exit_code == 0
     while names:
         event = events.queue.get(timeout=60)
         assert event.event_type != "overflow"
@@ -302,6 +303,26 @@ def test_a_callback_that_fails_ends_the_watch(box: Any, folder: str) -> None:
         watch.stop()
     with pytest.raises(InvalidRequest, match="on_event"):
         box.filesystem.watch_dir(folder, "print")
+
+
+def test_a_callback_can_stop_its_watch(box: Any, folder: str) -> None:
+    seen: list[FileEvent] = []
+    stopped = threading.Event()
+    done: list[Any] = []
+
+    def once(event: FileEvent) -> Any:
+        seen.append(event)
+        stopped.set()
+        done.append(inner.stop())  # of an AsyncSandbox a coroutine
+        return done[0]
+
+    watch = box.filesystem.watch_dir(folder, once)
+    inner = getattr(watch, "_it", watch)
+    box.process.start(f"cd {folder} && touch $(seq 100)")
+    assert stopped.wait(60)
+    watch._follower.join()
+    assert len(seen) == 1
+    watch.stop()
 
 
 def test_a_watch_ends_with_the_sandbox(make: Any) -> None:

@@ -330,7 +330,7 @@ def test_notebook(index: Server, here: Path, capsys: pytest.CaptureFixture[str])
         if result.mime_type == "image/png":
             # Save the plot to a file
             with open("plot.png", "wb") as f:
-                f.write(result.image_data)
+                f.write(result.image_data)  # type: ignore[arg-type]
         elif result.mime_type == "text/html":
             print(f"HTML content: {result.html}")
     assert "Result: image/png\n" in (shown := capsys.readouterr().out)

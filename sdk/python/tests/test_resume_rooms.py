@@ -72,7 +72,7 @@ def test_a_download_goes_on_where_it_was_cut(make: Any, box: Any, server: Server
 def test_a_download_is_of_one_version(make: Any, box: Any, server: Server, folder: str) -> None:
     box.filesystem.write(f"{folder}/file", b"a" * 3_000_000)
     with through(make, box, server, lambda n: 300_000 if n < 1 else None) as (sandbox, _):
-        pieces = sandbox.filesystem.read(f"{folder}/file", format="stream")
+        pieces = iter(sandbox.filesystem.read(f"{folder}/file", format="stream"))
         next(pieces)
         box.filesystem.write(f"{folder}/file", b"b" * 3_000_000)
         with pytest.raises(Conflict, match="other than when its download began"):

@@ -14,7 +14,10 @@ PIECE = 1 << 18  # bytes that are read of a file, and sent, at a time
 def encoded(piece: Any) -> bytes:
     """Return a piece of what is to be sent as bytes."""
     if isinstance(piece, str):
-        return piece.encode()
+        try:
+            return piece.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidRequest(f"data: has no form in UTF-8: {error}") from None
     if isinstance(piece, (bytes, bytearray, memoryview)):
         return bytes(piece)
     raise InvalidRequest(f"data: expected pieces of bytes or str, got {type(piece).__name__}")

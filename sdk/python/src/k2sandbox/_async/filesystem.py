@@ -8,7 +8,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, overload
 
 from .. import errors
-from .._lines import Events
+from .._lines import Events, encoded
 from ..files import FileEvent, FileInfo, Path, path_fields
 from ..models import Callback
 from . import _io
@@ -84,7 +84,7 @@ class AsyncFilesystem:
         if format not in _FORMATS:
             raise errors.InvalidRequest(f"format: expected one of {', '.join(_FORMATS)}, got {format!r}")
         if format == "stream":
-            return self._pieces(path)
+            return _io.pulled(self._pieces(path))
         content = (await self._ask(path, "GET", "", params=path_fields(path))).content
         if format == "bytes":
             return content
@@ -263,6 +263,7 @@ class AsyncWatchHandle:
         self._on_event = on_event
         self._params = {**path_fields(path), "recursive": recursive}
         self._follower: Optional[_io.Follower] = None
+        self._stopped = False
 
     @property
     def is_running(self) -> bool:
@@ -275,6 +276,7 @@ class AsyncWatchHandle:
         Raises:
             Exception: what `on_event` raised, or why else the watch ended before.
         """
+        self._stopped = True
         if self._follower is not None:
             await self._follower.stop()
             if self._follower.error is not None:
@@ -307,7 +309,7 @@ class AsyncWatchHandle:
             finally:
                 await stream.__aexit__(None, None, None)
             stream, answer = await self._reopen()
-            await _io.call(self._on_event, FileEvent("overflow", str(self.path)))
+            await _io.call(self._on_event, FileEvent("overflow", os.fsdecode(self.path)))
 
     async def _deliver(self, answer: AsyncResponse) -> bool:
         """Call back for each event; False where the stream broke off."""
@@ -318,7 +320,9 @@ class AsyncWatchHandle:
                 if event["type"] == "end":
                     return event.get("status") != "cut"
                 if event["type"] != "ping":
-                    await _io.call(self._on_event, FileEvent.of(event, str(self.path)))
+                    await _io.call(self._on_event, FileEvent.of(event, os.fsdecode(self.path)))
+                if self._stopped:  # by the callback
+                    return True
         return False
 
     async def _reopen(self) -> tuple[Any, AsyncResponse]:
@@ -343,10 +347,8 @@ def _missing(error: errors.K2Error, path: Path) -> errors.K2Error:
 
 def _content(data: Data) -> Any:
     """Return what the transport can send."""
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
+    if isinstance(data, (str, bytes, bytearray, memoryview)):
+        return encoded(data)
     if isinstance(data, (dict, os.PathLike)) or not any(hasattr(data, name) for name in ("read", "__iter__", "__aiter__")):
         raise errors.InvalidRequest(f"data: expected str, bytes, an open file or an iterable of bytes, got {type(data).__name__}")
     return data

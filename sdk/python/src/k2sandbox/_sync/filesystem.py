@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal, Optional, Union, overload
 
 from .. import errors
-from .._lines import Events
+from .._lines import Events, encoded
 from ..files import FileEvent, FileInfo, Path, path_fields
 from ..models import Callback
 from . import _io
@@ -85,7 +85,7 @@ class Filesystem:
         if format not in _FORMATS:
             raise errors.InvalidRequest(f"format: expected one of {', '.join(_FORMATS)}, got {format!r}")
         if format == "stream":
-            return self._pieces(path)
+            return _io.pulled(self._pieces(path))
         content = (self._ask(path, "GET", "", params=path_fields(path))).content
         if format == "bytes":
             return content
@@ -264,6 +264,7 @@ class WatchHandle:
         self._on_event = on_event
         self._params = {**path_fields(path), "recursive": recursive}
         self._follower: Optional[_io.Follower] = None
+        self._stopped = False
 
     @property
     def is_running(self) -> bool:
@@ -276,6 +277,7 @@ class WatchHandle:
         Raises:
             Exception: what `on_event` raised, or why else the watch ended before.
         """
+        self._stopped = True
         if self._follower is not None:
             self._follower.stop()
             if self._follower.error is not None:
@@ -308,7 +310,7 @@ class WatchHandle:
             finally:
                 stream.__exit__(None, None, None)
             stream, answer = self._reopen()
-            _io.call(self._on_event, FileEvent("overflow", str(self.path)))
+            _io.call(self._on_event, FileEvent("overflow", os.fsdecode(self.path)))
 
     def _deliver(self, answer: Response) -> bool:
         """Call back for each event; False where the stream broke off."""
@@ -319,7 +321,9 @@ class WatchHandle:
                 if event["type"] == "end":
                     return event.get("status") != "cut"
                 if event["type"] != "ping":
-                    _io.call(self._on_event, FileEvent.of(event, str(self.path)))
+                    _io.call(self._on_event, FileEvent.of(event, os.fsdecode(self.path)))
+                if self._stopped:  # by the callback
+                    return True
         return False
 
     def _reopen(self) -> tuple[Any, Response]:
@@ -344,10 +348,8 @@ def _missing(error: errors.K2Error, path: Path) -> errors.K2Error:
 
 def _content(data: Data) -> Any:
     """Return what the transport can send."""
-    if isinstance(data, str):
-        return data.encode()
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
+    if isinstance(data, (str, bytes, bytearray, memoryview)):
+        return encoded(data)
     if isinstance(data, (dict, os.PathLike)) or not any(hasattr(data, name) for name in ("read", "__iter__", "__iter__")):
         raise errors.InvalidRequest(f"data: expected str, bytes, an open file or an iterable of bytes, got {type(data).__name__}")
     return data

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Optional, Union, overload
 
 from .. import errors
-from .._lines import Lines
+from .._lines import Lines, encoded
 from ..models import Callback
 from ..processes import Output, ProcessInfo, ProcessResult
 from . import _io
@@ -189,8 +189,7 @@ class Process:
     def _type(self, pid: int, data: Union[str, bytes], eof: bool) -> bool:
         if not isinstance(data, (str, bytes, bytearray, memoryview)):
             raise errors.InvalidRequest(f"data: expected str or bytes, got {type(data).__name__}")
-        content = data.encode() if isinstance(data, str) else bytes(data)
-        return self._control(pid, "/stdin", params={"eof": eof}, content=content, timeout=STDIN_TIME)
+        return self._control(pid, "/stdin", params={"eof": eof}, content=encoded(data), timeout=STDIN_TIME)
 
     def _control(self, pid: int, what: str, **request: Any) -> bool:
         """Ask something of a process; False where it has ended."""
