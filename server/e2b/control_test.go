@@ -396,7 +396,12 @@ func TestAutoResume(t *testing.T) {
 	s := start(t, echo, nil)
 	m := s.create(`{"templateID":"base","autoPause":true,"autoResume":{"enabled":true}}`)
 	done(t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", ``))
-	decode[asked](t, s.call("GET", "/health", "", m.to("49983")...), 200)
+	refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
+	refused(t, s.call("GET", "/envs", "", m.to("49983", "X-Access-Token", "x")...), 401)
+	if got := s.get(m.SandboxID); got.State != "paused" {
+		t.Errorf("it is %s", got.State)
+	}
+	decode[asked](t, s.call("GET", "/envs", "", m.to("49983", "X-Access-Token", m.EnvdAccessToken)...), 200)
 	if got := s.get(m.SandboxID); got.State != "running" {
 		t.Errorf("it is %s", got.State)
 	}

@@ -19,7 +19,7 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 	if err := a.admit(r, info, port); err != nil {
 		return err
 	}
-	release, box, err := a.use(r, info)
+	release, box, err := a.use(r, info, port)
 	if err != nil {
 		return absent(err)
 	}
@@ -30,10 +30,10 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 	return absent(a.o.Native.Forward(w, r, box, target(r, port)))
 }
 
-// use is fleet.Use, and wakes a sandbox up that is to be woken by requests.
-func (a *API) use(r *http.Request, info fleet.Info) (func(), *fleet.Sandbox, error) {
+// use is fleet.Use, and wakes a sandbox up that is to be woken by requests, but not by the question whether it runs.
+func (a *API) use(r *http.Request, info fleet.Info, port int) (func(), *fleet.Sandbox, error) {
 	release, box, err := a.o.Fleet.Use(info.ID)
-	if !errors.Is(err, fleet.ErrPaused) || info.Labels[labelResume] == "" {
+	if !errors.Is(err, fleet.ErrPaused) || info.Labels[labelResume] == "" || port == envdPort && asksHealth(r) {
 		return release, box, err
 	}
 	if _, err := a.o.Fleet.Resume(r.Context(), info.ID); err != nil {

@@ -84,7 +84,7 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 const endTime = 500 * time.Millisecond
 
 // errAway is why a request fails that is cut because its sandbox ends, or is paused.
-var errAway = errors.New("the sandbox has ended")
+var errAway = errors.New("the sandbox has ended, or was paused")
 
 // ends are how a request fails when its agent dies.
 var ends = []error{errAway, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE, syscall.ECONNREFUSED, fs.ErrNotExist}
