@@ -38,7 +38,7 @@ var allowed = map[string][]string{
 	"server/sandboxes":       {"api", "fleet", "server"},
 	"server/e2b":             {"api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":        {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
-	"server/e2b/interpreter": {"api", "agent", "executor", "packages", "mime", "server", "journal", gjson},
+	"server/e2b/interpreter": {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
 	"server/inside":          {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":            {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
 	"fleet":                  {"api", bbolt, xtime},

@@ -12,6 +12,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -63,6 +64,8 @@ func (c *contexts) create(ctx context.Context, id, language, cwd string) (contex
 	switch {
 	case errors.Is(err, agent.ErrUnknownKernel):
 		return contextInfo{}, api.Invalid("language", "there is no kernel for %q here", language)
+	case errors.Is(err, process.ErrDirectory):
+		return contextInfo{}, api.Invalid("cwd", "%s cannot be entered", cwd)
 	case err != nil:
 		return contextInfo{}, server.Explain(api.InvalidRequest, err)
 	}

@@ -131,7 +131,7 @@ func TestRefusals(t *testing.T) {
 		{"GET", "/execute", nil, 405, "GET"},
 		{"POST", "/contexts", object{"language": "cobol"}, 400, "cobol"},
 		{"POST", "/contexts", object{"cwd": "relative"}, 400, "cwd"},
-		{"POST", "/contexts", object{"cwd": "/no/such"}, 400, "/no/such"},
+		{"POST", "/contexts", object{"cwd": "/no/such"}, 400, "cwd: /no/such"},
 		{"POST", "/contexts/none/restart", nil, 404, "Context none not found"},
 		{"DELETE", "/contexts/none", nil, 404, "Context none not found"},
 		{"DELETE", "/contexts/default", nil, 409, "default"},

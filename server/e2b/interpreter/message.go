@@ -165,7 +165,7 @@ func death(exit *executor.Exit) string {
 	case exit == nil:
 		return "the kernel died"
 	case exit.OOM:
-		return "the kernel was killed: the sandbox was out of memory"
+		return "the kernel was killed, as the sandbox was out of memory"
 	case exit.Signal != "":
 		return "the kernel was ended by the signal " + exit.Signal
 	}
