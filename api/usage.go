@@ -11,6 +11,9 @@ type Usage struct {
 	Pids        *int64    `json:"pids,omitempty"`         // processes and threads
 	DiskBytes   *int64    `json:"disk_bytes,omitempty"`
 	OOMKills    *int64    `json:"oom_kills,omitempty"` // processes that were killed for memory since its start
+	// By TCP and UDP without headers, since its start or that of the server, if that is later.
+	ReceivedBytes *int64 `json:"received_bytes,omitempty"`
+	SentBytes     *int64 `json:"sent_bytes,omitempty"`
 }
 
 // UsageHistory is what a sandbox has used, the oldest measurement first.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"net"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
 )
 
 // Runtime makes sandboxes of one kind. Its methods are safe for concurrent use.
@@ -50,8 +52,14 @@ type Limits struct {
 
 // Network says what a sandbox reaches.
 type Network struct {
-	Mode string `json:"mode"` // "full" or "none"
+	Mode string `json:"mode"` // NetworkFull or NetworkNone
 }
+
+// The modes of networks.
+const (
+	NetworkFull = string(api.NetworkFull)
+	NetworkNone = string(api.NetworkNone)
+)
 
 // Machine is a sandbox that runs, as its runtime sees it. Its methods are safe for
 // concurrent use. All that comes out of a sandbox is hostile.
@@ -85,10 +93,17 @@ type Machine interface {
 
 // Isolation tells how a sandbox is confined.
 type Isolation struct {
-	Level    string            `json:"level"`              // "namespace", "landlock" or "none"
+	Level    string            `json:"level"`              // one of the levels below
 	Missing  map[string]string `json:"missing,omitempty"`  // what does not hold here, and why: "cgroup": "…"
 	Enforced map[string]string `json:"enforced,omitempty"` // how each limit is enforced: "memory": "cgroup v1"
 }
+
+// Levels of isolation, the strongest first.
+const (
+	LevelNamespace = "namespace"
+	LevelLandlock  = "landlock"
+	LevelNone      = "none"
+)
 
 // Exit tells how an agent ended.
 type Exit struct {
@@ -104,4 +119,8 @@ type Usage struct {
 	Pids    int64         `json:"pids"`
 	Disk    int64         `json:"disk"`     // bytes
 	OOMKill int64         `json:"oom_kill"` // processes that were killed for memory
+
+	// Received and Sent are bytes over the network, since the start or since it was adopted.
+	Received int64 `json:"received"`
+	Sent     int64 `json:"sent"`
 }

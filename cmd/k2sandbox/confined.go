@@ -43,11 +43,11 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
 	flags.BoolVar(&c.cold, "cold-start", false, "start Python for each kernel, in place of a fork of one that has started")
-	flags.IntVar(&c.memory, "memory", 2048, "MiB of memory of a sandbox, unless its creator says otherwise")
-	flags.Float64Var(&c.limits.CPUs, "cpus", 2, "cores of a sandbox, unless its creator says otherwise")
-	flags.Int64Var(&c.limits.Pids, "pids", 1024, "processes and threads of a sandbox, unless its creator says otherwise")
-	flags.IntVar(&c.disk, "disk", 10240, "MiB of files of a sandbox, unless its creator says otherwise")
-	flags.Int64Var(&c.limits.Files, "open-files", 4096, "open files of a process, unless its sandbox's creator says otherwise")
+	flags.IntVar(&c.memory, "memory", int(local.Defaults.Memory>>20), "MiB of memory of a sandbox, unless its creator says otherwise")
+	flags.Float64Var(&c.limits.CPUs, "cpus", local.Defaults.CPUs, "cores of a sandbox, unless its creator says otherwise")
+	flags.Int64Var(&c.limits.Pids, "pids", local.Defaults.Pids, "processes and threads of a sandbox, unless its creator says otherwise")
+	flags.IntVar(&c.disk, "disk", int(local.Defaults.Disk>>20), "MiB of files of a sandbox, unless its creator says otherwise")
+	flags.Int64Var(&c.limits.Files, "open-files", local.Defaults.Files, "open files of a process, unless its sandbox's creator says otherwise")
 	flags.BoolVar(&c.private, "allow-private-networks", false, "let sandboxes reach private networks, though not this host, link-local addresses or each other")
 }
 
@@ -76,7 +76,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	r, err := local.New(ctx, local.Options{
 		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
 	})
-	if errors.Is(err, local.ErrNoLevel) && o.confined.level != "none" {
+	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
 	}
 	if err != nil {
@@ -87,7 +87,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	for _, what := range slices.Sorted(maps.Keys(told.Missing)) {
 		log.Warn("not all of the confinement works here", "missing", what, "why", told.Missing[what])
 	}
-	if told.Level == "none" {
+	if told.Level == fleet.LevelNone {
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
 	}
 	return r, nil
@@ -134,14 +134,14 @@ func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logge
 func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
 	told := r.Isolation()
 	levels := map[string]string{}
-	for _, level := range []string{"namespace", "landlock"} {
+	for _, level := range []string{fleet.LevelNamespace, fleet.LevelLandlock} {
 		if why := told.Missing[level]; why != "" {
 			levels[level] = why
 		}
 	}
-	networks := []string{"full", "none"}
+	networks := []string{fleet.NetworkFull, fleet.NetworkNone}
 	switch {
-	case told.Level != "namespace":
+	case told.Level != fleet.LevelNamespace:
 		networks = networks[:1]
 	case told.Missing["network"] != "":
 		networks = networks[1:]

@@ -159,7 +159,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 
 // exposed refuses a server that the code in its own sandboxes could use as if it were a client.
 func exposed(level, network string, keys *server.Keys) error {
-	if level == "landlock" && network == "tcp" && keys.Len() == 0 {
+	if level == fleet.LevelLandlock && network == "tcp" && keys.Len() == 0 {
 		return errors.New("sandboxes of the level landlock have this host's network, so that code in them could use this server as a client: " +
 			"give it --api-keys, or a unix socket (--listen unix:PATH)")
 	}

@@ -73,6 +73,14 @@ func (c control) send(m message, files ...*os.File) error {
 	if err != nil {
 		return err
 	}
+	if err := writeWith(c.conn, line, files); err != nil {
+		return fmt.Errorf("cannot write to the control socket: %w", err)
+	}
+	return nil
+}
+
+// writeWith writes a packet with descriptors.
+func writeWith(conn *net.UnixConn, packet []byte, files []*os.File) error {
 	var rights []byte
 	if len(files) > 0 {
 		fds := make([]int, len(files))
@@ -81,10 +89,8 @@ func (c control) send(m message, files ...*os.File) error {
 		}
 		rights = unix.UnixRights(fds...)
 	}
-	if _, _, err := c.conn.WriteMsgUnix(line, rights, nil); err != nil {
-		return fmt.Errorf("cannot write to the control socket: %w", err)
-	}
-	return nil
+	_, _, err := conn.WriteMsgUnix(packet, rights, nil)
+	return err
 }
 
 // receive returns the next packet, and its descriptors, which the caller closes. io.EOF

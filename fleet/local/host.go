@@ -96,14 +96,10 @@ func (h *host) fork(e *entry) (broken bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	fds := make([]int, len(files))
-	for i, f := range files {
-		fds[i] = int(f.Fd())
-	}
 	if err := h.conn.SetWriteDeadline(time.Now().Add(hostFork)); err != nil {
 		return true, err
 	}
-	if _, _, err := h.conn.WriteMsgUnix(text, unix.UnixRights(fds...), nil); err != nil {
+	if err := writeWith(h.conn, text, files); err != nil {
 		return true, err
 	}
 	said, err := h.hear(hostFork)

@@ -94,7 +94,7 @@ func enter(c control) (*Inside, control, error) {
 		return nil, c, fmt.Errorf("cannot close the process to others: %w", err)
 	}
 	unix.Umask(0o022)
-	if to.Level == "namespace" {
+	if to.Level == fleet.LevelNamespace {
 		if err := surround(&to, given); err != nil {
 			return nil, c, err
 		}
@@ -110,7 +110,7 @@ func enter(c control) (*Inside, control, error) {
 		return nil, c, err
 	}
 	defer more.close()
-	if to.Level == "landlock" {
+	if to.Level == fleet.LevelLandlock {
 		if c, err = underRules(c, to, &s, more); err != nil {
 			return nil, c, err
 		}
@@ -123,7 +123,7 @@ func enter(c control) (*Inside, control, error) {
 func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
 	in = &Inside{Config: s.Config, Zygote: more["zygote"]}
 	delete(more, "zygote")
-	if tun := given["tun"]; tun != nil && in.Network.Mode == full {
+	if tun := given["tun"]; tun != nil && in.Network.Mode == fleet.NetworkFull {
 		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
 		// server that follows takes it.
 		if in.tun, err = unix.FcntlInt(tun.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
@@ -185,7 +185,7 @@ func surround(to *setup, given kit) error {
 
 // confine takes the process where its level says.
 func confine(to *setup, s *settings, given kit) error {
-	if to.Level != "namespace" {
+	if to.Level != fleet.LevelNamespace {
 		return beParent(&s.Config)
 	}
 	if err := resize(s.Sizes, given["disk"]); err != nil {

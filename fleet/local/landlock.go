@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
@@ -44,7 +45,7 @@ func (r *Runtime) prepareDirs(level string) error {
 			if err != nil {
 				return err
 			}
-			if info.Mode()&0o001 == 0 && level == "none" {
+			if info.Mode()&0o001 == 0 && level == fleet.LevelNone {
 				r.missing["ids"] = "sandboxes run as root, as no other user can enter " + parent
 				return nil
 			}
@@ -59,7 +60,7 @@ func (r *Runtime) prepareDirs(level string) error {
 
 // makeDirs makes the directories that a sandbox without a root of its own has.
 func (m *machine) makeDirs() error {
-	if m.record.Level == "namespace" {
+	if m.record.Level == fleet.LevelNamespace {
 		return nil
 	}
 	if m.runtime.ownIDs {
@@ -80,14 +81,14 @@ func (m *machine) makeDirs() error {
 }
 
 func (m *machine) home() string {
-	if m.record.Level == "namespace" {
+	if m.record.Level == fleet.LevelNamespace {
 		return "/home/user"
 	}
 	return filepath.Join(m.dir, "home")
 }
 
 func (m *machine) scratch() string {
-	if m.record.Level == "namespace" {
+	if m.record.Level == fleet.LevelNamespace {
 		return "/var/tmp"
 	}
 	return filepath.Join(m.dir, "tmp")
@@ -96,7 +97,7 @@ func (m *machine) scratch() string {
 // environ returns the environment of code inside.
 func (m *machine) environ() []string {
 	t := &m.runtime.template
-	if m.record.Level == "namespace" {
+	if m.record.Level == fleet.LevelNamespace {
 		return t.environ
 	}
 	environ := []string{"TMPDIR=" + m.scratch()}
@@ -173,7 +174,7 @@ func beParent(c *Config) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot become the parent of orphans: %w", err)
 	}
-	if c.Level == "landlock" {
+	if c.Level == fleet.LevelLandlock {
 		if err := capabilities(0); err != nil {
 			return err
 		}

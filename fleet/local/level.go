@@ -16,10 +16,10 @@ import (
 // choose takes the level that was asked for, or the strongest that works. Only a sandbox that
 // was started tells: it is tried with one that is ended at once.
 func (r *Runtime) choose(ctx context.Context) error {
-	levels := []string{"namespace", "landlock"}
+	levels := []string{fleet.LevelNamespace, fleet.LevelLandlock}
 	switch asked := cmp.Or(r.options.Level, "auto"); asked {
 	case "auto":
-	case "namespace", "landlock", "none":
+	case fleet.LevelNamespace, fleet.LevelLandlock, fleet.LevelNone:
 		levels = []string{asked}
 	default:
 		return fmt.Errorf("unknown level %q: want auto, namespace, landlock or none", asked)
@@ -49,18 +49,18 @@ func (r *Runtime) adjust(ctx context.Context, level string) error {
 	for _, what := range []string{"ids", "disk", "network"} {
 		delete(r.missing, what) // of a stronger level
 	}
-	if level == "namespace" {
+	if level == fleet.LevelNamespace {
 		r.prepare(ctx)
 	} else if err := r.prepareDirs(level); err != nil {
 		return err
 	}
-	if level == "landlock" {
+	if level == fleet.LevelLandlock {
 		if err := cage.Probe()["landlock"]; err != nil {
 			return err
 		}
 	}
 	err := r.try(ctx, level)
-	if err == nil || ctx.Err() != nil || level != "namespace" || r.missing["network"] != "" {
+	if err == nil || ctx.Err() != nil || level != fleet.LevelNamespace || r.missing["network"] != "" {
 		return err
 	}
 	r.missing["network"] = noNetwork + err.Error()

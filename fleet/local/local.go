@@ -119,10 +119,10 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	if err := r.choose(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
 	}
-	if o.Interpreter != "" && !o.Cold && r.level == "namespace" { // where what it forks is the agent's child
+	if o.Interpreter != "" && !o.Cold && r.level == fleet.LevelNamespace { // where what it forks is the agent's child
 		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
 	}
-	if r.level == "namespace" {
+	if r.level == fleet.LevelNamespace {
 		r.spares = newSpares(r)
 	}
 	return r, nil

@@ -588,6 +588,9 @@ func TestNetwork(t *testing.T) {
 	}
 	if m.Isolation().Missing["network"] == "" {
 		wants(t, m, fetch("192.88.98.1"), "hello 192.88.98.1")
+		if u, err := m.Usage(); err != nil || u.Received == 0 || u.Sent == 0 {
+			t.Errorf("usage %+v, %v", u, err)
+		}
 	}
 	alone := start(t, r, fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}})
 	for name, each := range map[string]fleet.Machine{"full": m, "none": alone} {

@@ -164,7 +164,7 @@ func (m *machine) Kill() error {
 func (m *machine) endProcesses() error {
 	m.stop()
 	var failed error
-	if m.record.Level != "namespace" && m.group == nil {
+	if m.record.Level != fleet.LevelNamespace && m.group == nil {
 		failed = m.killTree()
 	}
 	if m.pidfd == nil { // it has not come so far
@@ -269,7 +269,10 @@ func (m *machine) freeze(how func(*cgroup.Group) error) error {
 
 // Usage implements fleet.Machine.
 func (m *machine) Usage() (fleet.Usage, error) {
-	u := fleet.Usage{Memory: -1, CPU: -1, Pids: -1, Disk: m.diskUsage(), OOMKill: -1}
+	u := fleet.Usage{Memory: -1, CPU: -1, Pids: -1, Disk: m.diskUsage(), OOMKill: -1, Received: -1, Sent: -1}
+	if m.stack != nil {
+		u.Received, u.Sent = m.stack.Traffic()
+	}
 	if m.group == nil {
 		return u, nil
 	}
@@ -288,7 +291,7 @@ func (m *machine) Usage() (fleet.Usage, error) {
 
 // diskUsage tells how much of the sandbox's file system is in use, or -1.
 func (m *machine) diskUsage() int64 {
-	if m.record.Level != "namespace" {
+	if m.record.Level != fleet.LevelNamespace {
 		return -1
 	}
 	var fs unix.Statfs_t

@@ -15,13 +15,10 @@ import (
 // tunDevice makes network devices.
 const tunDevice = "/dev/net/tun"
 
-// full is the mode of a network that reaches the outside.
-const full = "full"
-
 // makeNetwork gives the sandbox its network device, if root has to make it, or tells the
 // first process to. Without it there is none.
 func (m *machine) makeNetwork(to *setup, given kit) (err error) {
-	if m.record.Level != "namespace" || m.runtime.missing["network"] != "" {
+	if m.record.Level != fleet.LevelNamespace || m.runtime.missing["network"] != "" {
 		return nil
 	}
 	ipv6 := network.RoutesIPv6() // of the host
@@ -53,7 +50,7 @@ func (m *machine) tun(ipv6 bool) (*os.File, error) {
 
 // serve carries what goes through the sandbox's device, from now on.
 func (m *machine) serve() error {
-	if m.record.Network.Mode != full || m.record.Tun == 0 {
+	if m.record.Network.Mode != fleet.NetworkFull || m.record.Tun == 0 {
 		return nil
 	}
 	var tun *os.File
@@ -75,7 +72,7 @@ func (m *machine) serve() error {
 
 // networkFiles returns the files of a sandbox that have to do with its network.
 func networkFiles(n fleet.Network, hostname string) map[string]string {
-	if n.Mode != full {
+	if n.Mode != fleet.NetworkFull {
 		return map[string]string{"/etc/hosts": network.Hosts("", hostname), "/etc/resolv.conf": ""}
 	}
 	hosts, _ := os.ReadFile("/etc/hosts")
@@ -86,9 +83,9 @@ func networkFiles(n fleet.Network, hostname string) map[string]string {
 // checkNetwork refuses what only a network namespace can do, and what none does here.
 func (r *Runtime) checkNetwork(n fleet.Network) error {
 	switch why := r.missing["network"]; {
-	case r.level != "namespace" && n.Mode == "none":
+	case r.level != fleet.LevelNamespace && n.Mode == fleet.NetworkNone:
 		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", r.level, fleet.ErrUnsupported)
-	case r.level == "namespace" && n.Mode == full && why != "":
+	case r.level == fleet.LevelNamespace && n.Mode == fleet.NetworkFull && why != "":
 		return fmt.Errorf("%s: %w", why, fleet.ErrUnsupported)
 	}
 	return nil
@@ -96,8 +93,8 @@ func (r *Runtime) checkNetwork(n fleet.Network) error {
 
 // network returns the mode of sandboxes for which none is asked.
 func (r *Runtime) network() string {
-	if r.level == "namespace" && r.missing["network"] != "" {
-		return "none"
+	if r.level == fleet.LevelNamespace && r.missing["network"] != "" {
+		return fleet.NetworkNone
 	}
-	return full
+	return fleet.NetworkFull
 }

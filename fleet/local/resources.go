@@ -17,7 +17,7 @@ import (
 // is in memory, which also has ENOSPC at its end.
 func (m *machine) makeDisk(ctx context.Context, given kit) (err error) {
 	r := m.runtime
-	if m.record.Level != "namespace" {
+	if m.record.Level != fleet.LevelNamespace {
 		return nil
 	}
 	if !r.disks {
@@ -47,7 +47,7 @@ func (m *machine) suits(l fleet.Limits) bool {
 
 // limit gives the sandbox its limits, but for that of CPUs.
 func (m *machine) limit(l fleet.Limits) error {
-	if m.record.Level == "namespace" && !m.runtime.disks {
+	if m.record.Level == fleet.LevelNamespace && !m.runtime.disks {
 		l.Disk = min(l.Disk, max(l.Memory/2, leastDisk))
 	}
 	m.record.Limits = l
@@ -117,11 +117,11 @@ func (m *machine) rules() cage.Rules {
 		}
 	}
 	switch m.record.Level {
-	case "namespace":
+	case fleet.LevelNamespace:
 		rules.Scoped = false // kernels and commands have cages of their own, and may signal each other: there is nobody else
-	case "landlock":
+	case fleet.LevelLandlock:
 		m.landlockRules(&rules)
-	case "none":
+	case fleet.LevelNone:
 		rules = cage.Rules{Rlimits: rules.Rlimits}
 	}
 	missing := m.runtime.parent.Missing()
@@ -140,7 +140,7 @@ const notConfined = "nothing keeps code from what the server's user can do"
 func (r *Runtime) isolation(level string) fleet.Isolation {
 	i := fleet.Isolation{Level: level, Missing: maps.Clone(r.missing), Enforced: map[string]string{"open_files": "rlimit"}}
 	for what, why := range cage.Probe() {
-		if why != nil && level != "none" {
+		if why != nil && level != fleet.LevelNone {
 			i.Missing[what] = why.Error()
 		}
 	}
@@ -153,11 +153,11 @@ func (r *Runtime) isolation(level string) fleet.Isolation {
 		}
 	}
 	switch {
-	case level == "namespace" && r.disks:
+	case level == fleet.LevelNamespace && r.disks:
 		i.Enforced["disk"] = "ext4 file system"
-	case level == "namespace":
+	case level == fleet.LevelNamespace:
 		i.Enforced["disk"] = "file system in memory"
-	case level == "landlock":
+	case level == fleet.LevelLandlock:
 		i.Missing["network"] = "it is the host's, loopback and local networks included"
 		i.Missing["processes"] = "those of the host are in sight, but out of reach"
 		if !r.ownIDs {

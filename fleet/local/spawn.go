@@ -10,6 +10,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
 const namespaces = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS | syscall.CLONE_NEWPID | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC | syscall.CLONE_NEWUTS
@@ -82,7 +84,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 	p.cmd.Stderr = write
 	p.cmd.ExtraFiles = []*os.File{theirs} // controlFD
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, PidFD: &pidfd}
-	if level == "namespace" {
+	if level == fleet.LevelNamespace {
 		a := p.cmd.SysProcAttr
 		a.Cloneflags = namespaces
 		if !u.helped {
@@ -95,7 +97,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 			a.AmbientCaps = allCapabilities() // which would else be lost by the exec
 		}
 	}
-	if level != "namespace" && u.uid != os.Geteuid() {
+	if level != fleet.LevelNamespace && u.uid != os.Geteuid() {
 		p.cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(u.uid), Gid: uint32(u.gid)}
 	}
 	if err := p.start(u); err != nil {
@@ -127,7 +129,7 @@ func (r *Runtime) spawn(level string, u users) (*process, error) {
 func hint(level string, err error) string {
 	denied := errors.Is(err, unix.EPERM)
 	switch {
-	case level == "namespace" && (denied || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) || errors.Is(err, unix.EINVAL)):
+	case level == fleet.LevelNamespace && (denied || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) || errors.Is(err, unix.EINVAL)):
 		return " (a container, a security module or a sysctl may refuse user namespaces)"
 	case errors.Is(err, unix.EACCES) && os.Geteuid() == 0:
 		return " (the program itself has to be one that all users can execute: chmod a+rx)"

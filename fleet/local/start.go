@@ -197,7 +197,7 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 		return err
 	}
 	c := settings{Config: m.config(s), Sizes: m.sizes()}
-	if m.record.Level == "namespace" {
+	if m.record.Level == fleet.LevelNamespace {
 		c.Files = networkFiles(s.Network, hostname)
 		c.Files["/etc/hostname"] = hostname + "\n"
 	}
@@ -236,11 +236,11 @@ func (m *machine) entry() (e entry, err error) {
 // findUsers finds ids for the sandbox.
 func (m *machine) findUsers() (users, error) {
 	switch {
-	case os.Geteuid() != 0 && m.record.Level == "namespace" && m.runtime.subIDs != nil:
+	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace && m.runtime.subIDs != nil:
 		return m.runtime.subIDs.users(), nil
-	case os.Geteuid() != 0 && m.record.Level == "namespace":
+	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace:
 		return oneUser(), nil
-	case os.Geteuid() != 0 || m.record.Level != "namespace" && !m.runtime.ownIDs:
+	case os.Geteuid() != 0 || m.record.Level != fleet.LevelNamespace && !m.runtime.ownIDs:
 		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
 	slot, err := m.runtime.slots.take(m.record.Name)
@@ -249,7 +249,7 @@ func (m *machine) findUsers() (users, error) {
 	}
 	m.record.Slot = slot
 	base := m.runtime.slots.base(slot)
-	if m.record.Level != "namespace" {
+	if m.record.Level != fleet.LevelNamespace {
 		return thisUser(base+userID, base+userID), nil
 	}
 	return rangeUsers(base), nil
@@ -266,7 +266,7 @@ func (m *machine) config(s fleet.Spec) Config {
 // trees adds the file trees that the root is made of: those that only the server can map to the
 // sandbox's ids as descriptors, else as paths.
 func (m *machine) trees(s *setup, given kit) error {
-	if m.record.Level != "namespace" {
+	if m.record.Level != fleet.LevelNamespace {
 		return nil
 	}
 	t := &m.runtime.template

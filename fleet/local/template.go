@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/kernel/python"
 )
 
@@ -254,7 +255,7 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 			return template{}, err
 		}
 	}
-	if os.Geteuid() == 0 && r.options.Level != "none" {
+	if os.Geteuid() == 0 && r.options.Level != fleet.LevelNone {
 		for _, dir := range dirs {
 			if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o005 != 0o005 {
 				return template{}, fmt.Errorf("no other user than root can read %s: sandboxes cannot use its Python", dir)

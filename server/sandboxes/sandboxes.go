@@ -181,7 +181,7 @@ func filled(m map[string]string) map[string]string {
 
 func isolation(i fleet.Isolation) api.SandboxIsolation {
 	told := api.SandboxIsolation{Level: i.Level, Missing: filled(i.Missing), Enforced: filled(i.Enforced)}
-	if i.Level == "none" {
+	if i.Level == fleet.LevelNone {
 		told.Warning = "nothing keeps the code in this sandbox from the host: it can do all that the server can"
 	}
 	return told

@@ -34,6 +34,7 @@ func usage(s fleet.Sample) api.Usage {
 	return api.Usage{
 		Time: s.At, CPUSeconds: measured(s.CPU.Seconds()), CPUs: measured(s.CPUs), MemoryBytes: measured(s.Memory),
 		Pids: measured(s.Pids), DiskBytes: measured(s.Disk), OOMKills: measured(s.OOMKill),
+		ReceivedBytes: measured(s.Received), SentBytes: measured(s.Sent),
 	}
 }
 

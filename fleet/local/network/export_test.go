@@ -12,6 +12,22 @@ func Serve(f *os.File, o Options) (*Stack, error) { return serve(f, o) }
 
 const MTU = mtu
 
+// Stats are what a Stack has carried.
+type Stats struct {
+	BytesIn, BytesOut  int64 // to and from the sandbox
+	Connections, Flows int64 // open now: TCP and UDP
+	Refused            int64 // by the policy, since the start
+	Questions          int64 // of DNS, since the start
+}
+
+func (s *Stack) Stats() Stats {
+	in, out := s.Traffic()
+	return Stats{
+		BytesIn: in, BytesOut: out, Connections: s.stats.open.Load(), Flows: int64(s.flows.len()),
+		Refused: s.stats.refused.Load(), Questions: s.stats.questions.Load(),
+	}
+}
+
 // Passes and Admit are what is let through.
 func Passes(question []byte) bool { return len(question) >= dnsHeader && passes(question) }
 func Admit(frame []byte) bool     { _, ok := admit(frame); return ok }

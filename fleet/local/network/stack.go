@@ -48,14 +48,6 @@ type Options struct {
 	Refused func(network string, to netip.AddrPort, err error)
 }
 
-// Stats are what a Stack has carried; bytes are those of TCP and UDP without headers.
-type Stats struct {
-	BytesIn, BytesOut  int64 // to and from the sandbox
-	Connections, Flows int64 // open now: TCP and UDP
-	Refused            int64 // by the policy, since the start
-	Questions          int64 // of DNS, since the start
-}
-
 // Stack is the network of one sandbox, from its device to the host's sockets.
 type Stack struct {
 	o     Options
@@ -212,14 +204,8 @@ func (s *Stack) begin() bool {
 	return !s.closed
 }
 
-// Stats are the figures of now.
-func (s *Stack) Stats() Stats {
-	return Stats{
-		BytesIn: s.stats.in.Load(), BytesOut: s.stats.out.Load(),
-		Connections: s.stats.open.Load(), Flows: int64(s.flows.len()),
-		Refused: s.stats.refused.Load(), Questions: s.stats.questions.Load(),
-	}
-}
+// Traffic tells the bytes that the sandbox has received and sent so far, by TCP and UDP, without headers.
+func (s *Stack) Traffic() (received, sent int64) { return s.stats.in.Load(), s.stats.out.Load() }
 
 // Close ends the network, with all its connections, goroutines and descriptors.
 // It may be said more than once.
