@@ -21,14 +21,18 @@ type command struct {
 	seen   atomic.Int64 // number of the newest event that a client was sent
 }
 
-// saw notes that a client was sent an event.
-func (c *command) saw(seq int64) {
-	for {
-		last := c.seen.Load()
-		if seq <= last || c.seen.CompareAndSwap(last, seq) {
-			return
-		}
+// send sends a client an event. That it is sent is noted before: who has it, and comes back, is
+// not to have it again.
+func (c *command) send(seq int64, send func() error) error {
+	last := c.seen.Load()
+	for seq > last && !c.seen.CompareAndSwap(last, seq) {
+		last = c.seen.Load()
 	}
+	err := send()
+	if err != nil {
+		c.seen.CompareAndSwap(seq, last)
+	}
+	return err
 }
 
 func (c *command) ended() bool {

@@ -84,6 +84,7 @@ func denied(t *testing.T, status int, resp *http.Response) string {
 const octets = "application/octet-stream"
 
 func TestUpload(t *testing.T) {
+	clean(t, "up")
 	all := posted(t, "?path=up/raw.bin&username=user", "\x00raw\xff", "Content-Type", octets)
 	if len(all) != 1 || all[0].Path != home+"/up/raw.bin" || all[0].Name != "raw.bin" || all[0].Type != "file" || all[0].Metadata != nil {
 		t.Errorf("told %+v", all)
@@ -110,6 +111,7 @@ func TestUpload(t *testing.T) {
 }
 
 func TestUploadOfForms(t *testing.T) {
+	clean(t, "form")
 	body, typ := form(t, [2]string{"ignored.txt", "one file"})
 	if all := posted(t, "?path=form/one.txt", body, "Content-Type", typ); len(all) != 1 || all[0].Path != home+"/form/one.txt" || content(t, "form/one.txt") != "one file" {
 		t.Errorf("told %+v", all)
@@ -144,6 +146,7 @@ func TestUploadOfForms(t *testing.T) {
 
 // What cannot be written changes nothing.
 func TestUploadsThatFail(t *testing.T) {
+	clean(t, "bad")
 	write(t, "bad/file", "old")
 	post := func(query, body string, headers ...string) *http.Response {
 		return request(t, "POST", "/files"+query, strings.NewReader(body), headers...)
@@ -171,6 +174,7 @@ func TestUploadsThatFail(t *testing.T) {
 }
 
 func TestMetadata(t *testing.T) {
+	clean(t, "metadata")
 	headers := []string{"Content-Type", octets, "X-Metadata-Author", "mish", "x-metadata-purpose", "up load"}
 	want := "map[author:mish purpose:up load]"
 	told := func() string {
@@ -267,6 +271,7 @@ func TestDownloadOfGzip(t *testing.T) {
 }
 
 func TestCompose(t *testing.T) {
+	clean(t, "compose")
 	write(t, "compose/a", "one, ")
 	write(t, "compose/b", "two")
 	post := func(message object) *http.Response {

@@ -48,6 +48,7 @@ func TestStat(t *testing.T) {
 
 // Of a link, type and mode are those of what it leads to in the end.
 func TestStatLink(t *testing.T) {
+	clean(t, "links")
 	write(t, "links/real/file", "x")
 	for link, to := range map[string]string{"one": "real/file", "two": "one", "dir": "real", "dangling": "nowhere", "loop": "loop"} {
 		if err := os.Symlink(to, filepath.Join(home, "links", link)); err != nil {
@@ -68,6 +69,7 @@ func TestStatLink(t *testing.T) {
 }
 
 func TestMakeDir(t *testing.T) {
+	clean(t, "made")
 	e := at(call(t, fs+"MakeDir", object{"path": "made/a/b"}), "entry")
 	if at(e, "path") != home+"/made/a/b" || at(e, "type") != "FILE_TYPE_DIRECTORY" || at(e, "mode") != 493.0 {
 		t.Errorf("made %v", e)
@@ -79,6 +81,7 @@ func TestMakeDir(t *testing.T) {
 }
 
 func TestMove(t *testing.T) {
+	clean(t, "move")
 	write(t, "move/from", "content")
 	write(t, "move/there", "old")
 	if e := call(t, fs+"Move", object{"source": "move/from", "destination": "move/new/to"}); at(e, "entry", "path") != home+"/move/new/to" {
@@ -104,6 +107,7 @@ func TestRemove(t *testing.T) {
 }
 
 func TestListDir(t *testing.T) {
+	clean(t, "list")
 	for _, name := range []string{"file1.txt", "subdir1/subdir1_1/deep", "subdir1/subdir1_2/x", "subdir2/y"} {
 		write(t, "list/"+name, "Hello")
 	}
@@ -147,6 +151,7 @@ func TestListDir(t *testing.T) {
 
 // Attributes that code in the sandbox sets are metadata, too, but for what is no text.
 func TestMetadataFromInside(t *testing.T) {
+	clean(t, "meta")
 	write(t, "meta/file", "x")
 	path := filepath.Join(home, "meta/file")
 	for name, value := range map[string]string{"user.e2b.author": "mish", "user.other": "x", "user.e2b.binary": "\xff"} {

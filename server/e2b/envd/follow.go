@@ -34,10 +34,9 @@ func (h *handler) follow(ctx context.Context, c *command, after int64, limit tim
 		if line.Type == journal.End && limit > 0 && c.job.End().TimedOut {
 			return errorf(deadlineExceeded, "the command was killed: its timeout of %v was over", limit)
 		}
-		if err := c.tell(line, s); err != nil {
+		if err := c.send(line.Seq, func() error { return c.tell(line, s) }); err != nil {
 			return err
 		}
-		c.saw(line.Seq)
 	}
 	return nil
 }

@@ -304,6 +304,14 @@ func write(t *testing.T, name, content string) {
 	}
 }
 
+// clean takes away what a run of the test before has left in the home directory.
+func clean(t *testing.T, name string) {
+	t.Helper()
+	if err := os.RemoveAll(filepath.Join(home, name)); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func content(t *testing.T, name string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(home, name))

@@ -51,6 +51,7 @@ func mkdir(t *testing.T, name string) {
 
 // A file that is written for the first time is three events, which are there as soon as it is.
 func TestWatcher(t *testing.T) {
+	clean(t, "watched")
 	mkdir(t, "watched")
 	id := create(t, object{"path": "watched"})
 	upload(t, "watched/new.txt", "This file will be watched.")
@@ -84,6 +85,7 @@ func TestWatcher(t *testing.T) {
 }
 
 func TestRecursiveWatcher(t *testing.T) {
+	clean(t, "deep")
 	mkdir(t, "deep/nested")
 	id := create(t, object{"path": "deep", "recursive": true})
 	upload(t, "deep/nested/file", "x")
@@ -100,6 +102,7 @@ func TestRecursiveWatcher(t *testing.T) {
 }
 
 func TestWatcherWithEntries(t *testing.T) {
+	clean(t, "entries")
 	mkdir(t, "entries")
 	id := create(t, object{"path": "~/entries/", "includeEntry": true, "allowNetworkMounts": true})
 	upload(t, "entries/file", "four")
@@ -118,6 +121,7 @@ func TestWatcherWithEntries(t *testing.T) {
 }
 
 func TestWatchDir(t *testing.T) {
+	clean(t, "flow")
 	mkdir(t, "flow")
 	f := stream(t, fs+"WatchDir", object{"path": "flow", "recursive": true, "includeEntry": true}, "Keepalive-Ping-Interval", "50")
 	if m := f.next(t); m["start"] == nil {
