@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -76,7 +76,14 @@ class AsyncRun:
         print((await run.wait()).status)
     """
 
-    def __init__(self, sandbox: AsyncSandbox, execution_id: str, after: int, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        sandbox: AsyncSandbox,
+        execution_id: str,
+        after: int,
+        callbacks: Callbacks,
+        begun: Optional[Callable[[], Any]] = None,  # asks which run it was, while that is not known
+    ) -> None:
         self.execution_id = execution_id
         self.execution = Execution(execution_id=execution_id)
         self._sandbox = sandbox
@@ -84,6 +91,7 @@ class AsyncRun:
         self._callbacks = callbacks
         self._end: Optional[dict[str, Any]] = None
         self._given_up = False
+        self._begun = begun
         self._lock = _io.Guard()
 
     def __repr__(self) -> str:
@@ -183,9 +191,15 @@ class AsyncRun:
 
     async def _give_up(self) -> None:
         """Interrupt it for somebody who does not wait for what comes of it."""
-        if self.execution_id and not self._given_up:
+        if not self._given_up:
             self._given_up = True
-            await _io.finish(self.interrupt)
+            await _io.finish(self._abandon)
+
+    async def _abandon(self) -> None:
+        if not self.execution_id and self._begun is not None:
+            self.execution_id = await self._begun()
+        if self.execution_id:
+            await self.interrupt()
 
     def _result(self) -> Execution:
         """Return the execution, or raise what its end stands for."""

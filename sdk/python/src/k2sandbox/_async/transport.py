@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, Union
 from urllib.parse import quote, urljoin, urlsplit
 
 from .. import errors
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_TIMEOUT = 120.0  # seconds that a request may take; to create a sandbox takes a kernel's start
 SILENCE = 45.0  # seconds: a stream pings every 15
 WAITS = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2)  # seconds before each new try
+REQUEST_TRIES = 4  # after the first; a stream has all
+CONNECT = 10.0  # seconds
 SAFE = ("GET", "HEAD", "PUT", "DELETE")  # methods that may be sent twice (RFC 9110, section 9.2.2)
 
 
@@ -55,7 +57,7 @@ class AsyncResponse:
                 async for chunk in chunks:
                     yield chunk
         except Exception as error:
-            raise failure(error, self._raw.request.url.path) from error
+            raise broken(error, self._raw.request.url.path) from error
 
 
 class AsyncTransport:
@@ -120,7 +122,8 @@ class AsyncTransport:
         """
         headers = {**(headers or {}), "Idempotency-Key": uuid.uuid4().hex} if once else headers
         again = (once or method in SAFE) and (content is None or isinstance(content, bytes))
-        for wait in (*WAITS[: 5 if again else 3], None):
+        tries = 0
+        while True:
             try:
                 async with self.stream(
                     method, path, params=params, json=json, content=content, headers=headers, timeout=timeout
@@ -128,13 +131,13 @@ class AsyncTransport:
                     await response._raw.aread()
                     return response
             except Exception as error:
-                lost = error if isinstance(error, errors.K2Error) else failure(error, path)
-                if wait is None or not isinstance(lost, errors.ConnectionLost) or not (again or lost.code == "unreachable"):
+                lost = failure(error, path)
+                if tries >= REQUEST_TRIES or not _retried(lost, again):
                     if lost is error:
                         raise
                     raise lost from error
-            await _io.sleep(wait)
-        raise AssertionError("unreachable")
+            await _io.sleep(WAITS[tries])
+            tries += 1
 
     @asynccontextmanager
     async def stream(
@@ -147,8 +150,12 @@ class AsyncTransport:
         content: Any = None,
         headers: Optional[Mapping[str, str]] = None,
         timeout: Optional[float] = None,
+        silence: Optional[float] = None,
     ) -> AsyncIterator[AsyncResponse]:
-        """Send a request once, and have its answer as it comes; `timeout` are seconds without anything of it."""
+        """Send a request once, and have its answer as it comes.
+
+        `timeout` are the seconds until it begins and without anything of it; `silence` those of the latter, if it is given.
+        """
         sent = dict(headers or {})
         if json is not None:
             content, sent["Content-Type"] = encode(json), "application/json"
@@ -159,15 +166,16 @@ class AsyncTransport:
         client = self._client.get()
         seconds = _seconds("timeout", timeout) or self.request_timeout or DEFAULT_TIMEOUT
         query = {k: _text(v) for k, v in params.items() if v is not None} if params else None
-        request = client.build_request(
-            method, self.address.base + path, params=query, content=content, headers=sent, timeout=seconds
-        )
+        times = {"connect": min(seconds, CONNECT), "read": seconds, "write": seconds, "pool": None}
+        url, extensions = self.address.base + path, {"timeout": times}
+        request = client.build_request(method, url, params=query, content=content, headers=sent, extensions=extensions)
         try:
             raw = await client.send(request, stream=True)
         except Exception as error:
             raise failure(error, path) from error
         try:
             _io.watch(raw)
+            times["read"] = silence or seconds
             if raw.status_code >= 400:
                 raise await self._refused(raw, path)
             yield AsyncResponse(raw)
@@ -188,7 +196,7 @@ class AsyncTransport:
         *,
         params: Optional[Mapping[str, Any]] = None,
         json: Any = None,
-        once: bool = False,
+        once: Union[bool, str] = False,
         resume: bool = True,
         opened: Any = None,
     ) -> AsyncIterator[dict[str, Any]]:
@@ -202,19 +210,19 @@ class AsyncTransport:
             path: of the API, escaped.
             params: the query; `after` is where to begin.
             json: the body.
-            once: whether the server takes an Idempotency-Key here: a POST whose answer was lost is sent again.
+            once: whether the server takes an Idempotency-Key here, or the key: a POST whose answer was lost is sent again.
             resume: whether the stream is numbered, and can go on.
             opened: called with the AsyncResponse of each connection.
 
         Raises:
             ConnectionLost: the stream broke off, and the rest could not be had.
         """
-        headers = {"Idempotency-Key": uuid.uuid4().hex} if once else {}
+        headers = {"Idempotency-Key": once if isinstance(once, str) else uuid.uuid4().hex} if once else {}
         query = dict(params or {})
         after, tries, begun, ended = int(query.get("after") or 0), 0, method == "GET", False
         while True:
             try:
-                async with self.stream(method, path, params=query, json=json, headers=headers, timeout=SILENCE) as answer:
+                async with self.stream(method, path, params=query, json=json, headers=headers, silence=SILENCE) as answer:
                     if not begun and resume and "location" in answer.headers:
                         path, method, json, begun = self._events_path(path, answer.headers["location"]), "GET", None, True
                         headers = {}
@@ -229,17 +237,12 @@ class AsyncTransport:
                 if ended:
                     return
                 raise errors.ConnectionLost("the stream broke off before its end", sandbox_id=sandbox_in(path))
-            except (errors.ConnectionLost, errors.RequestTimeout) as error:
+            except errors.K2Error as error:
                 if ended:
                     return
-                again = (resume and (begun or once)) or error.code == "unreachable"
-                if not again or tries >= len(WAITS):
+                if tries >= len(WAITS) or not _retried(error, resume and (begun or bool(once))):
                     raise
-                await _io.sleep(WAITS[tries])
-            except errors.ServerError as error:
-                if not (resume and begun and error.status in (502, 503)) or tries >= len(WAITS):
-                    raise
-                await _io.sleep(WAITS[tries])
+            await _io.sleep(WAITS[tries])
             tries += 1
             query["after"] = after if begun else None
 
@@ -286,7 +289,7 @@ def failure(error: BaseException, path: str) -> errors.K2Error:
     if isinstance(error, errors.K2Error):
         return error
     sandbox_id = sandbox_in(path)
-    if isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout)):
+    if isinstance(error, httpx.ConnectError):
         return errors.ConnectionLost(
             f"cannot reach the server: {error}",
             code="unreachable",
@@ -294,14 +297,28 @@ def failure(error: BaseException, path: str) -> errors.K2Error:
             hint="is it running? K2_API_URL or api_url=… say where it is",
         )
     if isinstance(error, httpx.TimeoutException):
-        return errors.RequestTimeout(
-            "the server did not answer in time", sandbox_id=sandbox_id, hint="request_timeout=… allows more"
-        )
-    if isinstance(error, (httpx.HTTPError, httpx.StreamError, OSError)):
+        hint = "request_timeout=… gives it longer"
+        return errors.RequestTimeout("the server did not answer in time", sandbox_id=sandbox_id, hint=hint)
+    if isinstance(error, (httpx.HTTPError, httpx.StreamError)):
         return errors.ConnectionLost(f"the connection broke: {error or type(error).__name__}", sandbox_id=sandbox_id)
     if isinstance(error, httpx.InvalidURL):
         return errors.InvalidRequest(f"cannot use {path!r}: {error}")
     raise error
+
+
+def broken(error: BaseException, path: str) -> errors.K2Error:
+    """Return the error of this package for one in the midst of an answer, where silence is that of the connection."""
+    known = failure(error, path)
+    if isinstance(known, errors.RequestTimeout):
+        return errors.ConnectionLost("the connection is silent", sandbox_id=known.sandbox_id)
+    return known
+
+
+def _retried(error: errors.K2Error, again: bool) -> bool:
+    """Return whether to send a request again: what never reached the server, or, where that does no harm, what may have."""
+    if error.code == "unreachable":
+        return True
+    return again and (isinstance(error, errors.ConnectionLost) or error.status in (502, 503))
 
 
 def _foreign(raw: httpx.Response) -> errors.K2Error:

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -77,7 +77,14 @@ class Run:
         print((run.wait()).status)
     """
 
-    def __init__(self, sandbox: Sandbox, execution_id: str, after: int, callbacks: Callbacks) -> None:
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        execution_id: str,
+        after: int,
+        callbacks: Callbacks,
+        begun: Optional[Callable[[], Any]] = None,  # asks which run it was, while that is not known
+    ) -> None:
         self.execution_id = execution_id
         self.execution = Execution(execution_id=execution_id)
         self._sandbox = sandbox
@@ -85,6 +92,7 @@ class Run:
         self._callbacks = callbacks
         self._end: Optional[dict[str, Any]] = None
         self._given_up = False
+        self._begun = begun
         self._lock = _io.Guard()
 
     def __repr__(self) -> str:
@@ -183,9 +191,15 @@ class Run:
 
     def _give_up(self) -> None:
         """Interrupt it for somebody who does not wait for what comes of it."""
-        if self.execution_id and not self._given_up:
+        if not self._given_up:
             self._given_up = True
-            _io.finish(self.interrupt)
+            _io.finish(self._abandon)
+
+    def _abandon(self) -> None:
+        if not self.execution_id and self._begun is not None:
+            self.execution_id = self._begun()
+        if self.execution_id:
+            self.interrupt()
 
     def _result(self) -> Execution:
         """Return the execution, or raise what its end stands for."""

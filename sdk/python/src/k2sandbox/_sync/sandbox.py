@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import builtins
+import uuid
 from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Optional, Union
@@ -358,12 +359,19 @@ class Sandbox:
         """
         callbacks = Callbacks(on_stdout, on_stderr, on_results, on_input)
         body = self._cell(code, timeout, cwd, envs, context, on_input is not None)
-        run = Run(self, "", 0, callbacks)
+        key = uuid.uuid4().hex
+
+        def begun() -> str:  # the server knows what the key began
+            headers = {"Idempotency-Key": key}
+            with self.transport.stream("POST", self.path("/code"), json=body, headers=headers, timeout=5) as answer:
+                return str(answer.headers.get("x-execution-id", ""))
+
+        run = Run(self, "", 0, callbacks, begun)
 
         def opened(answer: Any) -> None:  # before the cell's turn comes, so that it can be interrupted then
             run.execution_id = answer.headers.get("x-execution-id") or run.execution_id
 
-        source = self.transport.events("POST", self.path("/code"), json=body, once=True, opened=opened)
+        source = self.transport.events("POST", self.path("/code"), json=body, once=key, opened=opened)
         return run._complete(source)
 
     def start_code(
