@@ -89,3 +89,10 @@ def test_import_is_cheap() -> None:
     code = "import sys, k2sandbox; print(*(name for name in ('httpx', 'asyncio', 'IPython', 'ssl') if name in sys.modules))"
     environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def test_licence_is_the_projects() -> None:
+    """A copy: installers refuse links that lead out of a source archive."""
+    mine = PROJECT / "LICENSE"
+    assert not mine.is_symlink()
+    assert mine.read_bytes() == (PROJECT.parent.parent / "LICENSE").read_bytes()
