@@ -73,7 +73,9 @@ type streamInputRequest struct {
 // streamInput gives a command input as it comes, in order. It ends with the command.
 func (h *handler) streamInput(ctx context.Context, w http.ResponseWriter, _ *http.Request, next func(*streamInputRequest) error) error {
 	var c *command
-	stop := untilDone(w, ctx.Done(), nil)
+	early, cancel := context.WithTimeout(ctx, h.o.WriteTimeout) // to say for which command it is
+	defer cancel()
+	stop := untilDone(w, early.Done(), nil)
 	defer func() { stop() }()
 	for {
 		var q streamInputRequest
@@ -83,6 +85,8 @@ func (h *handler) streamInput(ctx context.Context, w http.ResponseWriter, _ *htt
 			return nil
 		case err != nil && c != nil && c.ended():
 			return errorf(notFound, "process with pid %d has ended", c.job.Pid())
+		case err != nil && c == nil && early.Err() != nil:
+			return over(early)
 		case ctx.Err() != nil:
 			return over(ctx)
 		case err != nil:

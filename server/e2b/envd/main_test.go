@@ -53,7 +53,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	site = serve(box)
+	site = serve(box, 0)
 	code := m.Run()
 	if err := box.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -77,9 +77,10 @@ func open(home string) (*agent.Sandbox, error) {
 	})
 }
 
-func serve(box *agent.Sandbox) *httptest.Server {
+// serve serves the sandbox, to clients that may take as long for each step; 0 is the usual.
+func serve(box *agent.Sandbox, patience time.Duration) *httptest.Server {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	return httptest.NewServer(envd.New(box, server.Options{Log: log, MaxBody: 1 << 20}))
+	return httptest.NewServer(envd.New(box, server.Options{Log: log, MaxBody: 1 << 20, WriteTimeout: patience}))
 }
 
 // leftBehind returns the stacks of goroutines that should have ended by now, once they had the time to.

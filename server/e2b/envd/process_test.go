@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 )
@@ -366,6 +367,11 @@ func TestStreamInputThatIsNone(t *testing.T) {
 	} {
 		send(t, site.URL, proc+"StreamInput", strings.NewReader(body)).failed(t, code)
 	}
+	impatient := serve(box, 100*time.Millisecond)
+	defer impatient.Close()
+	r, w := io.Pipe() // from which nothing comes
+	send(t, impatient.URL, proc+"StreamInput", r).failed(t, "deadline_exceeded")
+	w.Close()
 	none := send(t, site.URL, proc+"StreamInput", strings.NewReader(""))
 	if all := none.rest(t); len(all) != 1 {
 		t.Errorf("of nothing: %v", all)
@@ -435,7 +441,7 @@ func TestClose(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	site := serve(box)
+	site := serve(box, 0)
 	defer site.Close()
 	command := send(t, site.URL, proc+"Start", strings.NewReader(envelope(0, encode(t, object{"process": shell("exec sleep 1000")}))))
 	started(t, command)
