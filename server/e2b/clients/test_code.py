@@ -115,6 +115,12 @@ def test_timeout_interrupts(box: Any) -> None:
     assert box.run_code("'free again'", timeout=30).text == "free again"
 
 
+def test_timeout_of_the_server(box: Any) -> None:
+    execution = box.run_code("import time\nwhile True: time.sleep(0.1)", envs={"K2_TIMEOUT": "1"})
+    assert execution.error.name == "TimeoutError"
+    assert box.run_code("'free again'").text == "free again"
+
+
 def test_timeout_zero_is_none(box: Any) -> None:
     assert box.run_code("'no limit'", timeout=0).text == "no limit"
 

@@ -110,16 +110,23 @@ def test_kill_takes_the_children_too(world: World, box: Any) -> None:
 
 
 def test_disconnect_and_connect(world: World, box: Any) -> None:
-    running = world.start(box, "echo first; until [ -e go2 ]; do sleep 0.02; done; echo second", timeout=0)
+    running = world.start(
+        box,
+        "echo first; until [ -e go2 ]; do sleep 0.02; done; echo second; touch said; sleep 300",
+        timeout=0,
+    )
     running.hear("first\n")
     running.handle.disconnect()
-    again = world.connect(box, running.pid, timeout=PATIENCE)
     box.files.write("go2", "")
-    assert again.hear("second\n").endswith("second\n")
-    result = again.wait()
-    assert result.exit_code == 0
-    assert "second\n" in result.stdout
+    while not box.files.exists("said"):
+        pass
+    again = world.connect(box, running.pid, timeout=PATIENCE)
+    assert again.hear("second\n") == "second\n"  # though it was said to nobody
+    assert again.handle.kill()
+    with pytest.raises(CommandExitException):
+        again.wait()
     box.files.remove("go2")
+    box.files.remove("said")
     with pytest.raises(NotFoundException):
         world.connect(box, 999999)
 

@@ -54,6 +54,11 @@ def test_displays_in_order(box: Any) -> None:
     assert execution.text == "3"
 
 
+def test_update_of_a_display(box: Any) -> None:
+    execution = box.run_code("display('old', display_id='d')\ndisplay('new', display_id='d', update=True);")
+    assert [result.text for result in execution.results] == ["old", "new"]
+
+
 @pytest.mark.parametrize(
     ("code", "text"), [("'it'", "it"), ('"it\'s"', "it's"), ("['a']", "['a']"), ("b'x'", "b'x'")]
 )
