@@ -1,6 +1,7 @@
 package interpreter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"iter"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/server"
@@ -89,26 +91,29 @@ func (h *handlers) execute(w http.ResponseWriter, r *http.Request) error {
 	}
 	e, err := h.submit(id, req.cell())
 	if err != nil {
-		return absent(req.ContextID, err)
+		return absent(cmp.Or(id, agent.DefaultContext), err)
 	}
-	stayed, err := server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
+	stayed := false
+	defer func() {
+		if !stayed {
+			e.Stop()
+		}
+	}()
+	stayed, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
 		return messages(e.Lines(ctx, after), translation{id: e.ID(), timeout: req.Timeout})
 	})
-	if !stayed {
-		e.Stop()
-	}
 	return err
 }
 
-// messages turns the lines of a run into E2B's. Where the sandbox is closed, the answer is cut.
+// messages turns the lines of a run into E2B's. Where they break off, as when the sandbox is closed, the
+// answer is cut.
 func messages(lines iter.Seq2[executor.Line, error], t translation) iter.Seq2[executor.Line, error] {
 	return func(yield func(executor.Line, error) bool) {
 		for line, err := range lines {
-			if err != nil {
-				yield(line, err)
-				return
+			if err == nil {
+				line.JSON, err = t.take(line)
 			}
-			if line.JSON, err = t.take(line); errors.Is(err, errKilled) {
+			if err != nil && !errors.Is(err, context.Canceled) { // by the client's leaving
 				panic(http.ErrAbortHandler)
 			}
 			if (len(line.JSON) > 0 || err != nil) && !yield(line, err) {
