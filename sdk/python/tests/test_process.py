@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import signal
 import threading
 from typing import Any
 
@@ -325,6 +327,15 @@ def test_defaults_of_a_connected_sandbox(sandbox: Sandbox) -> None:
     other = Sandbox.connect(sandbox.sandbox_id, cwd="/tmp", envs={"A": "1", "B": "1"})
     assert other.process.start("echo $PWD $A $B", envs={"B": "2"}).stdout == "/tmp 1 2\n"
     other.disconnect()
+
+
+def test_ctrl_c_kills_the_command(sandbox: Sandbox) -> None:
+    def interrupt(data: dict[str, str]) -> None:
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    with pytest.raises(KeyboardInterrupt):
+        sandbox.process.start("echo ready; exec sleep 9005", interrupt)
+    assert sandbox.process.list() == []
 
 
 def test_a_cancelled_task_kills_its_command(async_sandbox: Any) -> None:
