@@ -249,6 +249,17 @@ def test_no_place_for_the_python(house: House, monkeypatch: pytest.MonkeyPatch, 
     assert "in the way" not in capfd.readouterr().err
 
 
+def test_no_package_index(house: House, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(house.folder))
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/nothing")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
+    with pytest.raises(StartError, match="pip cannot install") as caught:
+        Sandbox()
+    assert "package index" in caught.value.hint
+    assert "k2sandbox: Installing uv\n" in capsys.readouterr().err
+
+
 def test_folders_that_others_enter_are_not_used(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMPDIR", str(house.folder))
     monkeypatch.setattr(tempfile, "tempdir", None)

@@ -198,6 +198,8 @@ _HINTS = (
     ("cannot confine code", "`k2sandbox doctor` tells what this machine lacks; a server that confines less, or nothing, is "
      "one that you start (k2sandbox serve --help: --isolation) and name in K2_API_URL"),
     ("no space left", "make room on the disk"),
+    ("pip cannot", "the first use needs a package index: a network, or HTTPS_PROXY or PIP_INDEX_URL that lead to one"),
+    ("python 3.", "install such a Python, or put the one that you have on PATH"),
 )  # fmt: skip
 
 
