@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Optional
 
-# Says after how many bytes of the server's the connection with a number is cut; None: never.
+# Says after how many bytes of the server's the connection with a number is cut; None: never; -1: it is silent from the start.
 Budget = Callable[[int], Optional[int]]
 
 
@@ -50,6 +50,8 @@ class Proxy:
                         return
                     if ready is client:
                         server.sendall(data)
+                        continue
+                    if budget == -1:
                         continue
                     if budget is None:
                         client.sendall(data)

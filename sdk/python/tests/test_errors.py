@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from conftest import Server, serving
+from proxy import proxied
 
 from k2sandbox import (
     AuthenticationError,
@@ -156,6 +157,20 @@ def test_a_server_that_does_not_answer(make: Any) -> None:
         with pytest.raises(RequestTimeout, match="request_timeout") as caught:
             make(api_url=f"http://127.0.0.1:{listener.getsockname()[1]}", request_timeout=0.2)
         assert isinstance(caught.value, TimeoutError)
+
+
+def test_a_run_that_the_server_does_not_answer(make: Any, server: Server) -> None:
+    """request_timeout is the time until the answer begins, and not that of the run."""
+    with make() as direct:
+        slow = make.connect(direct.sandbox_id, request_timeout=1)
+        assert slow.run_code("import time; time.sleep(2); 'done'").text == "'done'"
+        slow.disconnect()
+        with proxied(server.url, lambda connection: None if connection == 0 else -1) as proxy:
+            hung = make.connect(direct.sandbox_id, request_timeout=0.5, api_url=proxy.url)
+            hung.transport.request("GET", hung.path(), headers={"Connection": "close"})
+            with pytest.raises(RequestTimeout):
+                hung.run_code("1 + 1")
+            hung.disconnect()
 
 
 @pytest.fixture(scope="module")

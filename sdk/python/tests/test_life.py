@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from conftest import Server
 
-from k2sandbox import AsyncSandbox, Sandbox
+from k2sandbox import AsyncSandbox, Sandbox, SandboxExpired
 
 SRC = str(Path(__file__).resolve().parents[1] / "src")
 
@@ -37,6 +37,20 @@ def test_many_threads_use_one_sandbox(sandbox: Sandbox) -> None:
         texts = list(pool.map(lambda n: sandbox.run_code(f"{n} * 2").text, range(100)))
     assert texts == [str(n * 2) for n in range(100)]
     assert set(threading.enumerate()) == before
+
+
+def test_one_thread_kills_what_another_one_uses(server: Server) -> None:
+    for name in ("close", "kill"):
+        sandbox = Sandbox()
+        end = threading.Thread(target=getattr(sandbox, name))
+        with pytest.raises(SandboxExpired) as caught:
+            sandbox.run_code(
+                "import time\nprint('ready', flush=True)\ntime.sleep(1000)",
+                on_stdout=lambda data, end=end: end.start(),  # type: ignore[misc]
+            )
+        end.join()
+        assert caught.value.execution is not None
+        assert caught.value.execution.stdout == "ready\n"
 
 
 def test_many_tasks_use_one_sandbox(server: Server) -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         Busy,
         Conflict,
         ConnectionLost,
+        ExecutionError,
         FileMissing,
         Forbidden,
         InstallError,
@@ -49,7 +50,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from .files import FileEvent, FileInfo
-    from .models import Context, Error, Execution, ExecutionError, Exit, Result, SandboxInfo
+    from .models import Context, Error, Execution, Exit, Result, SandboxInfo
     from .processes import ProcessInfo, ProcessResult
 
 # What is imported when it is first used, so that importing the package takes no time.
@@ -63,6 +64,7 @@ _WHERE = {
         "Busy",
         "Conflict",
         "ConnectionLost",
+        "ExecutionError",
         "FileMissing",
         "Forbidden",
         "InstallError",
@@ -89,7 +91,7 @@ _WHERE = {
     "_sync.terminal": ("Pty",),
     "files": ("FileEvent", "FileInfo"),
     "processes": ("ProcessInfo", "ProcessResult"),
-    "models": ("Context", "Error", "Execution", "ExecutionError", "Exit", "Result", "SandboxInfo"),
+    "models": ("Context", "Error", "Execution", "Exit", "Result", "SandboxInfo"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 

@@ -1,6 +1,6 @@
 """What can go wrong. All errors of this package are a `K2Error`.
 
-That code in a sandbox raises is no error of this package: `Execution.error` tells of it.
+What code in a sandbox raises is no error of this package: `Execution.error` tells of it, unless `raise_for_error` is called.
 """
 
 from __future__ import annotations
@@ -224,6 +224,12 @@ class InstallTimeout(InstallError, builtins.TimeoutError):
     """The installation took longer than its `timeout`."""
 
     code = "timeout"
+
+
+class ExecutionError(K2Error):
+    """A run failed, and who asked for it wanted that raised: see `Execution.raise_for_error`."""
+
+    code = "execution_error"
 
 
 _STATUSES: dict[int, type[K2Error]] = {

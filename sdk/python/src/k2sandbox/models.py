@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, Optional, overload
 
+from .errors import ExecutionError
+
 # Called while something runs, with a dictionary or a value; an AsyncSandbox awaits what it returns if it can be.
 Callback = Callable[[Any], Any]
 
@@ -220,7 +222,9 @@ class Execution:
             sandbox.run_code("1/0").raise_for_error()
         """
         if self.error is not None:
-            raise ExecutionError(self)
+            error = ExecutionError(str(self.error))
+            error.execution = self
+            raise error
         return self
 
     def _joined(self, stream: str) -> str:
@@ -296,14 +300,6 @@ def _failed(status: str, exit: Optional[Exit], error: Optional[dict[str, Any]]) 
         return Error("KernelDied", f"the kernel ended {how}; its variables are gone")
     names = {"timeout": "TimeoutError", "interrupted": "KeyboardInterrupt", "aborted": "Aborted"}
     return Error(names.get(status, status), (error or {}).get("message", ""))
-
-
-class ExecutionError(Exception):
-    """A run failed, and who asked for it wanted that raised: see `Execution.raise_for_error`."""
-
-    def __init__(self, execution: Execution) -> None:
-        super().__init__(str(execution.error))
-        self.execution = execution
 
 
 @dataclass(frozen=True)
