@@ -38,7 +38,7 @@ type Sandbox struct {
 	active   time.Time // when the last one ended
 	pausedAt time.Time
 	away     chan struct{} // see Away
-	timer    *time.Timer // of the inactivity
+	timer    *time.Timer   // of the inactivity
 }
 
 // Info tells about a sandbox.
