@@ -240,7 +240,8 @@ class AsyncTransport:
             except errors.K2Error as error:
                 if ended:
                     return
-                if tries >= len(WAITS) or not _retried(error, resume and (begun or bool(once))):
+                passing = resume and begun and error.status in (502, 503)  # a server that restarts
+                if tries >= len(WAITS) or not (passing or _retried(error, resume and (begun or bool(once)))):
                     raise
             await _io.sleep(WAITS[tries])
             tries += 1
@@ -316,9 +317,7 @@ def broken(error: BaseException, path: str) -> errors.K2Error:
 
 def _retried(error: errors.K2Error, again: bool) -> bool:
     """Return whether to send a request again: what never reached the server, or, where that does no harm, what may have."""
-    if error.code == "unreachable":
-        return True
-    return again and (isinstance(error, errors.ConnectionLost) or error.status in (502, 503))
+    return error.code == "unreachable" or (again and isinstance(error, errors.ConnectionLost))
 
 
 def _foreign(raw: httpx.Response) -> errors.K2Error:
