@@ -18,7 +18,8 @@ type sample struct {
 }
 
 // metrics tells what the sandbox uses, in bytes and in percent of all processors, and what
-// the machine has, as far as that is seen from inside.
+// there is, as far as that is seen from inside: memory is the machine's, whose limits for the
+// sandbox the control plane tells, and caches are nobody's.
 func (h *handler) metrics(w http.ResponseWriter, _ *http.Request) error {
 	const mib = 1 << 20
 	now := h.box.Metrics()
@@ -28,7 +29,7 @@ func (h *handler) metrics(w http.ResponseWriter, _ *http.Request) error {
 		CPUUsedPct  float64 `json:"cpu_used_pct"` // since it was asked last
 		MemTotal    uint64  `json:"mem_total"`
 		MemUsed     uint64  `json:"mem_used"`
-		MemCache    uint64  `json:"mem_cache"`
+		MemCache    uint64  `json:"mem_cache"` // always 0
 		MemTotalMiB uint64  `json:"mem_total_mib"`
 		MemUsedMiB  uint64  `json:"mem_used_mib"`
 		DiskUsed    uint64  `json:"disk_used"`
@@ -36,7 +37,7 @@ func (h *handler) metrics(w http.ResponseWriter, _ *http.Request) error {
 	}{TS: now.Time.Unix(), CPUCount: runtime.NumCPU(), CPUUsedPct: h.percent(sample{now.Time.Time, now.CPUSeconds}), MemUsed: uint64(now.MemoryBytes)}
 	var machine unix.Sysinfo_t
 	if err := unix.Sysinfo(&machine); err == nil {
-		m.MemTotal, m.MemCache = uint64(machine.Totalram)*uint64(machine.Unit), uint64(machine.Bufferram)*uint64(machine.Unit)
+		m.MemTotal = uint64(machine.Totalram) * uint64(machine.Unit)
 	}
 	var disk unix.Statfs_t
 	if err := unix.Statfs("/", &disk); err == nil {
