@@ -97,16 +97,21 @@ def test_bars() -> None:
 
 
 def test_pie() -> None:
-    made = drawn(lambda axes: axes.pie([0.1, 0.2, 0.7], labels=["a", "b", ""]))
+    made = drawn(lambda axes: axes.pie([0.125, 0.25, 0.625], labels=["a", "b", ""]))
     assert made == {
         "type": "pie",
         "title": None,
         "elements": [
-            {"label": "a", "angle": 36.0, "radius": 1.0},
-            {"label": "b", "angle": 72.0, "radius": 1.0},
-            {"label": "", "angle": 252.0, "radius": 1.0},
+            {"label": "a", "angle": 45.0, "radius": 1.0},
+            {"label": "b", "angle": 90.0, "radius": 1.0},
+            {"label": "", "angle": 225.0, "radius": 1.0},
         ],
     }
+
+
+def test_angles_are_rounded() -> None:
+    made = drawn(lambda axes: axes.pie([1, 2, 4]))
+    assert [piece["angle"] for piece in made["elements"]] == [51.42857, 102.857, 205.714]
 
 
 @pytest.mark.parametrize("filled", [False, True])
