@@ -259,6 +259,13 @@ def test_pause_at_timeout(create: Create) -> None:
     assert box.run_code("x").text == "41"
 
 
+def test_auto_resume(create: Create) -> None:
+    box = create(timeout=300, lifecycle={"on_timeout": "pause", "auto_resume": True})
+    box.pause()
+    assert box.commands.run("echo woken").stdout == "woken\n"
+    assert box.get_info().state == SandboxState.RUNNING
+
+
 def test_metrics(world: World, create: Create) -> None:
     started = datetime.datetime.now(UTC)
     box = create()

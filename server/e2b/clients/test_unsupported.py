@@ -35,6 +35,18 @@ def test_update_network(world: World, box: Any) -> None:
         world.Sandbox.update_network(box.sandbox_id, {"deny_out": ["192.0.2.1"]})
 
 
+def test_options_that_would_not_be_kept(world: World, box: Any) -> None:
+    with pytest.raises(SandboxException, match=r"501.*denyOut"):
+        world.Sandbox.create(network={"allow_out": ["192.0.2.1"], "deny_out": ["0.0.0.0/0"]})
+    with pytest.raises(SandboxException, match=r"501.*egressProxy"):
+        world.Sandbox.create(network={"egress_proxy": {"address": "proxy.example.com:1080"}})
+    with pytest.raises(SandboxException, match=r"501.*volume"):
+        world.Sandbox.create(volume_mounts={"/mnt": "v"})
+    with pytest.raises(SandboxException, match=r"501.*memory"):
+        box.pause(keep_memory=False)
+    assert box.is_running()
+
+
 def test_mcp(box: Any) -> None:
     assert box.get_mcp_url().endswith("/mcp")
     with pytest.raises(e2b.FileNotFoundException):  # no gateway has written one
