@@ -60,12 +60,18 @@ func (r *Runtime) adjust(ctx context.Context, level string) error {
 		}
 	}
 	err := r.try(ctx, level)
+	if err != nil && ctx.Err() == nil && level == fleet.LevelNamespace && r.subIDs != nil { // which may be refused where they are used
+		r.subIDs, r.missing["ids"] = nil, noIDs+err.Error()
+		err = r.try(ctx, level)
+	}
 	if err == nil || ctx.Err() != nil || level != fleet.LevelNamespace || r.missing["network"] != "" {
 		return err
 	}
 	r.missing["network"] = noNetwork + err.Error()
 	return r.try(ctx, level)
 }
+
+const noIDs = "an agent runs as the user that it serves: "
 
 const noNetwork = "sandboxes reach nothing, as the server cannot use a network device: "
 
@@ -92,7 +98,7 @@ func (r *Runtime) prepare(ctx context.Context) {
 	if os.Geteuid() != 0 {
 		var why error
 		if r.subIDs, why = findSubIDs(); why != nil {
-			r.missing["ids"] = "an agent runs as the user that it serves: " + why.Error()
+			r.missing["ids"] = noIDs + why.Error()
 		}
 		r.missing["disk"] = "only root can give a sandbox a disk of its own: its files are kept in memory"
 		return
