@@ -21,7 +21,7 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Code) > h.o.MaxCode {
 		return api.Errorf(api.TooLarge, "code: is longer than %d bytes", h.o.MaxCode)
 	}
-	e, err := h.once.Do(r, req, func() (*executor.Execution, error) { return h.box.Submit(req.Context, req.Cell()) })
+	e, err := h.once.do(r, req, func() (*executor.Execution, error) { return h.box.Submit(req.Context, req.Cell()) })
 	if err != nil {
 		return err
 	}

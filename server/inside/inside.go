@@ -45,7 +45,7 @@ func routes(box *agent.Sandbox, o server.Options, all *answers) []server.Route {
 type handlers struct {
 	box  sandbox
 	o    server.Options
-	once server.Once[*executor.Execution]
+	once once[executor.Execution]
 }
 
 // sandbox is an *agent.Sandbox or, in tests, one context on a recorded conversation.

@@ -19,7 +19,7 @@ import (
 type processHandlers struct {
 	box  *agent.Sandbox
 	o    server.Options
-	once server.Once[*process.Job]
+	once once[process.Job]
 }
 
 func (h *processHandlers) routes() []server.Route {
@@ -44,7 +44,7 @@ func (h *processHandlers) start(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	text, _ := req.Stdin.Text()
-	job, err := h.once.Do(r, req, func() (*process.Job, error) {
+	job, err := h.once.do(r, req, func() (*process.Job, error) {
 		return h.box.StartProcess(agent.ProcessOptions{
 			Cmd: req.Cmd, Args: req.Args, Cwd: req.Cwd, Envs: req.Envs, Timeout: req.Duration(),
 			Stdin: req.Stdin == api.OpenStdin, Input: text, Terminal: req.Terminal(),
