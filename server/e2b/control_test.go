@@ -278,6 +278,19 @@ func TestOwnersAreKeptApart(t *testing.T) {
 	if got := refused(t, s.control("GET", "/sandboxes/"+dead.SandboxID, "", "X-API-KEY", adaKey), 404); !strings.Contains(got.Message, "was killed at") {
 		t.Errorf("Ada is told %q", got.Message)
 	}
+	for _, port := range []string{"49983", "49999", "8000"} {
+		for _, of := range [][]string{nil, {"X-API-KEY", bobKey}, {"X-Access-Token", bob.EnvdAccessToken, "E2B-Traffic-Access-Token", *bob.TrafficAccessToken}} {
+			got := refused(t, s.call("GET", "/health", "", dead.to(port, of...)...), 502)
+			if want := `The sandbox was not found: cannot find sandbox "` + dead.SandboxID + `"`; got.Message != want {
+				t.Errorf("port %s tells who has %q: %s", port, of, got.Message)
+			}
+		}
+		for _, of := range [][]string{{"X-Access-Token", dead.EnvdAccessToken}, {"E2B-Traffic-Access-Token", *dead.TrafficAccessToken}} {
+			if got := refused(t, s.call("GET", "/health", "", dead.to(port, of...)...), 502); !strings.Contains(got.Message, "was killed at") {
+				t.Errorf("port %s tells the owner's client %q", port, got.Message)
+			}
+		}
+	}
 	// Both APIs have the same sandboxes, and the same owners.
 	if resp := s.call("GET", "/v1/sandboxes/"+ada.SandboxID, "", "X-API-KEY", adaKey); resp.StatusCode != 200 {
 		t.Errorf("the native API does not find it: %s", read(t, resp))

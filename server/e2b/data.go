@@ -1,7 +1,9 @@
 package e2b
 
 import (
+	"crypto/hmac"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -14,7 +16,7 @@ import (
 func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 	info, port, err := a.find(r)
 	if err != nil {
-		return absent(err)
+		return absent(a.discreet(r, err))
 	}
 	if err := a.admit(r, info, port); err != nil {
 		return err
@@ -28,6 +30,17 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 		r = server.WithCaller(r, server.Caller{Sandbox: info.ID}) // no answer is to lead it elsewhere with that
 	}
 	return absent(a.o.Native.Forward(w, r, box, target(r, port)))
+}
+
+// discreet tells that a sandbox is gone as if there had never been one, where there are API keys and the request has
+// no token of it: an id is no secret, and what became of a sandbox is its owner's business.
+func (a *API) discreet(r *http.Request, err error) error {
+	var gone *fleet.GoneError
+	if !errors.As(err, &gone) || a.keys.Len() == 0 || a.o.Fleet.Token(gone.ID, r.Header.Get(tokenHeader)) ||
+		hmac.Equal([]byte(r.Header.Get(trafficHeader)), []byte(a.o.Fleet.TrafficToken(gone.ID))) {
+		return err
+	}
+	return fmt.Errorf("%w %.64q", fleet.ErrNotFound, gone.ID)
 }
 
 // use is fleet.Use, and wakes a sandbox up that is to be woken by requests, but not by the question whether it runs.
