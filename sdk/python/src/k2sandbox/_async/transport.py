@@ -136,7 +136,7 @@ class AsyncTransport:
                     if lost is error:
                         raise
                     raise lost from error
-            await _io.sleep(WAITS[tries])
+            await self._again(lost, WAITS[tries])
             tries += 1
 
     @asynccontextmanager
@@ -243,7 +243,7 @@ class AsyncTransport:
                 passing = resume and begun and error.status in (502, 503)  # a server that restarts
                 if tries >= len(WAITS) or not (passing or _retried(error, resume and (begun or bool(once)))):
                     raise
-            await _io.sleep(WAITS[tries])
+            await self._again(lost, WAITS[tries])
             tries += 1
             query["after"] = after if begun else None
 
