@@ -1,6 +1,7 @@
 package interpreter_test
 
 import (
+	"encoding/hex"
 	"reflect"
 	"slices"
 	"strings"
@@ -72,6 +73,17 @@ func TestVariablesInLanguages(t *testing.T) {
 	}
 	if status, words := p.ask(t, "POST", "/execute", object{"code": ":", "language": "bash", "env_vars": object{"a b": "c"}}); status != 400 || !strings.Contains(words, "env_vars") {
 		t.Errorf("%d %s", status, words)
+	}
+}
+
+// The kernel of bash types at a terminal: what a variable has in it is no key there.
+func TestVariablesAreNoKeys(t *testing.T) {
+	in := object{"language": "bash"}
+	for _, value := range []string{"\x15: > keys #", "\x03\n: > keys\n", "a\tb", "\x04", "\x1b[A\x16\x17", "a\r\nb", "!!\u2028\x7f"} {
+		e := shared.run(t, `printf %s "$KEYS" | od -An -v -tx1; ls keys 2> /dev/null`, in, object{"env_vars": object{"KEYS": value}})
+		if got := strings.Join(strings.Fields(strings.Join(e.Stdout, "")), ""); got != hex.EncodeToString([]byte(value)) {
+			t.Errorf("%q arrived as %s", value, got)
+		}
 	}
 }
 

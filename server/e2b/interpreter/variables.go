@@ -3,6 +3,7 @@ package interpreter
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
 
@@ -62,10 +63,8 @@ type dialect struct {
 
 var dialects = map[string]dialect{
 	"bash": {
-		name: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`),
-		set: func(name, value string) string {
-			return "export " + name + "='" + strings.ReplaceAll(value, "'", `'\''`) + "'"
-		},
+		name:  regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`),
+		set:   func(name, value string) string { return "export " + name + "=" + ansi(value) },
 		unset: func(name, _ string) string { return "unset " + name },
 	},
 	"javascript": javascript,
@@ -92,6 +91,20 @@ func (d dialect) around(envs, otherwise map[string]string) (set, reset string, e
 		}
 	}
 	return strings.Join(before, "\n"), strings.Join(after, "\n"), nil
+}
+
+// ansi returns a text as bash has it in $'…', of printable ASCII alone: the kernel types what it is given at a terminal,
+// which takes control characters for keys, and code behind them for code.
+func ansi(text string) string {
+	b := []byte("$'")
+	for _, c := range []byte(text) {
+		if c < ' ' || c > '~' || c == '\'' || c == '\\' || c == '!' {
+			b = fmt.Appendf(b, `\%03o`, c)
+		} else {
+			b = append(b, c)
+		}
+	}
+	return string(append(b, '\''))
 }
 
 // literal returns a text as JavaScript has it, which is as JSON has it.
