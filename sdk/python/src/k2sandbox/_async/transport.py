@@ -71,6 +71,7 @@ class AsyncTransport:
             headers["X-API-Key"] = _header("api_key", api_key)
         self._client = _io.Client(address, headers)
         self._prefix = urlsplit(address.base).path
+        self._own = False
 
     @classmethod
     async def open(
@@ -86,12 +87,24 @@ class AsyncTransport:
         url, field = api_url, "api_url"
         if url is None:
             url, field = os.environ.get("K2_API_URL") or None, "K2_API_URL"
+        own = url is None
         if url is None:
             from .. import _local
 
             url = await _io.in_thread(_local.address)
         key = api_key if api_key is not None else os.environ.get("K2_API_KEY")
-        return cls(parse(url, field), key, request_timeout)
+        transport = cls(parse(url, field), key, request_timeout)
+        transport._own = own
+        return transport
+
+    async def _again(self, lost: errors.K2Error, wait: float) -> None:
+        """Wait before a request is sent again; a server of one's own that has gone is started anew."""
+        if self._own and lost.code == "unreachable":
+            from .. import _local
+
+            await _io.in_thread(_local.address)
+        else:
+            await _io.sleep(wait)
 
     async def request(
         self,
@@ -243,6 +256,7 @@ class AsyncTransport:
                 passing = resume and begun and error.status in (502, 503)  # a server that restarts
                 if tries >= len(WAITS) or not (passing or _retried(error, resume and (begun or bool(once)))):
                     raise
+                lost = error
             await self._again(lost, WAITS[tries])
             tries += 1
             query["after"] = after if begun else None

@@ -71,6 +71,7 @@ class Transport:
             headers["X-API-Key"] = _header("api_key", api_key)
         self._client = _io.Client(address, headers)
         self._prefix = urlsplit(address.base).path
+        self._own = False
 
     @classmethod
     def open(
@@ -86,12 +87,24 @@ class Transport:
         url, field = api_url, "api_url"
         if url is None:
             url, field = os.environ.get("K2_API_URL") or None, "K2_API_URL"
+        own = url is None
         if url is None:
             from .. import _local
 
             url = _io.in_thread(_local.address)
         key = api_key if api_key is not None else os.environ.get("K2_API_KEY")
-        return cls(parse(url, field), key, request_timeout)
+        transport = cls(parse(url, field), key, request_timeout)
+        transport._own = own
+        return transport
+
+    def _again(self, lost: errors.K2Error, wait: float) -> None:
+        """Wait before a request is sent again; a server of one's own that has gone is started anew."""
+        if self._own and lost.code == "unreachable":
+            from .. import _local
+
+            _io.in_thread(_local.address)
+        else:
+            _io.sleep(wait)
 
     def request(
         self,
@@ -136,7 +149,7 @@ class Transport:
                     if lost is error:
                         raise
                     raise lost from error
-            _io.sleep(WAITS[tries])
+            self._again(lost, WAITS[tries])
             tries += 1
 
     @contextmanager
@@ -243,7 +256,8 @@ class Transport:
                 passing = resume and begun and error.status in (502, 503)  # a server that restarts
                 if tries >= len(WAITS) or not (passing or _retried(error, resume and (begun or bool(once)))):
                     raise
-            _io.sleep(WAITS[tries])
+                lost = error
+            self._again(lost, WAITS[tries])
             tries += 1
             query["after"] = after if begun else None
 
