@@ -6,20 +6,20 @@ import { Sandbox, box, e2b, named } from './client.mjs'
 test('runCode', async () => {
   const execution = await box.runCode("import sys\nprint('out')\nprint('err', file=sys.stderr)\n1 + 1")
   assert.equal(execution.text, '2')
-  assert.deepEqual(execution.logs, { stdout: ['out\n'], stderr: ['err\n'] })
+  assert.deepEqual([execution.logs.stdout.join(''), execution.logs.stderr.join('')], ['out\n', 'err\n'])
   assert.equal(execution.error, undefined)
   assert.ok(execution.executionCount >= 1)
 })
 
 test('callbacks', async () => {
   const heard = []
-  const execution = await box.runCode("import sys\nprint('a')\nprint('b', file=sys.stderr)\ndisplay('c')\n1 / 0", {
+  const execution = await box.runCode("import sys\nsys.stdout.write('a')\nsys.stderr.write('b')\ndisplay('c')\n1 / 0", {
     onStdout: (message) => heard.push(message.line),
     onStderr: (message) => heard.push(message.line),
     onResult: (result) => heard.push(result.text),
     onError: (error) => heard.push(error.name),
   })
-  assert.deepEqual(heard.sort(), ['ZeroDivisionError', 'a\n', 'b\n', 'c'])
+  assert.deepEqual(heard.sort(), ['ZeroDivisionError', 'a', 'b', 'c'])
   assert.equal(execution.error.value, 'division by zero')
   assert.match(execution.error.traceback, /ZeroDivisionError/)
 })
