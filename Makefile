@@ -16,7 +16,7 @@ VENV   := $(CURDIR)/.venv
 PY     := $(VENV)/bin/python
 SCHEMA := $(CURDIR)/bin/schemathesis
 COMPARE := $(CURDIR)/bin/compare
-CLIENTS := server/e2b/clients
+E2B := server/e2b/clients
 STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
@@ -107,14 +107,14 @@ compare: build venv $(COMPARE)/.ready ## run notebooks with nbclient, papermill 
 	$(COMPARE)/bin/python notebook/compare/compare.py --k2sandbox $(BIN)
 
 # Published E2B clients, each pair apart: two of different times from PyPI, one from npm.
-bin/e2b-%/.ready: $(CLIENTS)/%.txt | venv
+bin/e2b-%/.ready: $(E2B)/%.txt | venv
 	rm -rf $(@D)
 	$(PY) -m venv --without-pip $(@D)
 	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(@D)/bin/python -r $< "$$@"; }; \
 	install --system-certs || install
 	touch $@
 
-bin/e2b-js/.ready: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+bin/e2b-js/.ready: $(E2B)/package.json $(E2B)/package-lock.json
 	rm -rf $(@D)
 	mkdir -p $(@D)
 	cp $^ $(@D)
@@ -122,7 +122,7 @@ bin/e2b-js/.ready: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
 	touch $@
 
 e2b: build venv bin/e2b-new/.ready bin/e2b-old/.ready bin/e2b-js/.ready ## drive every call of published E2B clients, as they are, against a server
-	$(CLIENTS)/drive $(BIN) $(PY) $(CURDIR)/bin
+	$(E2B)/drive $(BIN) $(PY) $(CURDIR)/bin
 
 record: venv ## record real kernels into fixtures/*.txtar anew
 	go run ./fixtures/record -python $(PY)
@@ -149,7 +149,7 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
 	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
 	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt; \
-	for pair in new old; do compile $(CLIENTS)/$$pair.in -o $(CLIENTS)/$$pair.txt; done
+	for pair in new old; do compile $(E2B)/$$pair.in -o $(E2B)/$$pair.txt; done
 
 clean: ## remove what was built here
 	rm -rf bin dist $(VENV)
