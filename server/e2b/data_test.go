@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -292,6 +293,42 @@ func TestKillWhileWaiting(t *testing.T) {
 	got := refused(t, s.call("POST", "/execute", "{}", m.to("49999")...), 502)
 	if !strings.Contains(got.Message, "The sandbox was not found") || !strings.Contains(got.Message, "killed") {
 		t.Errorf("got %q", got.Message)
+	}
+}
+
+// So is who has not said all yet, and says nothing.
+func TestKillWhileTheClientSends(t *testing.T) {
+	for _, length := range []int64{-1, 1 << 20} {
+		begun := make(chan struct{})
+		s := start(t, func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = r.Body.Read(make([]byte, 1))
+			close(begun)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}, nil)
+		m := s.create(`{"templateID":"base"}`)
+		body, client := io.Pipe()
+		defer client.Close()
+		req, err := http.NewRequestWithContext(t.Context(), "POST", s.URL+"/process.Process/StreamInput", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.ContentLength = length
+		for headers := range slices.Chunk(m.to("49983", "X-Access-Token", m.EnvdAccessToken), 2) {
+			req.Header.Set(headers[0], headers[1])
+		}
+		go func() {
+			_, _ = io.WriteString(client, "begun")
+			<-begun
+			_ = s.fleet.Kill(t.Context(), m.SandboxID)
+		}()
+		resp, err := s.Client().Transport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if got := refused(t, resp, 502); !strings.Contains(got.Message, "The sandbox was not found") {
+			t.Errorf("length %d: %q", length, got.Message)
+		}
 	}
 }
 

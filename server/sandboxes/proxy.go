@@ -93,15 +93,16 @@ var ends = []error{errAway, io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.
 func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) error {
 	var told *api.Error
 	switch {
-	case r.Context().Err() != nil:
+	case failed == errAway && box.Info().State == fleet.Paused:
+		return fleet.ErrPaused
+	case failed == errAway: // the client's body was not read to its end, which looks as if it had left
+	case r.Context().Err() != nil && failed != errSlow:
 		return r.Context().Err()
 	case errors.As(failed, &told):
 		return told
-	case failed == errAway && box.Info().State == fleet.Paused:
-		return fleet.ErrPaused
 	}
 	if slices.ContainsFunc(ends, func(end error) bool { return errors.Is(failed, end) }) {
-		brief, cancel := context.WithTimeout(r.Context(), endTime)
+		brief, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), endTime)
 		defer cancel()
 		if err := box.Gone(brief); err != nil {
 			return err
@@ -141,7 +142,8 @@ func (p *passage) run() error {
 			o.WriteTimeout = slowest
 		}
 		sent := server.Body(p.w, p.in, o)
-		defer sent.Close() // the transport may not have read to the end
+		defer sent.Close()                                        // the transport may not have read to the end
+		defer context.AfterFunc(p.ctx, func() { sent.Close() })() // it waits for its reads, of a client that may send nothing
 		in.Body = &body{sent, p}
 	}
 	proxy := httputil.ReverseProxy{
