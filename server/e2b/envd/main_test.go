@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -30,6 +31,7 @@ var (
 	box  *agent.Sandbox
 	site *httptest.Server
 	home string
+	left = make(chan struct{}, 1000) // one for each connection that has ended
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -80,7 +82,17 @@ func open(home string) (*agent.Sandbox, error) {
 // serve serves the sandbox, to clients that may take as long for each step; 0 is the usual.
 func serve(box *agent.Sandbox, patience time.Duration) *httptest.Server {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	return httptest.NewServer(envd.New(box, server.Options{Log: log, MaxBody: 1 << 20, WriteTimeout: patience}))
+	s := httptest.NewUnstartedServer(envd.New(box, server.Options{Log: log, MaxBody: 1 << 20, WriteTimeout: patience}))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			select {
+			case left <- struct{}{}:
+			default: // nobody waits
+			}
+		}
+	}
+	s.Start()
+	return s
 }
 
 // leftBehind returns the stacks of goroutines that should have ended by now, once they had the time to.
