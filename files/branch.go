@@ -78,9 +78,11 @@ func newBranches(ctx context.Context, w *Watch, fd int) (*branches, error) {
 	return b, err
 }
 
-// watch adds a directory to the instance: by its descriptor, so that it is this one.
+// watch adds a directory to the instance: by its descriptor, so that it is this one. The mask of
+// one that is watched already is added to: the kernel would replace it by way of none at all, and
+// one event in some 50,000 came just then.
 func (b *branches) watch(dir *os.File, mask uint32) (int32, error) {
-	wd, err := unix.InotifyAddWatch(b.fd, fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), mask)
+	wd, err := unix.InotifyAddWatch(b.fd, fmt.Sprintf("/proc/self/fd/%d", dir.Fd()), mask|unix.IN_MASK_ADD)
 	return int32(wd), tooMany(err)
 }
 
