@@ -38,7 +38,7 @@ func decode(r *http.Request, v any, known bool) error {
 	if !utf8.Valid(body) {
 		return api.Errorf(api.InvalidRequest, "the body is not valid UTF-8")
 	}
-	if at := loneSurrogate(body); at >= 0 {
+	if at := LoneSurrogate(body); at >= 0 {
 		return api.Errorf(api.InvalidRequest, "the body has half of a surrogate pair (%s), which is no character, at byte %d", body[at:at+6], at)
 	}
 	if len(bytes.TrimSpace(body)) == 0 {

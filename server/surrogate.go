@@ -5,10 +5,10 @@ import (
 	"strconv"
 )
 
-// loneSurrogate returns where the JSON text has an escape for one half of a
+// LoneSurrogate returns where the JSON text has an escape for one half of a
 // surrogate pair without the other (RFC 8259 §8.2), or -1. Decoders put U+FFFD
 // in its place without a word, and so would run other code than was sent.
-func loneSurrogate(text []byte) int {
+func LoneSurrogate(text []byte) int {
 	for i := 0; i < len(text); {
 		next := bytes.IndexByte(text[i:], '\\')
 		if next < 0 {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	gopath "path"
+	"slices"
 
 	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/server"
@@ -51,7 +52,15 @@ func (h *handler) compose(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if _, err := h.box.Files().Write(r.Context(), to, content, files.WriteOptions{}); err != nil {
+	same := false
+	_, err = h.box.Files().Write(r.Context(), to, content, files.WriteOptions{Match: func(etag string) bool {
+		same = etag != "" && slices.ContainsFunc(sources, func(f *files.File) bool { return f.ETag == etag })
+		return !same
+	}})
+	switch {
+	case same: // by another path, as through a link
+		return errorf(invalidArgument, "a source path leads to the destination")
+	case err != nil:
 		return err
 	}
 	for _, f := range sources {

@@ -201,6 +201,9 @@ func decode(raw []byte, into any) error {
 	if !utf8.Valid(raw) {
 		return errorf(invalidArgument, "the message is not UTF-8")
 	}
+	if at := server.LoneSurrogate(raw); at >= 0 {
+		return errorf(invalidArgument, "the message has half of a surrogate pair (%s), which is no character, at byte %d", raw[at:at+6], at)
+	}
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return errorf(invalidArgument, "the message is empty: expected a JSON object")
 	}

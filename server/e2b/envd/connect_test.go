@@ -56,7 +56,8 @@ func TestStreamsThatAreNone(t *testing.T) {
 		envelope(2, "{}"):                     "invalid_argument",
 		envelope(4, "{}"):                     "invalid_argument",
 		envelope(1, "{}"):                     "unimplemented",
-		"\x00\xff\xff\xff\xff{}":              "resource_exhausted",
+		envelope(0, `{"process":{"cmd":"echo","args":["\ud800"]}}`): "invalid_argument",
+		"\x00\xff\xff\xff\xff{}":                                    "resource_exhausted",
 	} {
 		send(t, site.URL, start, strings.NewReader(body)).failed(t, code)
 	}

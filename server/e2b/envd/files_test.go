@@ -281,6 +281,16 @@ func TestCompose(t *testing.T) {
 	denied(t, http.StatusBadRequest, post(object{"source_paths": []string{"compose/a"}}))
 	denied(t, http.StatusBadRequest, post(object{"source_paths": []string{"compose/a"}, "destination": "./compose/a"}))
 	denied(t, http.StatusBadRequest, post(object{"source_paths": []string{"compose"}, "destination": "compose/c"}))
+	if err := os.Symlink(".", filepath.Join(home, "compose/link")); err != nil {
+		t.Fatal(err)
+	}
+	denied(t, http.StatusBadRequest, post(object{"source_paths": []string{"compose/link/a"}, "destination": "compose/a"}))
+	if got := content(t, "compose/a"); got != "one, " {
+		t.Errorf("what is source and destination is %q", got)
+	}
+	if err := os.Remove(filepath.Join(home, "compose/link")); err != nil {
+		t.Fatal(err)
+	}
 	denied(t, http.StatusNotFound, post(object{"source_paths": []string{"compose/a", "compose/x"}, "destination": "compose/c"}))
 	denied(t, http.StatusUnauthorized, post(object{"source_paths": []string{"compose/a"}, "destination": "compose/c", "username": "x"}))
 	resp := post(object{"source_paths": []string{"compose/a", "compose/b"}, "destination": "compose/new/c"})

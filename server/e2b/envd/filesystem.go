@@ -75,6 +75,9 @@ func (h *handler) move(ctx context.Context, _ *http.Request, q *moveRequest) (a 
 
 // remove removes a file, or a directory with all that is in it. Where there is none, that is all right.
 func (h *handler) remove(_ context.Context, _ *http.Request, q *pathRequest) (empty, error) {
+	if q.Path == "" {
+		return empty{}, errorf(invalidArgument, "path is required") // and is not the home directory, with all that is in it
+	}
 	path, err := h.resolve(q.Path)
 	if err != nil {
 		return empty{}, err

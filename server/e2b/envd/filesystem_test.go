@@ -104,6 +104,12 @@ func TestRemove(t *testing.T) {
 	}
 	refused(t, http.StatusNotFound, "not_found", fs+"Stat", object{"path": "remove"})
 	refused(t, http.StatusBadRequest, "failed_precondition", fs+"Remove", object{"path": "/"})
+	write(t, "remove/file", "x")
+	refused(t, http.StatusBadRequest, "invalid_argument", fs+"Remove", object{"path": ""})
+	refused(t, http.StatusBadRequest, "invalid_argument", fs+"Remove", object{})
+	if got := content(t, "remove/file"); got != "x" {
+		t.Errorf("a path that is missing removed the home directory: %q", got)
+	}
 }
 
 func TestListDir(t *testing.T) {
