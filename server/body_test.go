@@ -73,6 +73,30 @@ func TestAPayloadThatStallsIsGivenUp(t *testing.T) {
 	}
 }
 
+// One that nobody reads is not waited for any longer.
+func TestABodyThatNobodyReadsIsGivenUp(t *testing.T) {
+	for status, handle := range map[string]func(w http.ResponseWriter, r *http.Request) error{
+		"200": func(w http.ResponseWriter, _ *http.Request) error { return nil },
+		"409": func(http.ResponseWriter, *http.Request) error { return api.Errorf(api.Conflict, "no") },
+	} {
+		srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: handle, Body: server.Unbounded}}, server.Options{WriteTimeout: 50 * time.Millisecond}))
+		defer srv.Close()
+		for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if _, err := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: localhost\r\n"+length+"\r\n\r\n"); err != nil {
+				t.Fatal(err)
+			}
+			if answer, _ := io.ReadAll(conn); !strings.HasPrefix(string(answer), "HTTP/1.1 "+status) {
+				t.Errorf("%s: got %q", length, answer)
+			}
+		}
+	}
+}
+
 // The time that a payload has is over with it, and one that nobody reads has none.
 func TestAnAnswerOutlivesTheTimeOfItsPayload(t *testing.T) {
 	for _, reads := range []bool{true, false} {

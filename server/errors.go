@@ -180,6 +180,7 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 // tell answers with told, which is what the client may know of err.
 func (s *server) tell(w http.ResponseWriter, r *http.Request, err error, told *api.Error) {
 	w.Header().Set("Cache-Control", "no-store")
+	s.drain(w, r)
 	if s.Fail != nil {
 		s.Fail(w, r, err, told)
 		return

@@ -50,6 +50,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 			start := time.Now()
 			defer func() { s.Observe(r, w.status, time.Since(start)) }()
 		}
+		defer s.drain(w, r)
 		defer s.recover(w, r, id)
 		err := s.checkCaller(r)
 		if err == nil {
@@ -64,6 +65,14 @@ func (s *server) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// drain bounds how long what is left of a request's body is waited for, which net/http reads before it sends an answer
+// that nobody has read it for, and once it has been sent.
+func (s *server) drain(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.WriteTimeout / 4)) // where the connection can; the answer is still to be written
+	}
 }
 
 // recover turns a panic into an answer without detail, or, where the answer has
