@@ -63,9 +63,9 @@ func (c *contexts) create(ctx context.Context, id, language, cwd string) (contex
 	}
 	switch {
 	case errors.Is(err, agent.ErrUnknownKernel):
-		return contextInfo{}, api.Invalid("language", "there is no kernel for %q here", language)
+		return contextInfo{}, api.Invalid("language", "there is no kernel for %.64q here", language)
 	case errors.Is(err, process.ErrDirectory):
-		return contextInfo{}, api.Invalid("cwd", "%s cannot be entered", cwd)
+		return contextInfo{}, api.Invalid("cwd", "%.1000s cannot be entered", cwd)
 	case err != nil:
 		return contextInfo{}, server.Explain(api.InvalidRequest, err)
 	}
@@ -112,7 +112,7 @@ type contextRequest struct {
 // Validate returns an *api.Error that names the first wrong field.
 func (r *contextRequest) Validate() error {
 	if r.Cwd != "" && !path.IsAbs(r.Cwd) || strings.ContainsRune(r.Cwd, 0) {
-		return api.Invalid("cwd", "expected an absolute path, got %q", r.Cwd)
+		return api.Invalid("cwd", "expected an absolute path, got %.1000q", r.Cwd)
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (h *handlers) remove(w http.ResponseWriter, r *http.Request) error {
 // absent tells, as E2B does, that there is no such context, or none any more.
 func absent(id string, err error) error {
 	if errors.Is(err, agent.ErrNotFound) || errors.Is(err, executor.ErrClosed) {
-		return api.Errorf(api.NotFound, "Context %s not found", id)
+		return api.Errorf(api.NotFound, "Context %.64s not found", id)
 	}
 	return err
 }
