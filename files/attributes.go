@@ -55,21 +55,13 @@ func attributes(file, prefix string) (map[string]string, error) {
 	return all, nil
 }
 
-// mark gives the draft its attributes, and returns those that its file system keeps.
-func (d *draft) mark(given map[string]string) (map[string]string, error) {
-	var kept map[string]string
+// mark gives the draft those of the attributes that its file system keeps.
+func (d *draft) mark(given map[string]string) error {
 	for name, value := range given {
 		err := unix.Fsetxattr(d.fd(), name, []byte(value), 0)
-		if errors.Is(err, unix.ENOTSUP) {
-			continue
+		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+			return err
 		}
-		if err != nil {
-			return nil, err
-		}
-		if kept == nil {
-			kept = map[string]string{}
-		}
-		kept[name] = value
 	}
-	return kept, nil
+	return nil
 }

@@ -66,19 +66,18 @@ func newInSight(p place) (*draft, error) {
 }
 
 // own sets what a file in sight has beside its content. That its owner is set anew, to who it is, a watch tells.
-func (d *draft) own(mode *os.FileMode, attributes map[string]string) (map[string]string, error) {
+func (d *draft) own(mode *os.FileMode, attributes map[string]string) error {
 	var st unix.Stat_t
 	if err := unix.Fstat(d.fd(), &st); err != nil {
-		return nil, err
+		return err
 	}
-	kept, err := d.mark(attributes)
-	if err != nil {
-		return nil, err
+	if err := d.mark(attributes); err != nil {
+		return err
 	}
 	if mode != nil {
-		return kept, unix.Fchmod(d.fd(), uint32(mode.Perm()))
+		return unix.Fchmod(d.fd(), uint32(mode.Perm()))
 	}
-	return kept, unix.Fchown(d.fd(), int(st.Uid), -1)
+	return unix.Fchown(d.fd(), int(st.Uid), -1)
 }
 
 func (d *draft) fd() int { return int(d.f.Fd()) }

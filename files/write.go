@@ -28,7 +28,7 @@ type WriteOptions struct {
 	Match func(etag string) bool
 	// Attributes are extended attributes (xattr(7)) of the file, by their whole names, which
 	// begin with "user.". Those of a file that is replaced are gone. A file system that has
-	// none goes without: Written tells which the file has.
+	// none goes without: Root.Attributes tells which the file has.
 	Attributes map[string]string
 	// InSight has a file that is new made where all see it, and filled there, as other
 	// programs do: a watch tells that it is created, that its attributes are set, and that it
@@ -38,10 +38,9 @@ type WriteOptions struct {
 
 // Written is a file that was written.
 type Written struct {
-	Entry      Entry // of the file that links lead to
-	ETag       string
-	Created    bool              // there was none before
-	Attributes map[string]string // of those that it was given, what it has
+	Entry   Entry // of the file that links lead to
+	ETag    string
+	Created bool // there was none before
 }
 
 // Write writes all that content gives to a file, in one step: other readers see what
@@ -84,8 +83,7 @@ func (r *Root) write(ctx context.Context, path string, p place, made *[]string, 
 		return Written{}, err
 	}
 	defer d.close()
-	kept, err := d.mark(o.Attributes)
-	if err != nil {
+	if err := d.mark(o.Attributes); err != nil {
 		return Written{}, err
 	}
 	if err := d.fill(ctx, content); err != nil {
@@ -99,11 +97,11 @@ func (r *Root) write(ctx context.Context, path string, p place, made *[]string, 
 	}
 	w, err := r.publish(d, p, o.Match)
 	if errors.Is(err, unix.ENOENT) {
-		w, err = r.publishAnew(d, path, made, o.Match)
-	} else if err == nil {
+		return r.publishAnew(d, path, made, o.Match)
+	}
+	if err == nil {
 		r.syncDir(p.fd())
 	}
-	w.Attributes = kept
 	return w, err
 }
 
@@ -114,8 +112,7 @@ func (r *Root) writeInSight(ctx context.Context, p place, content io.Reader, o W
 		return Written{}, err
 	}
 	defer d.close()
-	kept, err := d.own(o.Mode, o.Attributes)
-	if err == nil {
+	if err = d.own(o.Mode, o.Attributes); err == nil {
 		err = d.fill(ctx, content)
 	}
 	if err == nil {
@@ -130,7 +127,7 @@ func (r *Root) writeInSight(ctx context.Context, p place, content io.Reader, o W
 	}
 	d.name = "" // it stays
 	r.syncDir(p.fd())
-	return Written{Entry: new(names).entry(p.fd(), p.base, "/"+p.name, &st), ETag: etag(&st), Created: true, Attributes: kept}, nil
+	return Written{new(names).entry(p.fd(), p.base, "/"+p.name, &st), etag(&st), true}, nil
 }
 
 // publishAnew publishes a draft whose directory was removed, as by another writer
@@ -165,7 +162,7 @@ func (r *Root) publish(d *draft, p place, match func(string) bool) (Written, err
 	if err := unix.Fstat(d.fd(), &st); err != nil {
 		return Written{}, err
 	}
-	return Written{Entry: new(names).entry(p.fd(), p.base, "/"+p.name, &st), ETag: etag(&st), Created: old == nil}, nil
+	return Written{new(names).entry(p.fd(), p.base, "/"+p.name, &st), etag(&st), old == nil}, nil
 }
 
 // replaceable returns the file that is to be replaced, nil where there is none, or
