@@ -63,8 +63,11 @@ func (a *API) secure(info fleet.Info) bool {
 // filesPath is the path of envd that a signature opens.
 const filesPath = "/files"
 
-// asksHealth reports whether a request to envd asks whether it is there.
-func asksHealth(r *http.Request) bool { return r.URL.Path == "/health" && r.Method == http.MethodGet }
+// asksHealth reports whether a request to envd asks whether it is there, and no more: who has no token is not to keep
+// one of the sandbox's open requests by a body that does not come.
+func asksHealth(r *http.Request) bool {
+	return r.URL.Path == "/health" && r.Method == http.MethodGet && r.ContentLength == 0
+}
 
 func (a *API) admitEnvd(r *http.Request, info fleet.Info, token string) error {
 	files := r.URL.Path == filesPath

@@ -210,6 +210,8 @@ func TestTokens(t *testing.T) {
 		}
 	}
 
+	refused(t, s.call("GET", "/health", "what may never end", m.to("49983")...), 401)
+
 	s = keyed(t)
 	m = decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
 	if m.EnvdAccessToken == "" || m.TrafficAccessToken == nil {
