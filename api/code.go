@@ -76,12 +76,17 @@ func validPlace(cwd string, envs map[string]string) error {
 	if strings.ContainsRune(cwd, 0) {
 		return Invalid("cwd", "must not contain a NUL character")
 	}
+	return ValidEnvs("envs", envs)
+}
+
+// ValidEnvs returns an *Error that names the field where a process cannot have the variables.
+func ValidEnvs(field string, envs map[string]string) error {
 	for name, value := range envs {
 		if name == "" || strings.ContainsAny(name, "=\x00") {
-			return Invalid("envs", "%q is not the name of a variable: it must not be empty or contain = or NUL", name)
+			return Invalid(field, "%.64q is not the name of a variable: it must not be empty or contain = or NUL", name)
 		}
 		if strings.ContainsRune(value, 0) {
-			return Invalid("envs", "the value of %s must not contain a NUL character", name)
+			return Invalid(field, "the value of %.64q must not contain a NUL character", name)
 		}
 	}
 	return nil

@@ -183,17 +183,13 @@ func checkEnvs(envs map[string]string) error {
 	for name, value := range envs {
 		size += len(name) + len(value) + 2
 		switch {
-		case name == "" || strings.ContainsAny(name, "=\x00"):
-			return api.Invalid("envs", "%.64q is no name of a variable", name)
-		case strings.ContainsRune(value, 0):
-			return api.Invalid("envs", "the value of %.64q has a NUL in it", name)
 		case len(name)+len(value) > maxEnv:
 			return api.Invalid("envs", "%.64q has more than %d bytes", name, maxEnv)
 		case size > api.MaxEnvs:
 			return api.Invalid("envs", "have more than %d bytes", api.MaxEnvs)
 		}
 	}
-	return nil
+	return api.ValidEnvs("envs", envs)
 }
 
 func checkMetadata(pairs map[string]string) error {

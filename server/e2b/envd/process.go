@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/process"
 )
 
@@ -82,10 +83,8 @@ func (h *handler) options(r *http.Request, q *startRequest) (o agent.ProcessOpti
 	if q.Tag != nil && len(*q.Tag) > maxTag {
 		return o, errorf(invalidArgument, "tag is longer than %d bytes", maxTag)
 	}
-	for name, value := range q.Process.Envs {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			return o, errorf(invalidArgument, "process.envs: %.64q cannot be the name of a variable, or has a NUL in it", name)
-		}
+	if err := api.ValidEnvs("process.envs", q.Process.Envs); err != nil {
+		return o, err
 	}
 	cwd := ""
 	if q.Process.Cwd != nil {

@@ -8,7 +8,6 @@ import (
 	"math"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
@@ -36,10 +35,8 @@ func (r *executeRequest) Validate() error {
 	if r.ContextID != "" && r.Language != "" {
 		return api.Invalid("context_id", "cannot be combined with language: only one of the two can be given")
 	}
-	for name, value := range r.EnvVars {
-		if name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(value, 0) {
-			return api.Invalid("env_vars", "%q is no variable: its name must not be empty or contain = or NUL, nor its value NUL", name)
-		}
+	if err := api.ValidEnvs("env_vars", r.EnvVars); err != nil {
+		return err
 	}
 	if r.Timeout == 0 && r.EnvVars[timeoutVariable] != "" {
 		return r.takeTimeout("env_vars."+timeoutVariable, r.EnvVars[timeoutVariable])
