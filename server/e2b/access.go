@@ -43,10 +43,15 @@ func (a *API) admit(r *http.Request, info fleet.Info, port int) error {
 		return a.admitEnvd(r, info, token)
 	case !a.private(info):
 		return nil
-	case hmac.Equal([]byte(r.Header.Get(trafficHeader)), []byte(a.o.Fleet.TrafficToken(info.ID))):
+	case a.hasTrafficToken(r, info.ID):
 		return nil
 	}
 	return api.Errorf(api.Forbidden, "the sandbox takes requests with its E2B-Traffic-Access-Token alone")
+}
+
+// hasTrafficToken reports whether a request has the token for the servers in a sandbox.
+func (a *API) hasTrafficToken(r *http.Request, id string) bool {
+	return hmac.Equal([]byte(r.Header.Get(trafficHeader)), []byte(a.o.Fleet.TrafficToken(id)))
 }
 
 // private reports whether requests to the interpreter and to servers inside need a token. Where there are API keys

@@ -99,7 +99,7 @@ func (a *API) detail(w http.ResponseWriter, _ *http.Request, info fleet.Info) er
 }
 
 func (a *API) kill(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
-	a.audit(w, r, "kill", info.ID)
+	a.o.Audit(w, r, "kill", info.ID)
 	if err := a.o.Fleet.Kill(r.Context(), info.ID); err != nil {
 		return err
 	}
@@ -119,7 +119,7 @@ func (a *API) setTimeout(w http.ResponseWriter, r *http.Request, info fleet.Info
 	if _, err := a.o.Fleet.SetTerm(info.ID, fleet.Term{Lasts: lasts}); err != nil {
 		return err
 	}
-	a.audit(w, r, "timeout", info.ID)
+	a.o.Audit(w, r, "timeout", info.ID)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -180,7 +180,7 @@ func (a *API) wake(w http.ResponseWriter, r *http.Request, info fleet.Info, t fl
 	if err != nil {
 		return err
 	}
-	a.audit(w, r, "resume", info.ID)
+	a.o.Audit(w, r, "resume", info.ID)
 	a.tell(w, http.StatusCreated, info)
 	return nil
 }
@@ -207,7 +207,7 @@ func (a *API) pause(w http.ResponseWriter, r *http.Request, info fleet.Info) err
 	if _, err := a.o.Fleet.Pause(r.Context(), info.ID); err != nil {
 		return err
 	}
-	a.audit(w, r, "pause", info.ID)
+	a.o.Audit(w, r, "pause", info.ID)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -258,9 +258,4 @@ func withMemory(memory *bool) error {
 func (a *API) tell(w http.ResponseWriter, status int, info fleet.Info) {
 	w.Header().Set("Cache-Control", "no-store")
 	server.WriteJSON(w, status, a.sandboxOf(info))
-}
-
-// audit logs what a caller did, as the native API does.
-func (a *API) audit(w http.ResponseWriter, r *http.Request, did, id string) {
-	a.o.Log.Info("audit", "did", did, "sandbox", id, "by", server.CallerOf(r).Key, "request", w.Header().Get("X-Request-Id"), "remote", r.RemoteAddr)
 }

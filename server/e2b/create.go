@@ -75,7 +75,7 @@ func (a *API) createAs(w http.ResponseWriter, r *http.Request, timeout int64, se
 	id, err := a.once.Do(r, req, func() (string, error) {
 		info, _, err := a.o.Fleet.Create(r.Context(), o)
 		if err == nil {
-			a.audit(w, r, "create", info.ID)
+			a.o.Audit(w, r, "create", info.ID)
 		}
 		return info.ID, err
 	})
@@ -167,11 +167,11 @@ func (req *createRequest) network() (mode string, err error) {
 	case len(n.Rules) > 0:
 		return "", unsupported("network.rules: there are none")
 	case req.InternetAccess != nil && !*req.InternetAccess:
-		return string(api.NetworkNone), nil
+		return fleet.NetworkNone, nil
 	case len(n.DenyOut) == 0:
 		return "", nil
 	case len(n.AllowOut) == 0 && slices.ContainsFunc(n.DenyOut, func(r string) bool { return slices.Contains(everything, r) }):
-		return string(api.NetworkNone), nil
+		return fleet.NetworkNone, nil
 	}
 	return "", unsupported("network.denyOut: a sandbox reaches everything, or nothing (%s)", everything[0])
 }

@@ -1,7 +1,6 @@
 package e2b
 
 import (
-	"crypto/hmac"
 	"errors"
 	"fmt"
 	"net/http"
@@ -36,8 +35,7 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 // no token of it: an id is no secret, and what became of a sandbox is its owner's business.
 func (a *API) discreet(r *http.Request, err error) error {
 	var gone *fleet.GoneError
-	if !errors.As(err, &gone) || a.keys.Len() == 0 || a.o.Fleet.Token(gone.ID, r.Header.Get(tokenHeader)) ||
-		hmac.Equal([]byte(r.Header.Get(trafficHeader)), []byte(a.o.Fleet.TrafficToken(gone.ID))) {
+	if !errors.As(err, &gone) || a.keys.Len() == 0 || a.o.Fleet.Token(gone.ID, r.Header.Get(tokenHeader)) || a.hasTrafficToken(r, gone.ID) {
 		return err
 	}
 	return fmt.Errorf("%w %.64q", fleet.ErrNotFound, gone.ID)

@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 )
 
@@ -85,7 +84,7 @@ func listedOf(info fleet.Info) listed {
 
 func (a *API) detailOf(info fleet.Info) detailed {
 	told := detailed{
-		listed: listedOf(info), EnvdAccessToken: a.tokenOf(info), AllowInternetAccess: info.Network.Mode != string(api.NetworkNone),
+		listed: listedOf(info), EnvdAccessToken: a.tokenOf(info), AllowInternetAccess: info.Network.Mode != fleet.NetworkNone,
 		Lifecycle: lifecycle{info.Labels[labelResume] != "", "kill"},
 	}
 	if info.AutoPause {

@@ -18,7 +18,7 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	id, err := h.once.Do(r, req, func() (string, error) {
 		info, _, err := h.fleet.Create(r.Context(), options(req, server.CallerOf(r).Key))
 		if err == nil {
-			h.audit(w, r, "create", info.ID)
+			h.o.Audit(w, r, "create", info.ID)
 		}
 		return info.ID, err
 	})
@@ -111,7 +111,7 @@ func (h *handlers) change(w http.ResponseWriter, r *http.Request, what string, d
 	if err != nil {
 		return err
 	}
-	h.audit(w, r, what, info.ID)
+	h.o.Audit(w, r, what, info.ID)
 	server.WriteJSON(w, http.StatusOK, payload(info))
 	return nil
 }
@@ -133,7 +133,7 @@ func (h *handlers) end(w http.ResponseWriter, r *http.Request, how string, do fu
 	if err != nil {
 		return err
 	}
-	h.audit(w, r, how, found.ID)
+	h.o.Audit(w, r, how, found.ID)
 	if err := do(found.ID); err != nil {
 		return err
 	}

@@ -139,16 +139,6 @@ func hide(r *http.Request, err error) error {
 	return err
 }
 
-// audit logs what a caller did.
-func (h *handlers) audit(w http.ResponseWriter, r *http.Request, did, id string) {
-	c := server.CallerOf(r)
-	by := c.Key
-	if c.Sandbox != "" {
-		by = "access token"
-	}
-	h.o.Log.Info("audit", "did", did, "sandbox", id, "by", by, "request", w.Header().Get("X-Request-Id"), "remote", r.RemoteAddr)
-}
-
 // payload returns what the API tells of a sandbox.
 func payload(info fleet.Info) api.Sandbox {
 	box := api.Sandbox{

@@ -58,7 +58,7 @@ func (h *handler) info(e files.Entry) entryInfo {
 	if e.Group == h.user().group {
 		info.Group = owner
 	}
-	path := exactPath(e)
+	path := pathOf(e.Path, e.PathBase64)
 	if e.Type == files.Symlink {
 		info.IsSymlink, info.Mode, info.SymlinkTarget = true, 0, &e.Path // as one that leads nowhere; clients leave out of lists what has no type
 		if target, err := h.box.Files().StatTarget(path); err == nil {
@@ -69,12 +69,12 @@ func (h *handler) info(e files.Entry) entryInfo {
 	return info
 }
 
-// exactPath returns the bytes of a path, which need not be text.
-func exactPath(e files.Entry) string {
-	if e.PathBase64 != nil {
-		return string(e.PathBase64)
+// pathOf returns the bytes of a path, which need not be text.
+func pathOf(text string, exact []byte) string {
+	if exact != nil {
+		return string(exact)
 	}
-	return e.Path
+	return text
 }
 
 // modeOf returns the mode as package os has it, which tells it as clients expect it.

@@ -84,14 +84,6 @@ func (o *observer) events(line journal.Line) ([]filesystemEvent, error) {
 	return []filesystemEvent{o.event(eventTypes[line.Type], path)}, nil
 }
 
-// pathOf returns the bytes of a path in an event.
-func pathOf(text string, exact []byte) string {
-	if exact != nil {
-		return string(exact)
-	}
-	return text
-}
-
 // ending returns what happened to the directory itself.
 func (o *observer) ending(reason string) []filesystemEvent {
 	if reason == files.Moved {
