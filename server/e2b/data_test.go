@@ -84,6 +84,10 @@ func TestFindingTheSandbox(t *testing.T) {
 	}
 	// Old clients send both kinds of headers when they connect.
 	decode[made](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/connect", `{"timeout":1}`, m.to("49983")...), 200)
+	// A server inside that leads its clients there has their requests back.
+	if got := decode[asked](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", "{}", m.to("8000")...), 200); got.URI != "/e2b/port/ports/8000/sandboxes/"+m.SandboxID+"/pause" {
+		t.Errorf("got %+v", got)
+	}
 	for name, test := range map[string]struct {
 		path    string
 		headers []string

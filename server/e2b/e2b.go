@@ -5,6 +5,7 @@ package e2b
 
 import (
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -75,7 +76,7 @@ const (
 
 // plane tells what a request is for. A host that is a sandbox's comes first: pages that it serves are in a browser
 // of an origin of their own, which is not to reach more than that. Control paths come before the headers that name a
-// sandbox, which some clients send with them, too.
+// sandbox's envd, which some clients send with them, too.
 func (a *API) plane(r *http.Request) plane {
 	_, _, hosted := hosted(r.Host)
 	named := r.Header.Get(idHeader) != "" || r.Header.Get(portHeader) != ""
@@ -86,7 +87,7 @@ func (a *API) plane(r *http.Request) plane {
 		return controlPlane
 	case a.debug != 0:
 		return dataPlane
-	case under(r.URL.Path, controlPaths) && (!named || r.Header.Get(keyHeader) != ""):
+	case under(r.URL.Path, controlPaths) && (!named || r.Header.Get(keyHeader) != "" && !toServer(r)):
 		return controlPlane
 	case named:
 		return dataPlane
@@ -98,6 +99,16 @@ func (a *API) plane(r *http.Request) plane {
 		return dataPlane
 	}
 	return native
+}
+
+// toServer reports whether a request's headers name a port of a server inside, whose redirects are not to lead a client
+// with a key to the control plane.
+func toServer(r *http.Request) bool {
+	switch r.Header.Get(portHeader) {
+	case "", strconv.Itoa(envdPort), strconv.Itoa(interpreterPort):
+		return false
+	}
+	return true
 }
 
 // controlPaths are those of the control plane, also of what there is not here, and dataPaths those that only
