@@ -99,7 +99,7 @@ def test_ids_that_are_none(make: Any, box: Any) -> None:
             with pytest.raises(SandboxNotFound) as caught:
                 call(odd)
             assert (caught.value.code, caught.value.status) == ("not_found", 404)
-        for wrong in ("", "..", None, 1.5):
+        for wrong in ("", "..", None, 1.5, "\ud800"):
             with pytest.raises(InvalidRequest, match=r"^sandbox_id: "):
                 call(wrong)
     with pytest.raises(NotFound, match="ctx_none") as missing:
@@ -111,6 +111,21 @@ def test_ids_that_are_none(make: Any, box: Any) -> None:
         box.delete_context("none")
     with pytest.raises(InvalidRequest, match=r"^execution_id: "):
         box.attach("")
+    with pytest.raises(InvalidRequest, match=r"^state: "):
+        make.list(state="\ud800")
+    with pytest.raises(InvalidRequest, match=r"^template: "):
+        make.connect(box.sandbox_id, template=[])
+
+
+def test_times_to_wait(box: Any) -> None:
+    run, handle = box.start_code("1"), box.process.start("true", background=True)
+    heard = box.process.start("true", on_stdout=print, background=True)
+    for wait in (run.wait, handle.wait, heard.wait):
+        for wrong in ("1", [1], True, float("nan")):
+            with pytest.raises(InvalidRequest, match=r"^timeout: "):
+                wait(timeout=wrong)
+        assert wait(timeout=float("inf"))
+        assert wait(timeout=-1)
 
 
 def test_code_that_is_too_long(box: Any) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -144,6 +146,49 @@ def test_a_fork_has_connections_of_its_own(sandbox: Sandbox) -> None:
         assert sandbox.run_code(f"x + {i}").text == str(1 + i)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
     assert sandbox.run_code("x").text == "1"
+
+
+def test_the_exit_of_a_fork_leaves_streams_of_its_parent_alone(server: Server) -> None:
+    code = """
+import os, queue
+from k2sandbox import Sandbox
+events = queue.Queue()
+with Sandbox() as sandbox:
+    watch = sandbox.filesystem.watch_dir("/home/user", events.put)
+    pid = os.fork()
+    if pid == 0:
+        watch.stop()
+        raise SystemExit(sandbox.disconnect())
+    print(os.waitpid(pid, 0)[1])
+    sandbox.filesystem.make_dir("/home/user/new")
+    print(events.get(timeout=60).event_type)
+"""
+    done = script(code, "-X", "dev", "-W", "error", "-W", "ignore::DeprecationWarning")
+    assert (done.stdout, done.stderr) == ("0\ncreated\n", "")
+
+
+def test_two_loops_use_one_sandbox_at_a_time(server: Server) -> None:
+    sandbox = asyncio.run(AsyncSandbox.create())
+    clients = []
+
+    async def use() -> None:
+        for n in range(20):
+            assert (await sandbox.process.start(f"echo {n}")).stdout == f"{n}\n"
+            clients.append(sandbox.transport._client.get())
+
+    threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (len(clients), len(set(clients))) == (40, 2)
+    assert asyncio.run(sandbox.kill()) is True
+
+
+def test_a_sandbox_is_not_copied(shared: Sandbox) -> None:
+    for use in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError, match=f"{shared.sandbox_id}.*connect"):
+            use(shared.filesystem)
 
 
 def test_nothing_is_said_at_exit(server: Server) -> None:

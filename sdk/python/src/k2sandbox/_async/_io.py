@@ -191,15 +191,18 @@ class Client:
     def __init__(self, address: Address, headers: dict[str, str]) -> None:
         self._address = address
         self._headers = headers
-        self._client: Optional[httpx.AsyncClient] = None
-        self._home: tuple[int, Any] = (0, None)
+        self._clients: dict[tuple[int, Any], httpx.AsyncClient] = {}  # by process and loop
 
     def get(self) -> httpx.AsyncClient:
         """Return the client of this process and event loop."""
         home = (os.getpid(), asyncio.get_running_loop())
-        if self._client is None or self._home != home:
-            self._client, self._home = self._make(), home
-        return self._client
+        client = self._clients.get(home)
+        if client is None:
+            for known in list(self._clients):
+                if known[1].is_closed():
+                    self._clients.pop(known, None)
+            client = self._clients[home] = self._make()
+        return client
 
     def _make(self) -> httpx.AsyncClient:
         import httpx
@@ -212,6 +215,6 @@ class Client:
 
     async def close(self) -> None:
         """Close its connections."""
-        client, self._client = self._client, None
-        if client is not None and self._home == (os.getpid(), asyncio.get_running_loop()):
+        client = self._clients.pop((os.getpid(), asyncio.get_running_loop()), None)
+        if client is not None:
             await client.aclose()

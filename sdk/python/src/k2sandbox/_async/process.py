@@ -10,7 +10,7 @@ from .._lines import Lines, encoded
 from ..models import Callback
 from ..processes import Output, ProcessInfo, ProcessResult
 from . import _io
-from .transport import _seconds, segment
+from .transport import _seconds, patience, segment
 
 if TYPE_CHECKING:
     from .sandbox import AsyncSandbox
@@ -231,6 +231,7 @@ class AsyncProcessHandle:
             handle = await sandbox.process.start("sleep 1; echo done", background=True)
             print((await handle.wait(timeout=5)).stdout)
         """
+        timeout = patience(timeout)
         if self._follower is not None:
             if not await self._follower.join(timeout):
                 raise errors.WaitTimeout(f"process {self.pid} did not end in {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)

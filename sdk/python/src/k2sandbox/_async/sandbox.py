@@ -6,7 +6,7 @@ import builtins
 import uuid
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Optional, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union
 
 from .. import errors
 from .._faces import either
@@ -245,6 +245,9 @@ class AsyncSandbox:
         except errors.K2Error:
             if error is None:  # what ended the block says more
                 raise
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(f"{self!r} cannot be copied or sent to another process: send sandbox_id, and connect(sandbox_id) there")
 
     def __repr__(self) -> str:
         if self._info is None:
@@ -631,6 +634,8 @@ async def _ask(server: tuple[Optional[str], Optional[str], Optional[float]], met
 
 async def _same(transport: AsyncTransport, info: SandboxInfo, template: Optional[str], metadata: Mapping[str, str]) -> None:
     """Raise Conflict where a sandbox is not what somebody takes it for."""
+    if template is not None and not isinstance(template, str):
+        raise errors.InvalidRequest(f"template: expected its name, got {template!r}")
     names = {template}
     if template not in (None, info.template):
         for known in (await transport.request("GET", "/v1/templates")).json()["templates"]:

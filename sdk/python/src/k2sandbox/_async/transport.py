@@ -67,7 +67,7 @@ class AsyncTransport:
         self.address = address
         self.request_timeout = _seconds("request_timeout", request_timeout)
         headers = {"User-Agent": "k2sandbox-python", "Accept-Encoding": "identity"}
-        if api_key:
+        if api_key not in (None, ""):
             headers["X-API-Key"] = _header("api_key", api_key)
         self._client = _io.Client(address, headers)
         self._prefix = urlsplit(address.base).path
@@ -178,7 +178,7 @@ class AsyncTransport:
             content = await _io.body(content)
         client = self._client.get()
         seconds = _seconds("timeout", timeout) or self.request_timeout or DEFAULT_TIMEOUT
-        query = {k: _text(v) for k, v in params.items() if v is not None} if params else None
+        query = {k: _text(k, v) for k, v in params.items() if v is not None} if params else None
         times = {"connect": min(seconds, CONNECT), "read": seconds, "write": seconds, "pool": None}
         url, extensions = self.address.base + path, {"timeout": times}
         request = client.build_request(method, url, params=query, content=content, headers=sent, extensions=extensions)
@@ -355,11 +355,20 @@ def segment(name: str, value: Any) -> str:
     """Return a value as a segment of a path."""
     if not isinstance(value, (str, int)) or value in ("", ".", ".."):
         raise errors.InvalidRequest(f"{name}: expected an id, got {value!r}")
-    return quote(str(value), safe="")
+    return quote(encodable(name, str(value)), safe="")
 
 
-def _text(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def _text(name: str, value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else encodable(name, str(value))
+
+
+def encodable(name: str, value: str) -> str:
+    """Return a text that has a form in UTF-8; InvalidRequest names one that has none."""
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise errors.InvalidRequest(f"{name}: cannot be sent: {error}") from None
+    return value
 
 
 def _header(name: str, value: Any) -> str:
@@ -374,3 +383,12 @@ def _seconds(name: str, value: Optional[float]) -> Optional[float]:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= 31536000:
         raise errors.InvalidRequest(f"{name}: expected seconds, more than 0, got {value!r}")
     return float(value)
+
+
+def patience(timeout: Optional[float]) -> Optional[float]:
+    """Return seconds to wait, which threads and event loops can count; what is over already is 0."""
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout != timeout:  # as NaN is
+        raise errors.InvalidRequest(f"timeout: expected seconds, got {timeout!r}")
+    return float(min(max(timeout, 0), 31536000))

@@ -46,6 +46,7 @@ class Scope:
     def __init__(self, alone: bool = False) -> None:
         """Make one within that of the thread, or, alone, one that nobody stops."""
         self._alone = alone
+        self._process = os.getpid()
         self._stopping = threading.Event()
         self._responses: weakref.WeakSet[httpx.Response] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -68,6 +69,8 @@ class Scope:
 
     def stop(self) -> None:
         """Have it end. Does not wait."""
+        if self._process != os.getpid():  # after a fork: the connections are the parent's, and the thread is there alone
+            return
         with self._lock:
             self._stopping.set()
             for response in self._responses:

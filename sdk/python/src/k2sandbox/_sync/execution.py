@@ -11,7 +11,7 @@ from .. import errors
 from .._lines import Lines
 from ..models import Callback, Execution
 from . import _io
-from .transport import segment
+from .transport import patience, segment
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -125,7 +125,7 @@ class Run:
             SandboxExpired, ConnectionLost: its end cannot be had. All have `execution`.
         """
         try:
-            _io.within(timeout, self._drain)
+            _io.within(patience(timeout), self._drain)
         except errors.K2Error as error:
             error.execution = self.execution
             raise

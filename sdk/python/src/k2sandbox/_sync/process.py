@@ -11,7 +11,7 @@ from .._lines import Lines, encoded
 from ..models import Callback
 from ..processes import Output, ProcessInfo, ProcessResult
 from . import _io
-from .transport import _seconds, segment
+from .transport import _seconds, patience, segment
 
 if TYPE_CHECKING:
     from .sandbox import Sandbox
@@ -230,6 +230,7 @@ class ProcessHandle:
             handle = sandbox.process.start("sleep 1; echo done", background=True)
             print((handle.wait(timeout=5)).stdout)
         """
+        timeout = patience(timeout)
         if self._follower is not None:
             if not self._follower.join(timeout):
                 raise errors.WaitTimeout(f"process {self.pid} did not end in {timeout:g} s", sandbox_id=self._sandbox.sandbox_id)
