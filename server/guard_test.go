@@ -257,3 +257,13 @@ func TestRequestsAreLoggedAtDebug(t *testing.T) {
 		}
 	}
 }
+
+func TestRawPath(t *testing.T) {
+	for target, want := range map[string]string{
+		"/a%2Fb/../c?d": "/a%2Fb/../c", "//a": "//a", "/x://y/z": "/x://y/z", "http://localhost/a%2Fb?d": "/a%2Fb", "http://localhost": "/", "http://localhost?a": "/",
+	} {
+		if got := server.RawPath(&http.Request{RequestURI: target}); got != want {
+			t.Errorf("%s: got %s, want %s", target, got, want)
+		}
+	}
+}

@@ -78,11 +78,13 @@ func After(r *http.Request, most int64) (int64, error) {
 	return after, err
 }
 
-// RawPath returns the path just as the client wrote it.
+// RawPath returns the path just as the client wrote it. It begins with a slash, also where the target has but a host
+// (RFC 9112 section 3.2.2).
 func RawPath(r *http.Request) string {
 	path, _, _ := strings.Cut(r.RequestURI, "?")
 	if _, after, absolute := strings.Cut(path, "://"); absolute && !strings.HasPrefix(path, "/") {
-		return after[max(strings.IndexByte(after, '/'), 0):]
+		_, path, _ = strings.Cut(after, "/")
+		return "/" + path
 	}
 	return path
 }
