@@ -86,7 +86,7 @@ func ValidEnvs(field string, envs map[string]string) error {
 			return Invalid(field, "%.64q is not the name of a variable: it must not be empty or contain = or NUL", name)
 		}
 		if strings.ContainsRune(value, 0) {
-			return Invalid(field, "the value of %.64q must not contain a NUL character", name)
+			return Invalid(field, "the value of %.64s must not contain a NUL character", name)
 		}
 	}
 	return nil
