@@ -1,9 +1,11 @@
 // Package server is the plumbing of the HTTP API: routes and what holds for all
 // of them, strict payloads, the table of errors, keys, and streams. Package inside
-// has the handlers of one sandbox, package sandboxes those of many.
+// has the handlers of one sandbox, package sandboxes those of many, package e2b
+// another API in front of these.
 package server
 
 import (
+	"cmp"
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -74,21 +76,13 @@ func (o Options) WithDefaults() Options {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	o.MaxBody = or(o.MaxBody, 32<<20)
-	o.MaxCode = or(o.MaxCode, 10<<20)
-	o.Ping = or(o.Ping, 15*time.Second)
-	o.WriteTimeout = or(o.WriteTimeout, time.Minute)
-	o.AskTimeout = or(o.AskTimeout, 30*time.Second)
-	o.AnswerTimeout = or(o.AnswerTimeout, 2*time.Minute)
+	o.MaxBody = cmp.Or(o.MaxBody, 32<<20)
+	o.MaxCode = cmp.Or(o.MaxCode, 10<<20)
+	o.Ping = cmp.Or(o.Ping, 15*time.Second)
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, time.Minute)
+	o.AskTimeout = cmp.Or(o.AskTimeout, 30*time.Second)
+	o.AnswerTimeout = cmp.Or(o.AnswerTimeout, 2*time.Minute)
 	return o
-}
-
-func or[T comparable](v, otherwise T) T {
-	var zero T
-	if v == zero {
-		return otherwise
-	}
-	return v
 }
 
 // Route is an operation: what answers a method on a path.
@@ -170,7 +164,7 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request, o Options) error 
 }
 
 func (route *Route) serve(w http.ResponseWriter, r *http.Request, o Options) error {
-	if limit := or(route.Body, o.MaxBody); limit != Unbounded && r.ContentLength != 0 {
+	if limit := cmp.Or(route.Body, o.MaxBody); limit != Unbounded && r.ContentLength != 0 {
 		// Its time begins with our first read, and ends with the last: what nobody reads has none.
 		whole := *r
 		patient := &body{r: &whole, control: http.NewResponseController(w), patience: o.WriteTimeout}
