@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"bytes"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func TestServeLogFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := openHouse(t, "--log-file", file)
+	h.ask(t, "GET", "/readyz", "", http.StatusOK, nil)            // it is answered once all goes to the file
 	if err := h.cmd.Process.Signal(syscall.SIGQUIT); err != nil { // of which the Go runtime dies with a trace
 		t.Fatal(err)
 	}
