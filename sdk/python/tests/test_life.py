@@ -175,6 +175,7 @@ def test_two_loops_use_one_sandbox_at_a_time(server: Server) -> None:
         for n in range(20):
             assert (await sandbox.process.start(f"echo {n}")).stdout == f"{n}\n"
             clients.append(sandbox.transport._client.get())
+        await sandbox.transport.close()
 
     threads = [threading.Thread(target=asyncio.run, args=(use(),)) for _ in range(2)]
     for thread in threads:

@@ -103,6 +103,18 @@ def test_ten_processes_start_one_server(house: House) -> None:
     assert house.log().count("registry opened") == 1
 
 
+def test_sessions_with_another_runtime_folder_have_another_server(house: House) -> None:
+    """As a login has $XDG_RUNTIME_DIR, and cron has not; both have one home."""
+    (house.folder / "run2").mkdir(mode=0o700)
+    code = "with Sandbox() as sandbox: print(_local.address(), sandbox.run_code('6*7').text)"
+    first = finished(house.client(code))
+    house.environ["XDG_RUNTIME_DIR"] += "2"
+    second = finished(house.client(code))
+    assert (first.split()[1], second.split()[1]) == ("42", "42")
+    assert first != second
+    assert len(house.servers()) == 2
+
+
 def test_it_outlives_its_starter_and_ends_itself(house: House) -> None:
     code = "with Sandbox() as sandbox: print(sandbox.run_code('6*7').text)"
     assert finished(house.client(code, idle=2)) == "42\n"

@@ -63,11 +63,12 @@ def _place(program: str) -> _Place:
     name = hashlib.sha256(begin + str(size).encode()).hexdigest()[:12]
     folder = _folders.runtime(len(f"{name}.sock"))
     state, data = _folders.state() or folder, _folders.data()
+    here = hashlib.sha256(f"{name} {folder}".encode(errors="surrogateescape")).hexdigest()[:12]  # a state is one server's
     return _Place(
         str(folder / f"{name}.sock"),
         str(folder / f"{name}.lock"),
-        str(state / f"local-{name}"),
-        str(state / f"local-{name}.log"),
+        str(state / f"local-{here}"),
+        str(state / f"local-{here}.log"),
         ("--data-dir", str(data)) if data else (),
     )
 
