@@ -13,13 +13,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
+	"github.com/k2sandbox/k2sandbox/internal/leaktest"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
@@ -63,8 +62,8 @@ func run(m *testing.M) int {
 	}
 	site.Close() // waits for every answer to end
 	transport.CloseIdleConnections()
-	if left := leftBehind(); left != "" {
-		fmt.Fprintf(os.Stderr, "left behind:\n%s\n", left)
+	if err := leaktest.Goroutines(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	return code
@@ -93,23 +92,6 @@ func serve(box *agent.Sandbox, patience time.Duration) *httptest.Server {
 	}
 	s.Start()
 	return s
-}
-
-// leftBehind returns the stacks of goroutines that should have ended by now, once they had the time to.
-func leftBehind() string {
-	var left []string
-	for range 100 {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		left = slices.DeleteFunc(strings.Split(string(stacks), "\n\n"), func(stack string) bool {
-			return strings.Contains(stack, "leftBehind") || !strings.Contains(stack, "k2sandbox/k2sandbox/")
-		})
-		if len(left) == 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
 }
 
 // request sends one. headers are names and values in turns.

@@ -10,14 +10,13 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"runtime"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/leaktest"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
@@ -69,28 +68,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
-	if left := leftBehind(); left != "" {
-		fmt.Fprintf(os.Stderr, "left behind:\n%s\n", left)
+	if err := leaktest.Goroutines(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
 	return code
-}
-
-// leftBehind returns the stacks of goroutines that should have ended by now, once they had the time to.
-func leftBehind() string {
-	var left []string
-	for range 100 {
-		stacks := make([]byte, 1<<20)
-		stacks = stacks[:runtime.Stack(stacks, true)]
-		left = slices.DeleteFunc(strings.Split(string(stacks), "\n\n"), func(stack string) bool {
-			return strings.Contains(stack, "leftBehind") || !strings.Contains(stack, "k2sandbox/k2sandbox/")
-		})
-		if len(left) == 0 {
-			break
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	return strings.Join(left, "\n\n")
 }
 
 type object = map[string]any
