@@ -14,7 +14,7 @@ import (
 type packageHandlers struct {
 	box  *agent.Sandbox
 	o    server.Options
-	once server.Once[*agent.Install]
+	once once[agent.Install]
 }
 
 func (h *packageHandlers) routes() []server.Route {
@@ -48,7 +48,7 @@ func (h *packageHandlers) install(w http.ResponseWriter, r *http.Request) error 
 		return err
 	}
 	timeout := time.Duration(math.Ceil(req.Timeout * float64(time.Second)))
-	i, err := h.once.Do(r, req, func() (*agent.Install, error) { return h.box.InstallPackages(requirements, req.Upgrade, timeout) })
+	i, err := h.once.do(r, req, func() (*agent.Install, error) { return h.box.InstallPackages(requirements, req.Upgrade, timeout) })
 	if err != nil {
 		return api.PackageRefused(err)
 	}
