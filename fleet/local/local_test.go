@@ -15,7 +15,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -257,21 +256,6 @@ func TestSettingsOfTheServerWorkInside(t *testing.T) {
 	wants(t, m, "test -e "+ca+" || echo no; test -s /etc/ssl/certs/ca-certificates.crt && echo yes", "no\nyes")
 }
 
-func TestFullDisk(t *testing.T) {
-	m := start(t, open(t), fleet.Spec{ID: "sb_a", Limits: fleet.Limits{Disk: 64 << 20}})
-	if got := run(t, m, "head -c 200M /dev/zero > big"); !strings.Contains(got, "No space left") {
-		t.Errorf("a full disk says %q", got)
-	}
-	u, err := m.Usage()
-	if err != nil || u.Disk < 48<<20 || u.Disk > 64<<20 {
-		t.Errorf("usage %+v, %v", u, err)
-	}
-	wants(t, m, "rm big && head -c 1M /dev/zero > small && wc -c < small", "1048576")
-	if got := run(t, m, "python3 -c 'for i in range(1000000): open(str(i),\"w\").close()' 2>&1 | tail -1"); !strings.Contains(got, "No space left") {
-		t.Errorf("a million files: %q", got)
-	}
-}
-
 func TestKillEndsEverything(t *testing.T) {
 	r := open(t)
 	m := start(t, r, fleet.Spec{ID: "sb_a"})
@@ -329,29 +313,6 @@ func TestStartWhoseCallerHasGone(t *testing.T) {
 	}
 }
 
-func TestLevelThatDoesNotWork(t *testing.T) {
-	for _, level := range []string{"namespace", "auto"} {
-		_, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Program: "/bin/true", Level: level})
-		if !errors.Is(err, local.ErrNoLevel) || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: got %v", level, err)
-		}
-	}
-	if os.Geteuid() != 0 {
-		return // whose sandboxes are of the same user
-	}
-	text, err := os.ReadFile(program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed := filepath.Join(t.TempDir(), "agent")
-	if err := os.WriteFile(closed, text, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := local.New(t.Context(), local.Options{Dir: t.TempDir(), Program: closed}); !errors.Is(err, local.ErrNoLevel) || !strings.Contains(err.Error(), "chmod a+rx") {
-		t.Errorf("got %v", err)
-	}
-}
-
 func TestManyAtOnce(t *testing.T) {
 	r := open(t)
 	var all sync.WaitGroup
@@ -381,73 +342,6 @@ func TestManyAtOnce(t *testing.T) {
 			t.Errorf("two sandboxes see %q", ids)
 		}
 		seen[ids] = true
-	}
-}
-
-func TestLandlock(t *testing.T) {
-	for _, level := range []string{"landlock", "none"} {
-		t.Run(level, func(t *testing.T) { testProcesses(t, level) })
-	}
-}
-
-// testProcesses tests sandboxes that are processes of the host.
-func testProcesses(t *testing.T, level string) {
-	secret := filepath.Join(t.TempDir(), "secret")
-	if err := os.WriteFile(secret, []byte("secret"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	r := open(t, func(o *local.Options) {
-		o.Level = level
-		if err := os.Chmod(filepath.Dir(o.Dir), 0o711); err != nil { // which others have to enter
-			t.Fatal(err)
-		}
-	})
-	if _, err := r.Start(t.Context(), fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}}); !errors.Is(err, fleet.ErrUnsupported) {
-		t.Errorf("without network: %v", err)
-	}
-	m := start(t, r, fleet.Spec{ID: "sb_a", Network: fleet.Network{Mode: "full"}})
-	wants(t, m, `test "$PWD" = "$HOME" && echo a > b && cat b && echo c > $TMPDIR/d && cat $TMPDIR/d`, "a\nc")
-	wants(t, m, "python3 -c 'import ssl, sqlite3, multiprocessing; print(1)'; getent services ssh | tr -s ' '", "1\nssh 22/tcp")
-	wants(t, m, loginShell, "/its/own:/usr/bin:/bin")
-	u := m.Isolation()
-	if u.Level != level || u.Missing["network"] == "" || u.Missing["disk"] == "" {
-		t.Errorf("isolation %+v", u)
-	}
-	if level == "landlock" {
-		wants(t, m, "cat "+secret+" 2>/dev/null || cat /etc/shadow 2>/dev/null || echo x 2>/dev/null > /tmp/x || echo no", "no")
-		wants(t, m, fmt.Sprintf("kill -9 %d 2>/dev/null || cat /proc/%d/environ 2>/dev/null || echo no", os.Getpid(), os.Getpid()), "no")
-	}
-	run(t, m, "(setsid sleep 1000 >/dev/null 2>&1 &) & setsid sleep 1000 >/dev/null 2>&1 &")
-	if err := m.Kill(); err != nil {
-		t.Error(err)
-	}
-}
-
-// The same tests once more, as an ordinary user.
-func TestAsOrdinaryUser(t *testing.T) {
-	if os.Getuid() != 0 {
-		return
-	}
-	dir, err := os.MkdirTemp("", "k2-user-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	const uid = 61_234
-	test, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(dir, "test")
-	if err := errors.Join(os.WriteFile(file, test, 0o755), os.Chmod(file, 0o755), os.Chown(dir, uid, uid)); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.CommandContext(t.Context(), file, "-test.v", "-test.skip=TestInterpreterOutsideOfUsr|TestAsOrdinaryUser|TestAttacks|TestZygote") // the interpreter may be root's
-	cmd.Dir = dir
-	cmd.Env = []string{"TMPDIR=" + dir, "PATH=/usr/bin:/bin", "HOME=" + dir, "K2_TEST_AGENT=" + program}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Errorf("%v\n%s", err, out)
 	}
 }
 
@@ -502,103 +396,5 @@ func TestSandboxOutlivesItsServer(t *testing.T) {
 	}
 	if left := traces(t, dir); !strings.HasPrefix(left, "sandboxes []; ids []; mounts 0") {
 		t.Error(left)
-	}
-}
-
-func TestMemoryAndProcesses(t *testing.T) {
-	m := start(t, open(t), fleet.Spec{ID: "sb_a", Limits: fleet.Limits{Memory: 256 << 20, Pids: 50}})
-	if got := run(t, m, "python3 -c 'x = bytearray(1<<30); print(len(x))' 2>&1"); strings.Contains(got, "1073741824") {
-		t.Errorf("a bomb of memory: %q", got)
-	}
-	got := run(t, m, `python3 -c '
-import os, signal, time
-made = []
-try:
-    while len(made) < 500:
-        pid = os.fork()
-        if pid == 0:
-            os.close(1), os.close(2), time.sleep(1000)
-        made.append(pid)
-except OSError as e:
-    print(len(made) < 60, e.errno)
-for pid in made:
-    os.kill(pid, signal.SIGKILL), os.waitpid(pid, 0)
-'`)
-	if got != "True 11" {
-		t.Errorf("a bomb of processes: %q", got)
-	}
-	wants(t, m, "ulimit -n; ulimit -c", "4096\n0")
-	u, err := m.Usage()
-	if err != nil {
-		t.Fatal(err)
-	}
-	told := m.Isolation()
-	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Pids < 1 || u.CPU <= 0) {
-		t.Errorf("usage %+v", u)
-	}
-	if told.Enforced["memory"] == "" || told.Enforced["pids"] == "" || told.Enforced["disk"] == "" {
-		t.Errorf("isolation %+v", told)
-	}
-}
-
-func TestPause(t *testing.T) {
-	m := start(t, open(t), fleet.Spec{ID: "sb_a"})
-	err := m.Pause(t.Context())
-	if m.Isolation().Missing["pause"] != "" {
-		if !errors.Is(err, fleet.ErrUnsupported) {
-			t.Error(err)
-		}
-		return
-	}
-	if err = errors.Join(err, m.Pause(t.Context()), m.Resume(t.Context()), m.Resume(t.Context())); err != nil {
-		t.Fatal(err)
-	}
-	wants(t, m, "echo on", "on")
-	if err := m.Pause(t.Context()); err != nil { // and it can be killed
-		t.Error(err)
-	}
-}
-
-func TestNetwork(t *testing.T) {
-	var l net.Listener
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "hello ", r.Host) })}
-	go server.Serve(l) // until it is closed
-	t.Cleanup(func() { server.Close() })
-	r := open(t, func(o *local.Options) {
-		o.Network.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
-		}
-	})
-	spec, err := r.Complete(fleet.Spec{ID: "sb_a"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if why := r.Isolation().Missing["network"]; (why == "") != (spec.Network.Mode == "full") {
-		t.Errorf("the network is %q, and what is missing of it %q", spec.Network.Mode, why)
-	} else if _, err := r.Complete(fleet.Spec{Network: fleet.Network{Mode: "full"}}); (why != "") != errors.Is(err, fleet.ErrUnsupported) {
-		t.Errorf("a network that is missing for %q: %v", why, err)
-	}
-	m := start(t, r, spec)
-	fetch := func(address string) string {
-		return "python3 -c 'import urllib.request as u; print(u.urlopen(\"http://" + address + "/\", timeout=20).read().decode())' 2>&1 | tail -1"
-	}
-	if m.Isolation().Missing["network"] == "" {
-		wants(t, m, fetch("192.88.98.1"), "hello 192.88.98.1")
-		if u, err := m.Usage(); err != nil || u.Received == 0 || u.Sent == 0 {
-			t.Errorf("usage %+v, %v", u, err)
-		}
-	}
-	alone := start(t, r, fleet.Spec{ID: "sb_b", Network: fleet.Network{Mode: "none"}})
-	for name, each := range map[string]fleet.Machine{"full": m, "none": alone} {
-		if got := run(t, each, fetch(l.Addr().String())); !strings.Contains(got, "refused") {
-			t.Errorf("%s reaches the host's loopback: %s", name, got)
-		}
-	}
-	if got := run(t, alone, fetch("192.88.98.1")); !strings.Contains(got, "unreachable") {
-		t.Errorf("no network reaches the outside: %s", got)
 	}
 }

@@ -1,12 +1,7 @@
 package inside_test
 
 import (
-	"archive/tar"
-	"bufio"
-	"bytes"
-	"context"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -83,59 +78,6 @@ func TestFileThereAndBack(t *testing.T) {
 	refused(t, call(t, "GET", fileURL("", name), nil), 404, api.NotFound)
 }
 
-func TestRangesOfAFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
-	etag := call(t, "PUT", fileURL("", name), "0123456789").Header.Get("ETag")
-	for given, want := range map[string]string{"bytes=0-3": "0123", "bytes=4-": "456789", "bytes=-2": "89", "bytes=8-100": "89"} {
-		resp := call(t, "GET", fileURL("", name), nil, "Range", given)
-		if text := read(t, resp); text != want || resp.StatusCode != http.StatusPartialContent {
-			t.Errorf("%s: %d %q", given, resp.StatusCode, text)
-		}
-	}
-	if text := read(t, call(t, "GET", fileURL("", name), nil, "Range", "bytes=0-3", "If-Range", etag)); text != "0123" {
-		t.Errorf("If-Range: %q", text)
-	}
-	if text := read(t, call(t, "GET", fileURL("", name), nil, "Range", "bytes=0-3", "If-Range", `"old"`)); text != "0123456789" {
-		t.Errorf("If-Range of another version: %q", text)
-	}
-	resp := call(t, "GET", fileURL("", name), nil, "Range", "bytes=10-20")
-	refused(t, resp, 416, api.RangeInvalid)
-	if got := resp.Header.Get("Content-Range"); got != "bytes */10" {
-		t.Errorf("Content-Range %q", got)
-	}
-	two := call(t, "GET", fileURL("", name), nil, "Range", "bytes=0-0,9-9")
-	if text := read(t, two); two.StatusCode != 206 || !strings.HasPrefix(two.Header.Get("Content-Type"), "multipart/byteranges") || !strings.Contains(text, "bytes 9-9/10") {
-		t.Errorf("%d %s", two.StatusCode, text)
-	}
-}
-
-func TestRangesThatAreNone(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
-	call(t, "PUT", fileURL("", name), "0123456789")
-	for _, given := range []string{"items=0-3", "nonsense"} {
-		if resp := call(t, "GET", fileURL("", name), nil, "Range", given); read(t, resp) != "0123456789" || resp.StatusCode != 200 {
-			t.Errorf("%s: status %d", given, resp.StatusCode)
-		}
-	}
-	if resp := call(t, "HEAD", fileURL("", name), nil, "Range", "bytes=0-3"); resp.StatusCode != 200 || resp.ContentLength != 10 {
-		t.Errorf("HEAD: status %d, length %d", resp.StatusCode, resp.ContentLength)
-	}
-	if text := read(t, call(t, "GET", fileURL("", name), nil, "Range", "Bytes=0-3")); text != "0123" {
-		t.Errorf("got %q", text)
-	}
-	for _, given := range []string{"bytes=5-2", "bytes=x", "bytes=-0"} {
-		resp := call(t, "GET", fileURL("", name), nil, "Range", given)
-		refused(t, resp, 416, api.RangeInvalid)
-		if got := resp.Header.Get("Content-Range"); got != "bytes */10" {
-			t.Errorf("%s: Content-Range %q", given, got)
-		}
-	}
-	call(t, "PUT", fileURL("", name), "")
-	if resp := call(t, "GET", fileURL("", name), nil, "Range", "bytes=-5"); resp.StatusCode != 200 || resp.Header.Get("Content-Range") != "" {
-		t.Errorf("of an empty file: status %d, Content-Range %q", resp.StatusCode, resp.Header.Get("Content-Range"))
-	}
-}
-
 // TestFormsAreNoFiles: what they hold would not be what the user has.
 func TestFormsAreNoFiles(t *testing.T) {
 	dir := t.TempDir()
@@ -144,62 +86,6 @@ func TestFormsAreNoFiles(t *testing.T) {
 	}
 	for _, typ := range []string{"application/x-www-form-urlencoded", "multipart/related; boundary=x", "no type;;"} {
 		get[files.Entry](t, call(t, "PUT", fileURL("", dir+"/f"+typ[:3]), "--x--", "Content-Type", typ), http.StatusCreated)
-	}
-}
-
-// TestAWatchThatComesBack tells that it has missed something.
-func TestAWatchThatComesBack(t *testing.T) {
-	dir := t.TempDir()
-	resp := call(t, "GET", fileURL("/watch", dir), nil, "Accept", "text/event-stream", "Last-Event-ID", "7")
-	lines := bufio.NewScanner(resp.Body)
-	for _, want := range []string{"id: 0", `data: {"seq":0,"type":"overflow",`} {
-		if lines.Scan(); !strings.HasPrefix(lines.Text(), want) {
-			t.Errorf("got %q, want %s", lines.Text(), want)
-		}
-	}
-}
-
-func TestVersionsOfAFile(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
-	put := func(text string, headers ...string) *http.Response {
-		return call(t, "PUT", fileURL("", name), text, headers...)
-	}
-	refused(t, put("x", "If-Match", "*"), 412, api.PreconditionFailed)
-	first := put("1", "If-None-Match", "*").Header.Get("ETag")
-	refused(t, put("2", "If-None-Match", "*"), 412, api.PreconditionFailed)
-	second := put("2", "If-Match", `"other", `+first).Header.Get("ETag")
-	refused(t, put("3", "If-Match", first), 412, api.PreconditionFailed)
-	refused(t, put("3", "If-Match", "W/"+second), 412, api.PreconditionFailed)
-	refused(t, put("3", "If-None-Match", second), 412, api.PreconditionFailed)
-	if text := onDisk(t, name); text != "2" {
-		t.Errorf("got %q", text)
-	}
-	if resp := call(t, "GET", fileURL("", name), nil, "If-None-Match", second); resp.StatusCode != http.StatusNotModified {
-		t.Errorf("status %d", resp.StatusCode)
-	}
-	refused(t, call(t, "GET", fileURL("", name), nil, "If-Match", first), 412, api.PreconditionFailed)
-	if resp := call(t, "GET", fileURL("", name), nil, "If-None-Match", first); read(t, resp) != "2" {
-		t.Errorf("status %d", resp.StatusCode)
-	}
-}
-
-// TestBrowsersRunNothing: a page that a sandbox wrote comes from our own origin.
-func TestBrowsersRunNothing(t *testing.T) {
-	dir := t.TempDir()
-	for name, want := range map[string]string{
-		"page.html": "attachment", "picture.svg": "attachment", "page.xhtml": "attachment", "x.xml": "attachment",
-		"picture.png": "inline", "notes": "inline", "page": "inline", "script.js": "attachment",
-	} {
-		text := "<html><script>alert(1)</script>"
-		call(t, "PUT", fileURL("", filepath.Join(dir, name)), text)
-		resp := call(t, "GET", fileURL("", filepath.Join(dir, name)), nil)
-		how, _, _ := strings.Cut(resp.Header.Get("Content-Disposition"), ";")
-		if how != want || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "sandbox") {
-			t.Errorf("%s: %v", name, resp.Header)
-		}
-		if how == "inline" && strings.Contains(resp.Header.Get("Content-Type"), "html") {
-			t.Errorf("%s is %s", name, resp.Header.Get("Content-Type"))
-		}
 	}
 }
 
@@ -471,134 +357,6 @@ func TestThousandRequestsAtOnce(t *testing.T) {
 		})
 	}
 	work.Wait()
-}
-
-func TestArchiveOverHTTP(t *testing.T) {
-	dir := t.TempDir()
-	call(t, "PUT", fileURL("", dir+"/from/a/f"), strings.Repeat("content", 1000))
-	if err := syscall.Mkfifo(filepath.Join(dir, "from", "fifo"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for compression, typ := range map[string]string{"none": "application/x-tar", "gzip": "application/gzip"} {
-		resp := call(t, "GET", fileURL("/archive", dir+"/from", "compression", compression), nil)
-		archive := read(t, resp)
-		if resp.Header.Get("Content-Type") != typ || resp.Trailer.Get("X-Archive-Skipped") != "1" {
-			t.Errorf("%v, %v", resp.Header, resp.Trailer)
-		}
-		done := get[files.Extracted](t, call(t, "PUT", fileURL("/archive", dir+"/"+compression), archive), 200)
-		if done.Entries != 2 || onDisk(t, dir+"/"+compression+"/a/f") != strings.Repeat("content", 1000) {
-			t.Errorf("got %+v", done)
-		}
-	}
-	var b bytes.Buffer
-	w := tar.NewWriter(&b)
-	for _, name := range []string{"good", "../evil"} {
-		if err := w.WriteHeader(&tar.Header{Name: name, Size: 1, Typeflag: tar.TypeReg}); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := w.Write([]byte("x")); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := w.Close(); err != nil {
-		t.Fatal(err)
-	}
-	e := refused(t, call(t, "PUT", fileURL("/archive", dir+"/in"), b.String()), 422, api.Unprocessable)
-	if raw, _ := json.Marshal(e.Details); string(raw) != `{"extracted":{"bytes":1,"entries":1}}` || !strings.Contains(e.Message, "../evil") {
-		t.Errorf("got %+v", e)
-	}
-	refused(t, call(t, "PUT", fileURL("/archive", dir+"/in"), strings.Repeat("no archive", 100)), 422, api.Unprocessable)
-}
-
-// TestAnAnswerThatIsNotWholeIsCut: a client sees that, and takes it for no file.
-func TestAnAnswerThatIsNotWholeIsCut(t *testing.T) {
-	name := filepath.Join(t.TempDir(), "f")
-	for _, operation := range []string{"", "/archive"} {
-		f, err := os.Create(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Truncate(1 << 30); err != nil {
-			t.Fatal(err)
-		}
-		resp := call(t, "GET", fileURL(operation, name), nil)
-		if _, err := io.ReadFull(resp.Body, make([]byte, 100)); err != nil {
-			t.Fatal(err)
-		}
-		if err := f.Truncate(10); err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		if _, err := io.Copy(io.Discard, resp.Body); err == nil {
-			t.Errorf("%q: it is whole", operation)
-		}
-	}
-}
-
-func TestWatchOverHTTP(t *testing.T) {
-	dir := t.TempDir()
-	watched := filepath.Join(dir, "watched")
-	if err := os.Mkdir(watched, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	doc := document(t)
-	schema := doc.at(doc, "components", "schemas", "FileEvent")
-	resp := call(t, "GET", fileURL("/watch", watched, "recursive", "true"), nil)
-	lines := bufio.NewScanner(resp.Body)
-	next := func() (e struct {
-		files.Event
-		Type string
-	}) {
-		t.Helper()
-		for e.Type == "" || e.Type == "ping" || e.Type == "attributes" || e.Type == "modified" {
-			if !lines.Scan() {
-				t.Fatalf("the stream was cut: %v", lines.Err())
-			}
-			if err := check(doc, schema, lines.Text()); err != nil {
-				t.Errorf("%v: %s", err, lines.Text())
-			}
-			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return e
-	}
-	call(t, "PUT", fileURL("", watched+"/new/f"), "x")
-	quick(t, "import os; os.rename("+pyString(watched+"/new/f")+", "+pyString(watched+"/new/g")+")")
-	if e := next(); e.Type != "created" || e.Path != watched+"/new" || !e.IsDir {
-		t.Errorf("got %+v", e)
-	}
-	if e := next(); e.Type != "created" || e.Path != watched+"/new/f" {
-		t.Errorf("got %+v", e)
-	}
-	if e := next(); e.Type != "renamed" || e.Path != watched+"/new/g" || e.From != watched+"/new/f" {
-		t.Errorf("got %+v", e)
-	}
-	call(t, "DELETE", fileURL("", watched, "recursive", "true"), nil)
-	for e := next(); ; e = next() {
-		if e.Type == "end" {
-			if e.Reason != "removed" || e.Status != "ok" {
-				t.Errorf("got %+v", e)
-			}
-			break
-		}
-	}
-	if lines.Scan() {
-		t.Errorf("%s after the end", lines.Text())
-	}
-
-	// A client that leaves takes its watch along: there is room for the next.
-	for range 200 {
-		status := 0
-		for status != 200 { // 429 while the watches of those that left are ending
-			ctx, leave := context.WithCancel(t.Context())
-			resp := callCtx(ctx, t, "GET", fileURL("/watch", dir), nil, "Accept", "text/event-stream")
-			if status = resp.StatusCode; status != 200 {
-				refused(t, resp, 429, api.LimitReached)
-			}
-			leave()
-		}
-	}
 }
 
 func TestDocumentHasTheWordsOfFiles(t *testing.T) {
