@@ -40,6 +40,20 @@ def test_cells(shell: Any) -> None:
     assert shell.user_ns["execution"].stdout == "6\n"
 
 
+def test_an_execution_shows_all_that_it_gave(shell: Any, shared: Sandbox) -> None:
+    shell.user_ns["sandbox"] = shared
+    code = "import matplotlib.pyplot as plt\nprint('a line')\nplt.plot([1, 2])\nplt.show()\n6 * 7"
+    with capture_output() as shown:
+        shell.run_cell(f"sandbox.run_code({code!r})").raise_error()
+    assert "a line\n" in shown.stdout
+    assert "image/png" in shown.outputs[0].data
+    assert shown.outputs[1].data["text/plain"] == "42"
+    with capture_output() as shown:
+        shell.run_cell("sandbox.run_code('1 / 0')").raise_error()
+    assert "Traceback" in shown.stderr
+    assert "ZeroDivisionError" in shown.stderr
+
+
 def test_error_stops_the_notebook(shell: Any) -> None:
     with capture_output() as shown:
         result = shell.run_cell("%%sandbox\n1 / 0")

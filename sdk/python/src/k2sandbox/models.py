@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import sys
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Callable, Optional, overload
@@ -286,6 +287,17 @@ class Execution:
     def __str__(self) -> str:
         shown = [self.stdout, self.stderr, *(f"{result}\n" for result in self.results)]
         return "".join(shown) + (f"{self.error}\n" if self.error else "")
+
+    def _ipython_display_(self) -> None:
+        """Show in a notebook all that it gave, as the cell itself would have."""
+        from IPython.display import display  # which calls this
+
+        print(self.stdout, end="")
+        print(self.stderr, end="", file=sys.stderr)
+        for result in self.results:
+            display(result)  # type: ignore[no-untyped-call]
+        if self.error is not None:
+            print("\n".join(self.error.traceback) or self.error, file=sys.stderr)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         main = [result for result in self.results if result.is_main]
