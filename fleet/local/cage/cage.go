@@ -27,7 +27,7 @@ type Rules struct {
 	// NoCaps gives up all capabilities, also those that a program of root would have.
 	NoCaps bool `json:"no_caps"`
 	// Rlimits bound the process, by resource number (RLIMIT_NOFILE is 7), soft and hard. Enter
-	// leaves them alone, as they are not of a thread; SetRlimits sets them. RLIMIT_CORE is to be 1: it is the one
+	// leaves them alone, as they are not of a thread; EnterProcess sets them. RLIMIT_CORE is to be 1: it is the one
 	// value with which Linux starts no program of the host's kernel.core_pattern for what crashes, and Seccomp keeps it.
 	Rlimits map[int]uint64 `json:"rlimits,omitempty"`
 }
@@ -59,9 +59,26 @@ func (r Rules) Enter() error {
 	return nil
 }
 
-// SetRlimits sets the rules' limits for this process. One that is above the hard limit and
+// EnterProcess puts this whole process, which does more than code may and could be taken over by it, under as much of the
+// rules as it can do with: Rlimits and Seccomp, by which moreover no thread becomes another user than the one with this
+// id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
+func (r Rules) EnterProcess(id int) error {
+	if err := r.setRlimits(); err != nil || !r.Seccomp {
+		return err
+	}
+	raw, err := assemble(filter(onlyUser(uint32(id))))
+	if err == nil {
+		err = install(raw, unix.SECCOMP_FILTER_FLAG_TSYNC)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot restrict the system calls of this process: %w", err)
+	}
+	return nil
+}
+
+// setRlimits sets the rules' limits for this process. One that is above the hard limit and
 // cannot be raised stays at that.
-func (r Rules) SetRlimits() error {
+func (r Rules) setRlimits() error {
 	for resource, value := range r.Rlimits {
 		err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
 		if errors.Is(err, unix.EPERM) {
@@ -73,23 +90,6 @@ func (r Rules) SetRlimits() error {
 		if err != nil {
 			return fmt.Errorf("cannot set resource limit %d to %d: %w", resource, value, err)
 		}
-	}
-	return nil
-}
-
-// EnterProcess puts this whole process, which does more than code may and could be taken over by it, under as much of the
-// rules as it can do with: Rlimits and Seccomp, by which moreover no thread becomes another user than the one with this
-// id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
-func (r Rules) EnterProcess(id int) error {
-	if err := r.SetRlimits(); err != nil || !r.Seccomp {
-		return err
-	}
-	raw, err := assemble(filter(onlyUser(uint32(id))))
-	if err == nil {
-		err = install(raw, unix.SECCOMP_FILTER_FLAG_TSYNC)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot restrict the system calls of this process: %w", err)
 	}
 	return nil
 }
