@@ -105,6 +105,7 @@ type cut struct {
 // data while it grows: bytes that were once written never change.
 type chunk struct {
 	first   int64 // seq of its first line
+	begin   int64 // bytes of all lines before it
 	size    int
 	data    []byte // nil once the store has it
 	off     int64  // where in the store
@@ -210,7 +211,7 @@ func (l *Log) room(n int) *chunk {
 			return c
 		}
 	}
-	c := &chunk{first: l.seq, data: make([]byte, 0, n+1024)}
+	c := &chunk{first: l.seq, begin: l.lost + l.size, data: make([]byte, 0, n+1024)}
 	l.chunks = append(l.chunks, c)
 	return c
 }

@@ -55,7 +55,8 @@ type reader struct {
 	log  *Log
 	next int64 // seq of the next line
 	at   *chunk
-	read int // bytes of at that were read
+	read int   // bytes of at that were read
+	seen int64 // bytes of the log up to there
 }
 
 // batch waits for lines to read and returns them; nil at the log's end.
@@ -89,7 +90,8 @@ func (r *reader) look() ([]byte, <-chan struct{}, error) {
 		return nil, nil, ErrEvicted
 	}
 	if first := l.first(); r.next < first {
-		note := cut{l.o.Ring, l.lost}
+		note := cut{l.o.Ring, l.lost - r.seen}
+		r.seen = l.lost
 		l.mu.Unlock()
 		r.next = first - 1 // the note takes the number of the last line that is gone
 		return append(note.AppendLine(nil, r.next, time.Now()), '\n'), nil, nil
@@ -124,6 +126,7 @@ func (r *reader) look() ([]byte, <-chan struct{}, error) {
 	}
 	fresh := data[r.read:]
 	r.read = len(data)
+	r.seen = c.begin + int64(r.read)
 	return fresh, nil, nil
 }
 
