@@ -3,7 +3,6 @@ package e2b
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -58,15 +57,7 @@ func (a *API) one(handle func(w http.ResponseWriter, r *http.Request, info fleet
 			}
 			return missing(handle(w, r, info))
 		}
-		info, err := a.o.Fleet.Get(id)
-		var gone *fleet.GoneError
-		owner := info.Owner
-		if errors.As(err, &gone) {
-			owner = gone.Owner
-		}
-		if key := server.CallerOf(r).Key; key != "" && key != owner {
-			return fmt.Errorf("%w %.64q", fleet.ErrNotFound, id)
-		}
+		info, err := a.o.Native.Find(r, id)
 		if err != nil {
 			return missing(err)
 		}

@@ -66,7 +66,7 @@ func options(req api.SandboxRequest, owner string) fleet.CreateOptions {
 }
 
 func (h *handlers) get(w http.ResponseWriter, r *http.Request) error {
-	info, err := h.find(r)
+	info, err := h.find(r, server.Param(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -103,7 +103,7 @@ func (h *handlers) resume(w http.ResponseWriter, r *http.Request) error {
 
 // change answers with what became of the sandbox.
 func (h *handlers) change(w http.ResponseWriter, r *http.Request, what string, do func(id string) (fleet.Info, error)) error {
-	found, err := h.find(r)
+	found, err := h.find(r, server.Param(r, "id"))
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func (h *handlers) kill(w http.ResponseWriter, r *http.Request) error {
 
 // end answers once nothing is left of the sandbox.
 func (h *handlers) end(w http.ResponseWriter, r *http.Request, how string, do func(id string) error) error {
-	found, err := h.find(r)
+	found, err := h.find(r, server.Param(r, "id"))
 	if err != nil {
 		return err
 	}

@@ -100,9 +100,11 @@ func (h *handlers) routes() []server.Route {
 // nothing is the body of a request that has nothing to say.
 type nothing struct{}
 
-// find returns a sandbox of the caller's. To others it does not exist.
-func (h *handlers) find(r *http.Request) (fleet.Info, error) {
-	info, err := h.fleet.Get(server.Param(r, "id"))
+// Find returns a sandbox of the caller's. To others it does not exist.
+func (a *API) Find(r *http.Request, id string) (fleet.Info, error) { return a.h.find(r, id) }
+
+func (h *handlers) find(r *http.Request, id string) (fleet.Info, error) {
+	info, err := h.fleet.Get(id)
 	if err != nil {
 		return fleet.Info{}, hide(r, err)
 	}

@@ -14,7 +14,7 @@ func (h *handlers) history(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	info, err := h.find(r)
+	info, err := h.find(r, server.Param(r, "id"))
 	if err != nil {
 		return err
 	}
