@@ -25,7 +25,7 @@ func (p *passage) answer(resp *http.Response) error {
 		return err
 	}
 	p.guardTrailer(resp.Trailer)
-	if p.port {
+	if p.Port {
 		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
 	} else {
 		keep(resp.Header, known)
@@ -63,9 +63,9 @@ func (p *passage) check(resp *http.Response) error {
 		return errors.New("another protocol, unasked")
 	case (status < 200 || status > 599) && status != http.StatusSwitchingProtocols:
 		return fmt.Errorf("the status %d", status)
-	case !p.port && status >= 300 && status < 400 && status != http.StatusNotModified:
+	case !p.Port && status >= 300 && status < 400 && status != http.StatusNotModified:
 		return errors.New("a redirect")
-	case !p.port && resp.Header.Get("Content-Encoding") != "" && !p.packed(resp):
+	case !p.Port && resp.Header.Get("Content-Encoding") != "" && !p.packed(resp):
 		return errors.New("a content encoding")
 	}
 	return nil
@@ -73,7 +73,7 @@ func (p *passage) check(resp *http.Response) error {
 
 // guardTrailer takes from what comes behind an answer what an agent has no say in.
 func (p *passage) guardTrailer(h http.Header) {
-	if !p.port {
+	if !p.Port {
 		keep(h, trailers)
 		return
 	}
@@ -124,7 +124,7 @@ func (p *passage) location(given string) (string, bool) {
 	}
 	if where.Scheme != "" || where.Host != "" {
 		if !strings.EqualFold(where.Host, p.in.Host) || where.Opaque != "" {
-			return given, p.port && server.CallerOf(p.in) == (server.Caller{})
+			return given, p.Port && server.CallerOf(p.in) == (server.Caller{})
 		}
 		where.Scheme, where.Host, where.User = "", "", nil
 		given = where.String()
@@ -139,10 +139,10 @@ func (p *passage) location(given string) (string, bool) {
 // reaches reports whether a path is one of this sandbox, and for a server inside one of ports.
 func (p *passage) reaches(path string) bool {
 	if p.foreign {
-		return p.port && !strings.HasPrefix(path, "//")
+		return p.Port && !strings.HasPrefix(path, "//")
 	}
 	rest, ok := strings.CutPrefix(path, p.prefix+"/")
-	if p.port {
+	if p.Port {
 		return ok && strings.HasPrefix(rest, "ports/")
 	}
 	return ok && !strings.HasPrefix(rest, "sandboxes")
@@ -201,7 +201,7 @@ func (c *checked) Read(p []byte) (int, error) {
 func (c *checked) Close() error {
 	err := c.ReadCloser.Close()
 	c.p.guardTrailer(c.resp.Trailer)
-	if cause := c.resp.Trailer.Get(api.DeathTrailer); cause != "" && !c.p.port && c.p.in.Method == http.MethodPost {
+	if cause := c.resp.Trailer.Get(api.DeathTrailer); cause != "" && !c.p.Port && c.p.in.Method == http.MethodPost {
 		c.p.metrics.death(api.Death(cause))
 	}
 	return err

@@ -39,9 +39,9 @@ func (h *handlers) forward(w http.ResponseWriter, r *http.Request) error {
 	return h.pass(w, r, box, to)
 }
 
-// Target is where a request of another API goes in a sandbox.
+// Target is where a request goes in a sandbox.
 type Target struct {
-	Path string // of the agent, as it is to be sent
+	Path string // that the agent gets, as the client wrote it
 	Port bool   // it goes to a server inside
 	Slow bool   // the client may take its time to send the body
 }
@@ -49,7 +49,7 @@ type Target struct {
 // Forward sends a request of another API on to a sandbox in use, guarded as those of the native one are. An answer is
 // cut where the sandbox ends or is paused meanwhile, and never looks whole. Where there is an error nothing has been written.
 func (a *API) Forward(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to Target) error {
-	return a.h.pass(w, r, box, target{path: to.Path, port: to.Port, slow: to.Slow, foreign: true})
+	return a.h.pass(w, r, box, target{Target: to, foreign: true})
 }
 
 // Observe counts an answer of another API: see server.Options.
@@ -132,13 +132,13 @@ type passage struct {
 
 func (p *passage) run() error {
 	in := p.in.WithContext(p.ctx)
-	if !p.port && !p.slow {
+	if !p.Port && !p.Slow {
 		p.patience = newPatience(p.o.AnswerTimeout, func() { p.cancel(errSlow) })
 		defer p.patience.end()
 	}
 	if in.ContentLength != 0 {
 		o := p.o
-		if p.slow {
+		if p.Slow {
 			o.WriteTimeout = slowest
 		}
 		sent := server.Body(p.w, p.in, o)
@@ -168,17 +168,17 @@ func (p *passage) RoundTrip(r *http.Request) (*http.Response, error) {
 func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 	out := pr.Out
 	out.Host = pr.In.Host
-	out.URL = &url.URL{Scheme: "http", Host: "sandbox", Opaque: p.path, RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
+	out.URL = &url.URL{Scheme: "http", Host: "sandbox", Opaque: p.Path, RawQuery: pr.In.URL.RawQuery, ForceQuery: pr.In.URL.ForceQuery}
 	pr.SetXForwarded()
 	out.Header.Set("X-Forwarded-Prefix", p.prefix)
 	for _, name := range secrets {
 		out.Header.Del(name)
 	}
 	out.Header.Set("X-Request-Id", p.w.Header().Get("X-Request-Id"))
-	if !p.port && !p.foreign || p.ours() {
+	if !p.Port && !p.foreign || p.ours() {
 		out.Header.Del("Authorization")
 	}
-	if !p.port {
+	if !p.Port {
 		out.Header.Del("Cookie")
 		if !p.foreign {
 			out.Header.Del("Accept-Encoding") // an agent packs nothing
@@ -206,14 +206,11 @@ func (p *passage) ours() bool {
 
 func (p *passage) browser() bool { return p.in.Header.Get("Sec-Fetch-Site") != "" }
 
-// target is where a request goes.
+// target is a Target, and how the client came there.
 type target struct {
-	prefix string // of the path, in place of the agent's "/v1"
-	path   string // that the agent gets, as the client wrote it
-	port   bool   // to a server inside
-
-	foreign bool // by another API, whose paths are not below /v1
-	slow    bool // see Target
+	Target
+	prefix  string // of the client's path, in place of the agent's "/v1"
+	foreign bool   // by another API, whose paths are not below /v1
 }
 
 // destination finds the agent's path in the request's. Clients of an agent work
@@ -232,10 +229,10 @@ func destination(r *http.Request) (target, error) {
 
 // within returns where the rest of a path leads in a sandbox.
 func within(prefix, rest string, r *http.Request) (target, error) {
-	t := target{prefix: prefix, path: "/v1/" + rest, port: strings.HasPrefix(rest, "ports/")}
+	t := target{prefix: prefix, Target: Target{Path: "/v1/" + rest, Port: strings.HasPrefix(rest, "ports/")}}
 	switch rest {
 	case "healthz", "readyz", "openapi.yaml":
-		t.path = "/" + rest
+		t.Path = "/" + rest
 	}
 	if plain, err := url.PathUnescape(rest); err != nil || plain == "close" { // which only the fleet says
 		return target{}, api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
