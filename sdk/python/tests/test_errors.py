@@ -137,12 +137,13 @@ def test_code_that_is_too_long(box: Any) -> None:
 def test_no_server(make: Any, tmp_path: Path) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        for url in (
-            f"http://127.0.0.1:{unused.getsockname()[1]}",
-            f"unix:{tmp_path}/none",
-            f"http+unix://{str(tmp_path).replace('/', '%2F')}%2Fnone",
+        port = unused.getsockname()[1]
+        for url, shown in (
+            (f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"),
+            (f"unix:{tmp_path}/none", f"unix:{tmp_path}/none"),
+            (f"http+unix://{str(tmp_path).replace('/', '%2F')}%2Fnone", f"unix:{tmp_path}/none"),
         ):
-            with pytest.raises(ConnectionLost, match=r"cannot reach the server: .*K2_API_URL") as caught:
+            with pytest.raises(ConnectionLost, match=rf"cannot reach the server at {shown}: .*K2_API_URL") as caught:
                 make(api_url=url)
             assert isinstance(caught.value, ConnectionError)
             assert caught.value.retryable

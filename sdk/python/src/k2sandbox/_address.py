@@ -16,6 +16,9 @@ class Address:
     base: str
     socket: Optional[str] = None
 
+    def __str__(self) -> str:
+        return self.base if self.socket is None else f"unix:{self.socket}"
+
     @property
     def local(self) -> bool:
         """Whether no proxy may come between: a unix socket, or a name of this machine."""

@@ -185,7 +185,7 @@ class Transport:
         try:
             raw = client.send(request, stream=True)
         except Exception as error:
-            raise failure(error, path) from error
+            raise failure(error, path, self.address) from error
         try:
             _io.watch(raw)
             times["read"] = silence or seconds
@@ -297,7 +297,7 @@ def encode(body: Any) -> bytes:
         raise errors.InvalidRequest(f"{name}: cannot be sent: {error}") from error
 
 
-def failure(error: BaseException, path: str) -> errors.K2Error:
+def failure(error: BaseException, path: str, at: Optional[Address] = None) -> errors.K2Error:
     """Return the error of this package for one of the HTTP client's."""
     import httpx
 
@@ -306,7 +306,7 @@ def failure(error: BaseException, path: str) -> errors.K2Error:
     sandbox_id = sandbox_in(path)
     if isinstance(error, httpx.ConnectError):
         return errors.ConnectionLost(
-            f"cannot reach the server: {error}",
+            f"cannot reach the server{f' at {at}' if at else ''}: {error}",
             code="unreachable",
             sandbox_id=sandbox_id,
             hint="is it running? K2_API_URL or api_url=… say where it is",
