@@ -123,20 +123,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
-	can := o.confined.capabilities(runtime)
-	if o.e2b {
-		can.Fronts = append(can.Fronts, "e2b")
-	}
-	native := sandboxes.New(sandboxes.Options{
-		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
-		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
-	})
-	h := http.Handler(native)
-	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Templates: templates, Pause: can.Pause})
-	if o.e2b {
-		h = front
-	}
+	h, front := o.apis(boxes, o.confined.capabilities(runtime), keys, log)
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
@@ -155,6 +142,23 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		defer cancel()
 		return boxes.Close(limit)
 	})
+}
+
+// apis returns what answers requests, and E2B's API, which is that or nobody's.
+func (o *serving) apis(boxes *fleet.Fleet, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
+	if o.e2b {
+		can.Fronts = append(can.Fronts, "e2b")
+	}
+	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	native := sandboxes.New(sandboxes.Options{
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
+		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
+	})
+	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Templates: templates, Pause: can.Pause})
+	if o.e2b {
+		return front, front
+	}
+	return native, front
 }
 
 // exposed refuses a server that the code in its own sandboxes could use as if it were a client.
