@@ -264,6 +264,7 @@ class AsyncWatchHandle:
         self._params = {**path_fields(path), "recursive": recursive}
         self._follower: Optional[_io.Follower] = None
         self._stopped = False
+        self._failed: Optional[Exception] = None  # what the callback raised
 
     @property
     def is_running(self) -> bool:
@@ -279,8 +280,9 @@ class AsyncWatchHandle:
         self._stopped = True
         if self._follower is not None:
             await self._follower.stop()
-            if self._follower.error is not None:
-                raise self._follower.error
+            error = self._failed or self._follower.error  # what stops it while it cleans up is not why it ended
+            if error is not None:
+                raise error
 
     async def __aenter__(self) -> AsyncWatchHandle:
         return self
@@ -309,7 +311,7 @@ class AsyncWatchHandle:
             finally:
                 await stream.__aexit__(None, None, None)
             stream, answer = await self._reopen()
-            await _io.call(self._on_event, FileEvent("overflow", os.fsdecode(self.path)))
+            await self._tell(FileEvent("overflow", os.fsdecode(self.path)))
 
     async def _deliver(self, answer: AsyncResponse) -> bool:
         """Call back for each event; False where the stream broke off."""
@@ -320,10 +322,17 @@ class AsyncWatchHandle:
                 if event["type"] == "end":
                     return event.get("status") != "cut"
                 if event["type"] != "ping":
-                    await _io.call(self._on_event, FileEvent.of(event, os.fsdecode(self.path)))
+                    await self._tell(FileEvent.of(event, os.fsdecode(self.path)))
                 if self._stopped:  # by the callback
                     return True
         return False
+
+    async def _tell(self, event: FileEvent) -> None:
+        try:
+            await _io.call(self._on_event, event)
+        except Exception as error:
+            self._failed = error
+            raise
 
     async def _reopen(self) -> tuple[Any, AsyncResponse]:
         for wait in WAITS:

@@ -265,6 +265,7 @@ class WatchHandle:
         self._params = {**path_fields(path), "recursive": recursive}
         self._follower: Optional[_io.Follower] = None
         self._stopped = False
+        self._failed: Optional[Exception] = None  # what the callback raised
 
     @property
     def is_running(self) -> bool:
@@ -280,8 +281,9 @@ class WatchHandle:
         self._stopped = True
         if self._follower is not None:
             self._follower.stop()
-            if self._follower.error is not None:
-                raise self._follower.error
+            error = self._failed or self._follower.error  # what stops it while it cleans up is not why it ended
+            if error is not None:
+                raise error
 
     def __enter__(self) -> WatchHandle:
         return self
@@ -310,7 +312,7 @@ class WatchHandle:
             finally:
                 stream.__exit__(None, None, None)
             stream, answer = self._reopen()
-            _io.call(self._on_event, FileEvent("overflow", os.fsdecode(self.path)))
+            self._tell(FileEvent("overflow", os.fsdecode(self.path)))
 
     def _deliver(self, answer: Response) -> bool:
         """Call back for each event; False where the stream broke off."""
@@ -321,10 +323,17 @@ class WatchHandle:
                 if event["type"] == "end":
                     return event.get("status") != "cut"
                 if event["type"] != "ping":
-                    _io.call(self._on_event, FileEvent.of(event, os.fsdecode(self.path)))
+                    self._tell(FileEvent.of(event, os.fsdecode(self.path)))
                 if self._stopped:  # by the callback
                     return True
         return False
+
+    def _tell(self, event: FileEvent) -> None:
+        try:
+            _io.call(self._on_event, event)
+        except Exception as error:
+            self._failed = error
+            raise
 
     def _reopen(self) -> tuple[Any, Response]:
         for wait in WAITS:
