@@ -27,6 +27,8 @@ var (
 	ErrUnknownTemplate = errors.New("unknown template")
 	// ErrCwd is a Runtime's word for a working directory in which no code can be started.
 	ErrCwd = errors.New("the sandbox's working directory cannot be entered")
+	// ErrEnvs is a Runtime's word for environment variables with which no kernel starts, such as a PYTHONHOME.
+	ErrEnvs = errors.New("no kernel starts with the sandbox's environment variables")
 )
 
 // GoneError tells of a sandbox that has ended or is ending. It is ErrGone.

@@ -23,6 +23,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
@@ -90,8 +91,12 @@ func withstandSignals() {
 func serveInside(in *local.Inside) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("sandbox", in.ID)
 	box, release, err := furnish(in, log)
-	if errors.Is(err, process.ErrDirectory) {
+	var died *wire.Death
+	switch {
+	case errors.Is(err, process.ErrDirectory):
 		err = fmt.Errorf("%w: %w", fleet.ErrCwd, err) // it is the only one yet
+	case errors.As(err, &died) && len(in.Envs) > 0:
+		err = fmt.Errorf("%w: %w", fleet.ErrEnvs, err) // as kernels without them started before
 	}
 	if err != nil {
 		_ = in.Ready(err)

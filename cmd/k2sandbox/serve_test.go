@@ -80,6 +80,7 @@ func TestServeSandboxes(t *testing.T) {
 	}
 	h.ask(t, "DELETE", "/v1/sandboxes/"+first.SandboxID, "", 204, nil)
 	h.ask(t, "POST", "/v1/sandboxes/"+first.SandboxID+"/code", `{"code":"1"}`, 410, nil)
+	h.ask(t, "POST", "/v1/sandboxes", `{"envs":{"PYTHONHOME":"/nowhere"}}`, 422, nil) // no Python starts with it
 
 	// What runs when the server stops ends, and says so.
 	loop := b.run(t, map[string]any{"code": "print('looping', flush=True)\nwhile True: pass"})

@@ -20,7 +20,7 @@ type message struct {
 	Tun      int      `json:"tun,omitempty"`      // with Entered: its descriptor of its network device
 	Ready    bool     `json:"ready,omitempty"`    // the agent answers
 	Error    string   `json:"error,omitempty"`    // it has failed, and ends
-	Cwd      bool     `json:"cwd,omitempty"`      // with Error: because of the working directory
+	Blame    string   `json:"blame,omitempty"`    // with Error: the setting to blame, of blames
 }
 
 const (

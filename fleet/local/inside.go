@@ -66,13 +66,21 @@ func (in *Inside) Confine() (cage.Rules, error) {
 	return rules, nil
 }
 
+// blames are the settings that can keep a sandbox from starting.
+var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs}
+
 func ready(c control) func(error) error {
 	var once sync.Once
 	return func(failed error) (err error) {
 		once.Do(func() {
 			m := message{Ready: true}
 			if failed != nil {
-				m = message{Error: failed.Error(), Cwd: errors.Is(failed, fleet.ErrCwd)}
+				m = message{Error: failed.Error()}
+				for setting, err := range blames {
+					if errors.Is(failed, err) {
+						m.Blame = setting
+					}
+				}
 			}
 			err = c.send(m)
 			c.close()

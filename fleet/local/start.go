@@ -314,8 +314,8 @@ func (m *machine) expect(ctx context.Context, good func(message) bool) error {
 		return ctx.Err()
 	case err != nil:
 		return fmt.Errorf("its first process has ended: %w", err)
-	case got.Cwd:
-		return fmt.Errorf("%w: %s", fleet.ErrCwd, got.Error)
+	case got.Error != "" && blames[got.Blame] != nil:
+		return fmt.Errorf("%w: %s", blames[got.Blame], got.Error)
 	case got.Error != "":
 		return errors.New(got.Error)
 	case !good(got):

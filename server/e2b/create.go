@@ -182,6 +182,8 @@ func whyNotCreated(err error, req createRequest) error {
 	switch {
 	case errors.Is(err, fleet.ErrUnknownTemplate):
 		return api.Errorf(api.NotFound, "template %.200q not found", req.TemplateID)
+	case errors.Is(err, fleet.ErrEnvs):
+		return api.Invalid("envVars", "no kernel starts with these variables")
 	case errors.As(err, &told) && told.Details["field"] == "envs":
 		return api.Invalid("envVars", "%s", strings.TrimPrefix(told.Message, "envs: "))
 	}

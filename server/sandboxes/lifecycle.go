@@ -43,6 +43,8 @@ func whyNotCreated(err error, req api.SandboxRequest) error {
 	switch {
 	case errors.Is(err, fleet.ErrCwd):
 		told = api.Invalid("cwd", "%.200q cannot be entered: code needs a directory that exists and that it may enter", req.Cwd)
+	case errors.Is(err, fleet.ErrEnvs):
+		told = api.Invalid("envs", "no kernel starts with these variables: some, such as PYTHONHOME, change how Python itself starts")
 	case errors.Is(err, fleet.ErrUnknownTemplate):
 		told = api.Invalid("template", "%.200q is unknown: see /v1/templates", req.Template)
 	default:

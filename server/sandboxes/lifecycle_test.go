@@ -161,7 +161,7 @@ func TestBadSandboxes(t *testing.T) {
 
 func TestFailedStartsAreTold(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
-	for field, fail := range map[string]error{"template": fleet.ErrUnknownTemplate, "cwd": fleet.ErrCwd} {
+	for field, fail := range map[string]error{"template": fleet.ErrUnknownTemplate, "cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs} {
 		s.machines.fail = fmt.Errorf("a secret of the host: %w", fail)
 		e := refused(t, s.call(t, "POST", "/v1/sandboxes", `{"template":"x","cwd":"/x"}`), 422, api.Unprocessable)
 		if e.Details["field"] != field || strings.Contains(e.Message, "secret") {
