@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -68,6 +69,8 @@ def serving(*flags: str, listen: str = "", env: Optional[dict[str, str]] = None)
     finally:
         if server is not None:
             server.stop()
+            if server.process.returncode == -signal.SIGKILL:  # its sandboxes are still there: another ends them
+                Server(f"unix:{folder}/s", folder, *flags, env=env).stop()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -144,7 +147,7 @@ def index() -> Iterator[Server]:
             yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def packages(make: Any, index: Server) -> Iterator[Any]:
     """A sandbox of each world that packages can be installed in."""
     with make(api_url=index.url) as sandbox:
