@@ -59,17 +59,19 @@ def test_callbacks_get_lines_while_it_runs(make: Any) -> None:
         def on_line(data: Any) -> None:
             lines.append(data["line"])
             if len(lines) == 2:
-                threading.Thread(target=release).start()
+                releasing.start()
 
         def release() -> None:
             with Sandbox.connect(sandbox.sandbox_id, keep=True) as again:
                 again.run_code("open('/tmp/go', 'w')", context=other)
 
+        releasing = threading.Thread(target=release)
         sandbox.run_code(
             "import os, time\nprint('first\\nsec', end='', flush=True)\nprint('ond')\n"
             "while not os.path.exists('/tmp/go'): time.sleep(0.01)\nprint('last', end='')",
             on_stdout=on_line,
         )
+        releasing.join()
     assert lines == ["first", "second", "last"]
 
 
