@@ -87,10 +87,11 @@ class Stream(OutStream):
         if thread is None or not thread.is_alive() or thread is threading.current_thread():
             self._flush()
             return
-        sent = threading.Event()
+        sent = threading.Lock()  # an interrupt can leave an Event locked, which then stops the other thread
+        sent.acquire()
         self.pub_thread.schedule(self._flush)
-        self.pub_thread.schedule(sent.set)
-        while not sent.wait(0.1):
+        self.pub_thread.schedule(sent.release)
+        while not sent.acquire(timeout=0.1):
             if not thread.is_alive():
                 self._flush()
                 return

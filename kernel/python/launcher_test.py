@@ -529,6 +529,40 @@ def test_no_interrupt_makes_the_iopub_thread_look_ended(kernel: Kernel) -> None:
     assert kernel.run("iopub.is_alive()").result == "True"
 
 
+INTERRUPTED_FLUSH = """
+import sys
+
+def flush(steps):  # interrupted after so many
+    def trace(*_):
+        nonlocal steps
+        steps -= 1
+        if steps == 0:
+            raise KeyboardInterrupt
+        return trace
+    sys.settrace(trace)
+    try:
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return False
+    finally:
+        sys.settrace(None)
+    return True
+
+steps = 1
+while not flush(steps):
+    steps += 1
+print(steps > 10)
+"""
+
+
+def test_no_interrupt_of_a_flush_holds_back_what_comes_later(start: Callable[..., Kernel]) -> None:
+    kernel = start()
+    try:
+        assert kernel.run(INTERRUPTED_FLUSH).text() == "True\n"
+    finally:
+        kernel.close()
+
+
 def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
     kernel.run("import time")
     for i in range(100):  # one in fifty comes just before the call
