@@ -41,12 +41,13 @@ type begun[T any] struct {
 // begins nothing. payload is the request's, which has to be the same for a key.
 func (o *Once[T]) Do(r *http.Request, payload any, begin func() (T, error)) (T, error) {
 	var none T
-	given := r.Header.Get("Idempotency-Key")
-	if given == "" {
+	keys := r.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
 		return begin()
 	}
-	if len(given) > 255 || strings.ContainsFunc(given, func(c rune) bool { return c < ' ' || c > '~' }) {
-		return none, api.Invalid("Idempotency-Key", "is not at most 255 printable ASCII characters")
+	given := keys[0]
+	if given == "" || len(given) > 255 || strings.ContainsFunc(given, func(c rune) bool { return c < ' ' || c > '~' }) {
+		return none, api.Invalid("Idempotency-Key", "is not 1 to 255 printable ASCII characters")
 	}
 	text, err := json.Marshal(payload)
 	if err != nil {

@@ -28,6 +28,7 @@ import sys
 if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # the directory of this file: none of user code's business
 
+import atexit
 import codecs
 import contextlib
 import fcntl
@@ -375,9 +376,16 @@ class App(IPKernelApp):
 
     def init_iopub(self, context: Any) -> None:
         super().init_iopub(context)
+        atexit.register(self.end_control)  # which comes before the iopub thread's end, registered just now
         if sys.version_info < (3, 13):
             thread = self.iopub_thread.thread
             thread.is_alive = functools.partial(is_alive, thread)
+
+    def end_control(self) -> None:
+        """End the control thread: what it sends to the iopub thread once that has ended is sent for ever."""
+        if self.control_thread and self.control_thread.is_alive():
+            self.control_thread.stop()
+            self.control_thread.join()
 
     def init_kernel(self) -> None:
         if not self.debugger:
