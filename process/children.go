@@ -101,7 +101,8 @@ var reapers atomic.Int32
 // Children that were started past this package, as by os/exec, it takes too: nobody else can
 // wait for them.
 func Reap() (stop func()) {
-	if _, err := os.FindProcess(os.Getpid()); err == nil { // for which package os tries, once, what a child of its own can do
+	if p, err := os.FindProcess(os.Getpid()); err == nil { // for which package os tries, once, what a child of its own can do
+		p.Release()
 		setSubreaper(reapers.Add(1))
 	}
 	signals, done, ended := make(chan os.Signal, 1), make(chan struct{}), make(chan struct{})

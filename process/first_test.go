@@ -24,7 +24,7 @@ import (
 const asFirst = "PROCESS_TEST_FIRST"
 
 // deeds are done by the first process of a PID namespace, and by one that asked for the orphans.
-var deeds = map[string]func() error{"orphans": orphans, "adopt": adopt, "guard": guarded, "terminal": terminal, "escape": escape}
+var deeds = map[string]func() error{"orphans": orphans, "adopt": adopt, "guard": guarded, "guards": guards, "terminal": terminal, "escape": escape}
 
 func deed(name string) int {
 	if os.Getpid() == 1 {
@@ -210,6 +210,23 @@ func adopt() error {
 		return err
 	}
 	return reaped()
+}
+
+// guards come and go, and leave no descriptor of theirs open.
+func guards() error {
+	before, err := os.ReadDir("/proc/self/fd")
+	for range 200 {
+		g, fails := process.NewGuard("")
+		if fails != nil {
+			return fails
+		}
+		err = errors.Join(err, g.Close())
+	}
+	after, fails := os.ReadDir("/proc/self/fd")
+	if len(after) > len(before)+4 { // which the Go runtime opens
+		fails = errors.Join(fails, fmt.Errorf("%d descriptors have become %d", len(before), len(after)))
+	}
+	return errors.Join(err, fails)
 }
 
 func guarded() error {

@@ -172,7 +172,10 @@ func (g *Guard) Close() error {
 	if g.shell == nil {
 		return err
 	}
+	children.RLock() // a reaper would take it first, and package os keep its descriptor
+	defer children.RUnlock()
 	g.shell.Process.Kill()
 	g.shell.Wait()
+	g.shell.Process.Release() // where somebody has taken it all the same
 	return errors.Join(err, pipe.Close())
 }
