@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -324,16 +325,26 @@ func (m *machine) expect(ctx context.Context, good func(message) bool) error {
 	return nil
 }
 
-// explain adds to an error of the start what the process wrote before its end.
+// explain adds to an error of the start how the process ended, if it has, and what it wrote before.
 func (m *machine) explain(err error) error {
 	if m.process == nil {
 		return err
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) { // it is about to be gone
+		select {
+		case <-m.done:
+			err = fmt.Errorf("%w: exit code %d, signal %q", err, m.exit.Code, m.exit.Signal)
+		case <-time.After(lastWords):
+		}
 	}
 	if words := m.process.words.String(); words != "" && !strings.Contains(err.Error(), words) {
 		return fmt.Errorf("%w (%s)", err, words)
 	}
 	return err
 }
+
+// lastWords is how long a process that has closed its end may take to end, and what it wrote to be read.
+const lastWords = time.Second
 
 // listen makes the socket of the agent's API, whose path nobody inside is to know.
 func listen(dir string) (*os.File, error) {
