@@ -30,6 +30,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/e2b/envd"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 	"github.com/k2sandbox/k2sandbox/server/inside"
+	"github.com/k2sandbox/k2sandbox/sudo"
 )
 
 // insideCommand is what the server starts as the first process of each sandbox. It is no
@@ -132,12 +133,20 @@ func apis(box *agent.Sandbox, o server.Options) http.Handler {
 
 // furnish returns the sandbox and what lets go of what it was started with.
 func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release func(), err error) {
-	on, err := cage(in)
+	on, root, err := cage(in)
 	if err != nil {
 		return nil, nil, err
 	}
+	var asked *sudo.Service
+	if root != nil {
+		asked = sudo.Serve(in.Sudo, root, log, uint32(in.UID), 0)
+	}
 	var zygote *kernel.Zygote
 	release = func() {
+		if root != nil {
+			asked.Close()
+			root.Close()
+		}
 		on.Close()
 		if zygote != nil {
 			zygote.Close()
@@ -150,6 +159,7 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 	if err == nil {
 		var o agent.Options
 		if o, err = options(in, on, zygote, log); err == nil {
+			o.AsRoot = root
 			box, err = agent.New(context.Background(), o)
 		}
 	}
@@ -161,17 +171,24 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 }
 
 // cage returns the thread on which all code of the sandbox is started: as its user, where the agent
-// is another one.
-func cage(in *local.Inside) (*process.Thread, error) {
+// is another one. root is the one for commands of root, nil where there is none.
+func cage(in *local.Inside) (on, root *process.Thread, err error) {
 	rules, err := in.Confine()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	as := &process.Credential{UID: uint32(in.UID), GID: uint32(in.GID)}
 	if os.Getuid() == in.UID {
 		as = nil
 	}
-	return process.NewThread(rules.Enter, as)
+	if on, err = process.NewThread(rules.Enter, as); err != nil || in.Sudo == nil {
+		return on, nil, err
+	}
+	if root, err = process.NewThread(in.Root().Enter, &process.Credential{}); err != nil {
+		on.Close()
+		return nil, nil, err
+	}
+	return on, root, nil
 }
 
 func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) (agent.Options, error) {
