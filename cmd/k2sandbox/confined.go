@@ -25,6 +25,7 @@ type confined struct {
 	level            string
 	timeout          seconds
 	maxTimeout       seconds
+	orphan           seconds
 	max, perKey      int
 	createsPerMinute float64
 	cold             bool
@@ -35,11 +36,12 @@ type confined struct {
 }
 
 func (c *confined) add(cmd *cobra.Command) {
-	c.timeout, c.maxTimeout = seconds(300*time.Second), seconds(24*time.Hour)
+	c.timeout, c.maxTimeout, c.orphan = seconds(300*time.Second), seconds(24*time.Hour), seconds(time.Hour)
 	flags := cmd.Flags()
 	flags.StringVar(&c.level, "isolation", "auto", `how code is confined: "namespace", "landlock", "auto" for the strongest that works here, or "none", which is not at all`)
 	flags.Var(&c.timeout, "timeout", "how long a sandbox may do nothing, unless its creator says otherwise")
 	flags.Var(&c.maxTimeout, "max-timeout", "the longest that a creator may say")
+	flags.Var(&c.orphan, "orphan-timeout", "how long past its time a sandbox lives on for a server that follows, where none comes (0: for ever)")
 	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
@@ -76,7 +78,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	}
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Root: o.confined.root, Agent: agents, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: time.Duration(o.confined.orphan), Root: o.confined.root, Agent: agents, Network: net, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -128,7 +130,7 @@ func (c *confined) check() (fleet.Limits, error) {
 
 func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {
 	return fleet.Options{
-		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max,
+		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max, Lease: time.Duration(c.orphan),
 		DefaultTimeout: time.Duration(c.timeout), MaxTimeout: time.Duration(c.maxTimeout),
 		Quota: func(string) fleet.Quota {
 			return fleet.Quota{Sandboxes: c.perKey, Rate: c.createsPerMinute / 60, Burst: max(1, int(c.createsPerMinute/6))}

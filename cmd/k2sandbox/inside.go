@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -112,7 +113,17 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
-	return serveHTTP(ctx, in.Listener, apis(box, server.Options{Log: log, Behind: true, Version: version}), nil, log, box.Close)
+	h := apis(box, server.Options{Log: log, Behind: true, Version: version})
+	if in.Lease > 0 {
+		l := newLease(in.Lease, func() {
+			log.Warn("the sandbox ends, as no server has been heard of for long")
+			time.AfterFunc(closing, func() { os.Exit(1) }) // and with it all else, whatever does not end
+			_ = box.Kill(api.EndTimedOut)
+		})
+		defer l.end()
+		h = l.handler(h)
+	}
+	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
 }
 
 // apis are the sandbox's: the native one, and below a path of its own each part of E2B's.

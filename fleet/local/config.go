@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
@@ -23,6 +24,7 @@ type Config struct {
 	Limits      fleet.Limits      `json:"limits"`
 	Network     fleet.Network     `json:"network"`
 	Agent       json.RawMessage   `json:"agent,omitempty"` // as Options.Agent
+	Lease       time.Duration     `json:"lease,omitempty"` // how long it lives where no server is heard of; 0: for ever
 }
 
 // settings are a Config, and what else a first process makes of its surroundings when it knows which sandbox it is for.

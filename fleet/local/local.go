@@ -55,6 +55,9 @@ type Options struct {
 	// Agent is for the agents, which find it in Config.Agent: no business of this package.
 	Agent json.RawMessage
 
+	// Lease is how long an agent is to go on, at first, where it hears of no server; 0: for ever.
+	Lease time.Duration
+
 	// Root has a second template, RootTemplate, in whose sandboxes code can become root, by sudo.
 	Root bool
 

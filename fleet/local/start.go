@@ -265,7 +265,7 @@ func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
 		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: m.users.code, GID: m.users.code,
-		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent,
+		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: m.runtime.options.Lease,
 	}
 }
 
