@@ -78,7 +78,7 @@ func (p *Process) start() error {
 	if err != nil {
 		return err
 	}
-	p.oom = newOOMCounter()
+	p.oom = newOOMCounter(p.command.On)
 	if p.command.Fork != nil {
 		err = p.fork(&s)
 	} else {

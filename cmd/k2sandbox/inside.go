@@ -192,13 +192,18 @@ func cage(in *local.Inside) (on, root *process.Thread, err error) {
 	if os.Getuid() == in.UID {
 		as = nil
 	}
-	if on, err = process.NewThread(rules.Enter, as); err != nil || in.Sudo == nil {
-		return on, nil, err
+	if on, err = process.NewThread(rules.Enter, as); err != nil {
+		return nil, nil, err
+	}
+	on.OOM = in.OOM
+	if in.Sudo == nil {
+		return on, nil, nil
 	}
 	if root, err = process.NewThread(in.Root().Enter, &process.Credential{}); err != nil {
 		on.Close()
 		return nil, nil, err
 	}
+	root.OOM = in.OOM
 	return on, root, nil
 }
 

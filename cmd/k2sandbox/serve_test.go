@@ -265,6 +265,38 @@ func TestServeKeepsSandboxes(t *testing.T) {
 	next.vacant(t)
 }
 
+// Who was killed for want of memory says so, and who was killed for something else does not, whatever became of others meanwhile.
+func TestServeTellsWhoRanOutOfMemory(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, "--memory", "128")
+	box, other := h.create(t), h.create(t)
+	if box.Isolation.Missing["memory"] != "" {
+		t.Fatalf("there is no control group of memory here: %s", box.Isolation.Missing["memory"])
+	}
+	a := h.in(box.SandboxID).run(t, map[string]any{"code": `
+import os, signal, time
+print("waits", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)`})
+	a.next(executor.Stdout)
+	if end := h.in(other.SandboxID).run(t, map[string]any{"code": "x = bytearray(1 << 30)"}).end(); end.Status != executor.KernelDied || end.Exit == nil || !end.Exit.OOM {
+		t.Errorf("a bomb of memory: %+v %+v", end.Status, end.Exit)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", h.base+"/v1/sandboxes/"+box.SandboxID+"/files?path=go", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Body.Close()
+	if end := a.end(); end.Status != executor.KernelDied || end.Exit == nil || end.Exit.OOM || end.Exit.Signal != "SIGKILL" {
+		t.Errorf("a kernel that killed itself: %+v %+v", end.Status, end.Exit)
+	}
+	h.stopped(t)
+}
+
 // Sandboxes of a server that never comes back end themselves, whatever runs in them, and the next one removes what is left.
 // As long as there is a server they go on.
 func TestServeNeverComesBack(t *testing.T) {

@@ -25,6 +25,7 @@ type Inside struct {
 	Config
 	Listener net.Listener // for the agent's HTTP API; its peer is the server
 	Zygote   *os.File     // end of a SOCK_SEQPACKET socket, at whose other end kernels are forked; nil where there is none
+	OOM      *os.File     // counts what the out-of-memory killer does in the sandbox: see process.Thread; nil where nothing does
 	Sudo     net.Listener // for those who want a command run as root, see package sudo; nil where nobody can become root
 
 	tun int // descriptor of the network device, or 0
@@ -136,8 +137,9 @@ func enter(c control) (*Inside, control, error) {
 
 // settle is what a process does when it knows which sandbox it is for.
 func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
-	in = &Inside{Config: s.Config, Zygote: more["zygote"]}
+	in = &Inside{Config: s.Config, Zygote: more["zygote"], OOM: more["oom"]}
 	delete(more, "zygote")
+	delete(more, "oom")
 	if tun := given["tun"]; tun != nil && in.Network.Mode == fleet.NetworkFull {
 		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
 		// server that follows takes it.

@@ -199,6 +199,14 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 	if given["listener"], err = listen(m.dir); err != nil {
 		return err
 	}
+	if m.group != nil {
+		if path := m.group.OOMFile(); path != "" {
+			if given["oom"], err = os.Open(path); err != nil {
+				delete(given, "oom")
+				return err
+			}
+		}
+	}
 	c := settings{Config: m.config(s), Sizes: m.sizes()}
 	if m.record.Level == fleet.LevelNamespace {
 		c.Files = networkFiles(s.Network, hostname)
