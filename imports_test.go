@@ -42,12 +42,13 @@ var allowed = map[string][]string{
 	"server/e2b/envd":        {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
 	"server/e2b/interpreter": {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
 	"server/inside":          {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
-	"fleet/local":            {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
+	"fleet/local":            {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
+	"sudo":                   {"process", xsys},
 	"fleet":                  {"api", bbolt, xtime},
 	"fleet/local/cage":       {xsys, xnet},
 	"fleet/local/cgroup":     {xsys},
 	"fleet/local/network":    {gvisor, xsys},
-	"cmd/k2sandbox":          {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":          {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

@@ -18,6 +18,7 @@ type ProcessOptions struct {
 	Args     []string          // a program and its arguments
 	Cwd      string            // "" is the sandbox's
 	Envs     map[string]string // beside those that a kernel of the default context has
+	Root     bool              // as root, where the sandbox has one
 	Stdin    bool              // its stdin can be written to
 	Input    string            // what is written to it from the start, all of it where Stdin is not set
 	Terminal *process.Size     // give it a terminal
@@ -25,11 +26,20 @@ type ProcessOptions struct {
 	Abrupt   bool              // its timeout kills it at once, without SIGTERM
 }
 
-// StartProcess starts a command. Its errors are those of process.Table.Start, and
-// ErrClosed.
+// HasRoot reports whether commands can be started as root.
+func (s *Sandbox) HasRoot() bool { return s.o.AsRoot != nil }
+
+// StartProcess starts a command. Its errors are those of process.Table.Start,
+// ErrClosed and ErrNoRoot.
 func (s *Sandbox) StartProcess(o ProcessOptions) (*process.Job, error) {
+	on := s.o.On
+	if o.Root {
+		if on = s.o.AsRoot; on == nil {
+			return nil, ErrNoRoot
+		}
+	}
 	j, err := s.table.Start(process.Spec{
-		Cmd: o.Cmd, Args: o.Args, Dir: cmp.Or(o.Cwd, s.o.Cwd), Env: s.environOf(o),
+		Cmd: o.Cmd, Args: o.Args, Dir: cmp.Or(o.Cwd, s.o.Cwd), Env: s.environOf(o), On: on,
 		Stdin: o.Stdin, Input: o.Input, Terminal: o.Terminal, Timeout: o.Timeout, Abrupt: o.Abrupt,
 	})
 	if errors.Is(err, process.ErrClosed) {

@@ -32,6 +32,7 @@ var (
 	ErrUnknownKernel   = errors.New("unknown kernel")
 	ErrTooManyContexts = errors.New("too many contexts")
 	ErrDefaultContext  = errors.New("the default context cannot be deleted")
+	ErrNoRoot          = errors.New("nobody becomes root in this sandbox")
 )
 
 // DefaultContext is the id of the context that is there from the start.
@@ -57,6 +58,8 @@ type Options struct {
 	// On is the thread on which all that code of the sandbox can be is started: kernels,
 	// commands, installers. Nil: none is confined. It stays the caller's.
 	On *process.Thread
+	// AsRoot, where code can become root, is the thread on which commands are started as that.
+	AsRoot *process.Thread
 	// Isolation and Network are what Capabilities tells of them: by default that there is none,
 	// and the network of this process.
 	Isolation api.Isolation

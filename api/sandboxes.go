@@ -79,6 +79,8 @@ type Template struct {
 	Template string   `json:"template"` // its name
 	Aliases  []string `json:"aliases"`
 	Default  bool     `json:"default"`
+
+	Unavailable string `json:"unavailable,omitempty"` // why no sandbox can be made of it here; "" where one can
 }
 
 // Templates are those that there are.
@@ -96,6 +98,7 @@ type ServerCapabilities struct {
 	Networks  []string          `json:"networks"` // what a sandbox's network can be
 	Pause     Capability        `json:"pause"`
 	Snapshots Capability        `json:"snapshots"`
+	Root      Capability        `json:"root"`   // sandboxes in which code can become root
 	Fronts    []string          `json:"fronts"` // other APIs that are spoken here
 	Limits    ServerLimits      `json:"limits"`
 }

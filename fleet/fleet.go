@@ -26,6 +26,7 @@ type Options struct {
 	MaxTimeout     time.Duration // 24 h
 	PausedTimeout  time.Duration // how long a sandbox may stay paused: 24 h
 	StartTimeout   time.Duration // 60 s
+	Lease          time.Duration // how long past its time a sandbox lives on where there is no server; 0: for ever
 
 	Grace      time.Duration // how long a sandbox may take to close: 10 s
 	KillGrace  time.Duration // how long an agent may take to end the streams of what it runs: 200 ms
@@ -62,7 +63,7 @@ func (o *Options) setDefaults() error {
 	o.Keep = cmp.Or(o.Keep, 24*time.Hour)
 	o.MaxKept = cmp.Or(o.MaxKept, 100_000)
 	o.Max = cmp.Or(o.Max, 1000)
-	for _, d := range []time.Duration{o.DefaultTimeout, o.MaxTimeout, o.PausedTimeout, o.StartTimeout, o.Grace, o.KillGrace, o.Keep} {
+	for _, d := range []time.Duration{o.DefaultTimeout, o.MaxTimeout, o.PausedTimeout, o.StartTimeout, o.Lease, o.Grace, o.KillGrace, o.Keep} {
 		if d < 0 {
 			return fmt.Errorf("options: %v is no duration", d)
 		}
@@ -111,6 +112,9 @@ func Open(o Options) (*Fleet, error) {
 	}
 	f.work.Go(f.forget)
 	f.work.Go(f.sample)
+	if o.Lease > 0 {
+		f.work.Go(f.renew)
+	}
 	return f, nil
 }
 

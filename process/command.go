@@ -35,6 +35,8 @@ type Command struct {
 	// its session, in place of Stdin, Stdout and Stderr; what comes out of it goes to
 	// Stdout. Process.Terminal is our end.
 	Terminal *Size
+	// Control has Stdin, a terminal that controls no session, control the process's.
+	Control bool
 
 	// KillGroup kills what is left of the process group as soon as its leader exits.
 	KillGroup bool

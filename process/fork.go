@@ -72,7 +72,7 @@ func (t *Thread) start(p *Process, path string, s *stdio) error {
 }
 
 func newImage(path string, c *Command) (m *image, err error) {
-	m = &image{terminal: c.Terminal != nil}
+	m = &image{terminal: c.Terminal != nil || c.Control}
 	var errs [4]error
 	m.path, errs[0] = syscall.BytePtrFromString(path)
 	m.argv, errs[1] = syscall.SlicePtrFromStrings(c.Args)

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -34,6 +35,7 @@ type Spec struct {
 	Dir  string   // working directory; "" is that of this program
 	Env  []string // the whole environment, "NAME=value"
 
+	On       *Thread       // whose confinement and user it has; nil: the table's
 	Stdin    bool          // Write goes to its stdin; otherwise that is Input
 	Input    string        // all that its stdin has; "" is /dev/null
 	Terminal *Size         // give it a terminal, which takes what is written in any case
@@ -80,7 +82,7 @@ type Job struct {
 func startJob(spec Spec, t *Table, guard *Guard, log *journal.Log) (*Job, error) {
 	j := &Job{table: t, spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now(), done: make(chan struct{})}
 	env := append(slices.Clone(spec.Env), j.mark)
-	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal, On: t.o.On}
+	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal, On: cmp.Or(spec.On, t.o.On)}
 	out := &stream{job: j, typ: Stdout, binary: spec.Terminal != nil}
 	err := &stream{job: j, typ: Stderr}
 	j.streams = []*stream{out, err}

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -10,29 +11,45 @@ import (
 
 // oomCounter tells whether the out-of-memory killer struck, by the counter
 // of the cgroup that children start in: memory.events of cgroup v2 or
-// memory.oom_control of v1, and where there is neither, that of the machine.
+// memory.oom_control of v1. Where there is neither it says no: that of the
+// machine would also count what became of others.
 type oomCounter struct {
-	file  string
+	read  func() ([]byte, error)
 	start uint64
 }
 
-func newOOMCounter() oomCounter {
+// newOOMCounter counts from now on, for what is started on the thread, which may be nil.
+func newOOMCounter(on *Thread) oomCounter {
+	if on != nil && on.OOM != nil {
+		return countOOM(func() ([]byte, error) { return io.ReadAll(io.NewSectionReader(on.OOM, 0, 1<<16)) })
+	}
 	for _, file := range oomFiles() {
-		if n, ok := oomKills(file); ok {
-			return oomCounter{file, n}
+		if c := countOOM(func() ([]byte, error) { return os.ReadFile(file) }); c.read != nil {
+			return c
 		}
 	}
 	return oomCounter{}
 }
 
+// countOOM returns the counter in a file, the zero value where there is none.
+func countOOM(read func() ([]byte, error)) oomCounter {
+	if n, ok := oomKills(read); ok {
+		return oomCounter{read, n}
+	}
+	return oomCounter{}
+}
+
 func (c oomCounter) grew() bool {
-	n, ok := oomKills(c.file)
+	if c.read == nil {
+		return false
+	}
+	n, ok := oomKills(c.read)
 	return ok && n > c.start
 }
 
 // oomKills reads the line "oom_kill N" of a file.
-func oomKills(file string) (uint64, bool) {
-	data, err := os.ReadFile(file)
+func oomKills(read func() ([]byte, error)) (uint64, bool) {
+	data, err := read()
 	if err != nil {
 		return 0, false
 	}
@@ -49,11 +66,10 @@ func oomKills(file string) (uint64, bool) {
 func oomFiles() []string {
 	groups, err1 := os.ReadFile("/proc/self/cgroup")
 	mounts, err2 := os.ReadFile("/proc/self/mountinfo")
-	var files []string
-	if err1 == nil && err2 == nil {
-		files = cgroupOOMFiles(string(groups), string(mounts))
+	if err1 != nil || err2 != nil {
+		return nil
 	}
-	return append(files, "/proc/vmstat")
+	return cgroupOOMFiles(string(groups), string(mounts))
 }
 
 // cgroupOOMFiles finds them in the text of /proc/self/cgroup, whose lines are

@@ -34,17 +34,24 @@ func TestOOMCounterGrows(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "memory.events")
 	write := func(s string) { os.WriteFile(file, []byte(s), 0o600) }
 	write("low 0\noom 1\noom_kill 1\noom_group_kill 0\n")
-	n, ok := oomKills(file)
-	c := oomCounter{file, n}
-	if !ok || c.grew() {
-		t.Error(n, ok)
+	f, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	c := newOOMCounter(&Thread{OOM: f})
+	if c.start != 1 || c.grew() {
+		t.Error(c.start)
 	}
 	write("oom_kill 2\n")
 	if !c.grew() {
 		t.Error("it did not grow")
 	}
-	os.Remove(file)
+	write("")
 	if c.grew() {
-		t.Error("it grew after its end")
+		t.Error("it grew without a number")
+	}
+	if c = newOOMCounter(&Thread{OOM: f}); c.grew() {
+		t.Error("it grew where there is none")
 	}
 }

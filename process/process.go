@@ -78,7 +78,7 @@ func (p *Process) start() error {
 	if err != nil {
 		return err
 	}
-	p.oom = newOOMCounter()
+	p.oom = newOOMCounter(p.command.On)
 	if p.command.Fork != nil {
 		err = p.fork(&s)
 	} else {
@@ -123,7 +123,7 @@ func (p *Process) spawn(path string, s *stdio) error {
 	c := &p.command
 	cmd := exec.Cmd{
 		Path: path, Args: c.Args, Dir: c.Dir, Env: append([]string{}, c.Env...),
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil}, // of descriptor 0
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true, Setctty: c.Terminal != nil || c.Control}, // of descriptor 0
 	}
 	if s.in != nil { // exec opens /dev/null where there is none
 		cmd.Stdin = s.in

@@ -16,6 +16,10 @@ import (
 // it inherits that, and the rest of this program stays outside. Its methods are safe
 // for concurrent use.
 type Thread struct {
+	// OOM, where set before anything is started, is the file that counts what the out-of-memory killer does to what is
+	// started: memory.events of a cgroup, or memory.oom_control. Nil: that of this program's cgroup, if it is in sight.
+	OOM *os.File
+
 	as    *Credential
 	work  chan func()
 	ended chan struct{}
@@ -80,7 +84,7 @@ func (t *Thread) Close() { t.end.Do(func() { close(t.ended) }) }
 
 // give makes a terminal the user's that commands on the thread run as.
 func (t *Thread) give(terminal *os.File) error {
-	if t == nil || t.as == nil {
+	if t == nil || t.as == nil || t.as.UID == 0 { // who may use any
 		return nil
 	}
 	info, err := terminal.Stat()

@@ -25,20 +25,23 @@ type confined struct {
 	level            string
 	timeout          seconds
 	maxTimeout       seconds
+	orphan           seconds
 	max, perKey      int
 	createsPerMinute float64
 	cold             bool
 	limits           fleet.Limits
 	memory, disk     int
 	private          bool
+	root             bool
 }
 
 func (c *confined) add(cmd *cobra.Command) {
-	c.timeout, c.maxTimeout = seconds(300*time.Second), seconds(24*time.Hour)
+	c.timeout, c.maxTimeout, c.orphan = seconds(300*time.Second), seconds(24*time.Hour), seconds(time.Hour)
 	flags := cmd.Flags()
 	flags.StringVar(&c.level, "isolation", "auto", `how code is confined: "namespace", "landlock", "auto" for the strongest that works here, or "none", which is not at all`)
 	flags.Var(&c.timeout, "timeout", "how long a sandbox may do nothing, unless its creator says otherwise")
 	flags.Var(&c.maxTimeout, "max-timeout", "the longest that a creator may say")
+	flags.Var(&c.orphan, "orphan-timeout", "how long past its time a sandbox lives on for a server that follows, where none comes (0: for ever)")
 	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
@@ -48,6 +51,7 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.Int64Var(&c.limits.Pids, "pids", local.Defaults.Pids, "processes and threads of a sandbox, unless its creator says otherwise")
 	flags.IntVar(&c.disk, "disk", int(local.Defaults.Disk>>20), "MiB of files of a sandbox, unless its creator says otherwise")
 	flags.Int64Var(&c.limits.Files, "open-files", local.Defaults.Files, "open files of a process, unless its sandbox's creator says otherwise")
+	flags.BoolVar(&c.root, "root-template", false, "have a template "+local.RootTemplate+", too, in whose sandboxes \"sudo\" makes code root of that sandbox")
 	flags.BoolVar(&c.private, "allow-private-networks", false, "let sandboxes reach private networks, though not this host, link-local addresses or each other")
 }
 
@@ -74,7 +78,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	}
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Agent: agents, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: time.Duration(o.confined.orphan), Root: o.confined.root, Agent: agents, Network: net, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -86,6 +90,9 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	log.Info("sandboxes are confined", "level", told.Level)
 	for _, what := range slices.Sorted(maps.Keys(told.Missing)) {
 		log.Warn("not all of the confinement works here", "missing", what, "why", told.Missing[what])
+	}
+	if why := r.Root(); o.confined.root && why != nil {
+		log.Warn("there is no template with a root here", "template", local.RootTemplate, "why", why)
 	}
 	if told.Level == fleet.LevelNone {
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
@@ -123,7 +130,7 @@ func (c *confined) check() (fleet.Limits, error) {
 
 func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {
 	return fleet.Options{
-		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max,
+		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max, Lease: time.Duration(c.orphan),
 		DefaultTimeout: time.Duration(c.timeout), MaxTimeout: time.Duration(c.maxTimeout),
 		Quota: func(string) fleet.Quota {
 			return fleet.Quota{Sandboxes: c.perKey, Rate: c.createsPerMinute / 60, Burst: max(1, int(c.createsPerMinute/6))}
@@ -151,6 +158,31 @@ func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
 		Levels: levels, Networks: networks, Fronts: []string{},
 		Pause:     api.Capability{Available: told.Missing["pause"] == "", Reason: told.Missing["pause"]},
 		Snapshots: api.Capability{Reason: "there are none yet"},
+		Root:      c.rootCapability(r.Root()),
 		Limits:    api.ServerLimits{MaxSandboxes: c.perKey, CreatesPerMinute: c.createsPerMinute},
 	}
+}
+
+// rootCapability tells whether there are sandboxes with a root.
+func (c *confined) rootCapability(why error) api.Capability {
+	switch {
+	case why == nil:
+		return api.Capability{Available: true}
+	case !c.root:
+		return api.Capability{Reason: "the server was started without --root-template"}
+	}
+	return api.Capability{Reason: why.Error()}
+}
+
+// templates are those that there are, and those that were asked for and cannot be had.
+func (c *confined) templates(r *local.Runtime) []api.Template {
+	all := []api.Template{{Template: local.Template, Aliases: local.Aliases, Default: true}}
+	if !c.root {
+		return all
+	}
+	rooted := api.Template{Template: local.RootTemplate, Aliases: []string{}}
+	if why := r.Root(); why != nil {
+		rooted.Unavailable = why.Error()
+	}
+	return append(all, rooted)
 }

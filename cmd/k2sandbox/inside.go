@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -30,6 +31,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/e2b/envd"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 	"github.com/k2sandbox/k2sandbox/server/inside"
+	"github.com/k2sandbox/k2sandbox/sudo"
 )
 
 // insideCommand is what the server starts as the first process of each sandbox. It is no
@@ -111,7 +113,17 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
-	return serveHTTP(ctx, in.Listener, apis(box, server.Options{Log: log, Behind: true, Version: version}), nil, log, box.Close)
+	h := apis(box, server.Options{Log: log, Behind: true, Version: version})
+	if in.Lease > 0 {
+		l := newLease(in.Lease, func() {
+			log.Warn("the sandbox ends, as no server has been heard of for long")
+			time.AfterFunc(closing, func() { os.Exit(1) }) // and with it all else, whatever does not end
+			_ = box.Kill(api.EndTimedOut)
+		})
+		defer l.end()
+		h = l.handler(h)
+	}
+	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
 }
 
 // apis are the sandbox's: the native one, and below a path of its own each part of E2B's.
@@ -132,12 +144,20 @@ func apis(box *agent.Sandbox, o server.Options) http.Handler {
 
 // furnish returns the sandbox and what lets go of what it was started with.
 func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release func(), err error) {
-	on, err := cage(in)
+	on, root, err := cage(in)
 	if err != nil {
 		return nil, nil, err
 	}
+	var asked *sudo.Service
+	if root != nil {
+		asked = sudo.Serve(in.Sudo, root, log, uint32(in.UID), 0)
+	}
 	var zygote *kernel.Zygote
 	release = func() {
+		if root != nil {
+			asked.Close()
+			root.Close()
+		}
 		on.Close()
 		if zygote != nil {
 			zygote.Close()
@@ -150,6 +170,7 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 	if err == nil {
 		var o agent.Options
 		if o, err = options(in, on, zygote, log); err == nil {
+			o.AsRoot = root
 			box, err = agent.New(context.Background(), o)
 		}
 	}
@@ -161,17 +182,29 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 }
 
 // cage returns the thread on which all code of the sandbox is started: as its user, where the agent
-// is another one.
-func cage(in *local.Inside) (*process.Thread, error) {
+// is another one. root is the one for commands of root, nil where there is none.
+func cage(in *local.Inside) (on, root *process.Thread, err error) {
 	rules, err := in.Confine()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	as := &process.Credential{UID: uint32(in.UID), GID: uint32(in.GID)}
 	if os.Getuid() == in.UID {
 		as = nil
 	}
-	return process.NewThread(rules.Enter, as)
+	if on, err = process.NewThread(rules.Enter, as); err != nil {
+		return nil, nil, err
+	}
+	on.OOM = in.OOM
+	if in.Sudo == nil {
+		return on, nil, nil
+	}
+	if root, err = process.NewThread(in.Root().Enter, &process.Credential{}); err != nil {
+		on.Close()
+		return nil, nil, err
+	}
+	root.OOM = in.OOM
+	return on, root, nil
 }
 
 func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *slog.Logger) (agent.Options, error) {

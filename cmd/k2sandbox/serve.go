@@ -13,7 +13,6 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
-	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
@@ -123,7 +122,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	h, front := o.apis(boxes, o.confined.capabilities(runtime), keys, log)
+	h, front := o.apis(boxes, o.confined.templates(runtime), o.confined.capabilities(runtime), keys, log)
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
@@ -145,7 +144,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 }
 
 // apis returns what answers requests, and E2B's API, which is that or nobody's.
-func (o *serving) apis(boxes *fleet.Fleet, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
+func (o *serving) apis(boxes *fleet.Fleet, templates []api.Template, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}
@@ -169,6 +168,3 @@ func exposed(level, network string, keys *server.Keys) error {
 	}
 	return nil
 }
-
-// templates are those that there are.
-var templates = []api.Template{{Template: local.Template, Aliases: local.Aliases, Default: true}}

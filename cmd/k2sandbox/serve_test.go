@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 )
@@ -261,6 +263,95 @@ func TestServeKeepsSandboxes(t *testing.T) {
 	}
 	next.stop(t)
 	next.vacant(t)
+}
+
+// Who was killed for want of memory says so, and who was killed for something else does not, whatever became of others meanwhile.
+func TestServeTellsWhoRanOutOfMemory(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, "--memory", "128")
+	box, other := h.create(t), h.create(t)
+	if box.Isolation.Missing["memory"] != "" {
+		t.Fatalf("there is no control group of memory here: %s", box.Isolation.Missing["memory"])
+	}
+	a := h.in(box.SandboxID).run(t, map[string]any{"code": `
+import os, signal, time
+print("waits", flush=True)
+while not os.path.exists("go"): time.sleep(0.01)
+os.kill(os.getpid(), signal.SIGKILL)`})
+	a.next(executor.Stdout)
+	if end := h.in(other.SandboxID).run(t, map[string]any{"code": "x = bytearray(1 << 30)"}).end(); end.Status != executor.KernelDied || end.Exit == nil || !end.Exit.OOM {
+		t.Errorf("a bomb of memory: %+v %+v", end.Status, end.Exit)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "PUT", h.base+"/v1/sandboxes/"+box.SandboxID+"/files?path=go", strings.NewReader(""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made.Body.Close()
+	if end := a.end(); end.Status != executor.KernelDied || end.Exit == nil || end.Exit.OOM || end.Exit.Signal != "SIGKILL" {
+		t.Errorf("a kernel that killed itself: %+v %+v", end.Status, end.Exit)
+	}
+	h.stopped(t)
+}
+
+// Sandboxes of a server that never comes back end themselves, whatever runs in them, and the next one removes what is left.
+// As long as there is a server they go on.
+func TestServeNeverComesBack(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"namespace", "none"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			h := openHouse(t, "--isolation", level, "--orphan-timeout", "1", "--timeout", "1")
+			box := h.create(t).SandboxID
+			run := h.in(box).run(t, map[string]any{"code": `
+import subprocess, time
+subprocess.Popen(["sleep", "1000"], start_new_session=True)
+for _ in range(60):
+    time.sleep(0.1)
+print("longer than a lease", flush=True)
+while True:
+    time.sleep(1)`})
+			run.next(executor.Start)
+			if got := run.next(executor.Stdout); got.Text != "longer than a lease\n" {
+				t.Errorf("got %+v", got)
+			}
+			text, err := os.ReadFile(filepath.Join(h.state, "sandboxes", box, "machine.json"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var record struct{ PID int }
+			if err := json.Unmarshal(text, &record); err != nil {
+				t.Fatal(err)
+			}
+			inside := descendants(record.PID)
+			agent, err := unix.PidfdOpen(record.PID, 0)
+			if err != nil || len(inside) < 2 {
+				t.Fatalf("%d processes, %v", len(inside), err)
+			}
+			defer unix.Close(agent)
+			if err := h.cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = h.cmd.Wait()
+			for { // until it has ended
+				if n, err := unix.Poll([]unix.PollFd{{Fd: int32(agent), Events: unix.POLLIN}}, -1); n == 1 || err != unix.EINTR {
+					break
+				}
+			}
+			for pid, since := range inside {
+				if started(pid) == since {
+					t.Errorf("process %d still runs", pid)
+				}
+			}
+			next := openIn(t, h.state, nil, "--isolation", level)
+			next.ask(t, "GET", "/v1/sandboxes/"+box, "", 410, nil)
+			next.stop(t)
+			next.vacant(t)
+		})
+	}
 }
 
 // Code goes on while its server is gone, and what it said meanwhile is not lost.

@@ -102,7 +102,7 @@ func (h *host) start(t *testing.T, cmd *exec.Cmd) {
 func (h *host) serve(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(binary(t), "serve", "--python", python(t), "--listen", "unix:"+h.path("s"), "--state-dir", h.path("state"),
-		"--isolation", h.level.isolation(), "--memory", "256", "--pids", h.level.pids(), "--disk", "64", "--open-files", "1024")
+		"--isolation", h.level.isolation(), "--root-template", "--memory", "256", "--pids", h.level.pids(), "--disk", "64", "--open-files", "1024")
 	log := &bytes.Buffer{}
 	cmd.Stderr = log
 	t.Cleanup(func() {

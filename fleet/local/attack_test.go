@@ -85,6 +85,10 @@ func TestAttacks(t *testing.T) {
 			}
 			t.Run("agent", h.overthrow)
 			t.Run("races", h.race)
+			if l == rootNamespace {
+				t.Run("as root inside", h.asRoot)
+				t.Run("by root inside", h.administer)
+			}
 			t.Run("nothing came of it", h.unharmed)
 		})
 	}

@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/json"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
@@ -23,6 +24,7 @@ type Config struct {
 	Limits      fleet.Limits      `json:"limits"`
 	Network     fleet.Network     `json:"network"`
 	Agent       json.RawMessage   `json:"agent,omitempty"` // as Options.Agent
+	Lease       time.Duration     `json:"lease,omitempty"` // how long it lives where no server is heard of; 0: for ever
 }
 
 // settings are a Config, and what else a first process makes of its surroundings when it knows which sandbox it is for.
@@ -52,9 +54,10 @@ type setup struct {
 	IPv6     bool     `json:"ipv6,omitempty"`    // with addresses of IPv6
 	Again    bool     `json:"again,omitempty"`   // the process has started itself anew: see underRules
 	Cgroups  bool     `json:"cgroups,omitempty"` // the process is in cgroups of its own
+	Root     bool     `json:"root,omitempty"`    // code can become root
 	Lower    source   `json:"lower"`             // the root file system's read-only layer
 	Sizes    sizes    `json:"sizes"`             // until the settings come
-	Binds    []bind   `json:"binds,omitempty"`   // read-only, parents before what is beneath
+	Binds    []bind   `json:"binds,omitempty"`   // parents before what is beneath; read-only, but for Root, who writes to layers above them
 }
 
 // source is a tree of files: one whose descriptor the server has sent, already mapped to

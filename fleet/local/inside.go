@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -15,6 +17,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 	"github.com/k2sandbox/k2sandbox/fleet/local/network"
+	"github.com/k2sandbox/k2sandbox/sudo"
 )
 
 // Inside is what the first process of a sandbox has, once it is confined.
@@ -22,6 +25,8 @@ type Inside struct {
 	Config
 	Listener net.Listener // for the agent's HTTP API; its peer is the server
 	Zygote   *os.File     // end of a SOCK_SEQPACKET socket, at whose other end kernels are forked; nil where there is none
+	OOM      *os.File     // counts what the out-of-memory killer does in the sandbox: see process.Thread; nil where nothing does
+	Sudo     net.Listener // for those who want a command run as root, see package sudo; nil where nobody can become root
 
 	tun int // descriptor of the network device, or 0
 
@@ -59,12 +64,15 @@ func (in *Inside) Confine() (cage.Rules, error) {
 	if err := rules.EnterProcess(in.UID); err != nil {
 		return rules, err
 	}
-	rules.Seccomp = false // they have it
+	rules.Seccomp, rules.AnyUser = false, false // they have it
 	if os.Getuid() != in.UID {
 		rules.NoCaps = false // they take becoming the user, and do not survive the exec
 	}
 	return rules, nil
 }
+
+// Root returns the rules that a thread enters, after Confine, on which commands are started as root.
+func (in *Inside) Root() cage.Rules { return cage.Rules{NoNewPrivs: true, Caps: cage.Root} }
 
 // blames are the settings that can keep a sandbox from starting.
 var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs}
@@ -129,13 +137,19 @@ func enter(c control) (*Inside, control, error) {
 
 // settle is what a process does when it knows which sandbox it is for.
 func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
-	in = &Inside{Config: s.Config, Zygote: more["zygote"]}
+	in = &Inside{Config: s.Config, Zygote: more["zygote"], OOM: more["oom"]}
 	delete(more, "zygote")
+	delete(more, "oom")
 	if tun := given["tun"]; tun != nil && in.Network.Mode == fleet.NetworkFull {
 		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
 		// server that follows takes it.
 		if in.tun, err = unix.FcntlInt(tun.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {
 			return nil, fmt.Errorf("cannot keep the network device: %w", err)
+		}
+	}
+	if to.Root {
+		if in.Sudo, err = sudo.Listen(); err != nil {
+			return nil, err
 		}
 	}
 	if err := confine(to, s, given); err != nil {
@@ -200,7 +214,7 @@ func confine(to *setup, s *settings, given kit) error {
 		return err
 	}
 	for path, text := range s.Files {
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		if err := writeFile(path, text); err != nil {
 			return err
 		}
 	}
@@ -213,6 +227,15 @@ func confine(to *setup, s *settings, given kit) error {
 		return err
 	}
 	return drop(to)
+}
+
+// writeFile writes one of the sandbox's own files: programs are those that say what runs them.
+func writeFile(path, text string) error {
+	mode := os.FileMode(0o644)
+	if strings.HasPrefix(text, "#!") {
+		mode = 0o755
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), mode))
 }
 
 // connect makes the network, but for what the server has made: loopback, at least.

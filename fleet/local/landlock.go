@@ -96,7 +96,7 @@ func (m *machine) scratch() string {
 
 // environ returns the environment of code inside.
 func (m *machine) environ() []string {
-	t := &m.runtime.template
+	t := m.template()
 	if m.record.Level == fleet.LevelNamespace {
 		return t.environ
 	}
@@ -116,7 +116,7 @@ func (m *machine) environ() []string {
 
 // landlockRules narrow the rules of the level "namespace" to what the sandbox may see of the host.
 func (m *machine) landlockRules(rules *cage.Rules) {
-	t := &m.runtime.template
+	t := m.template()
 	rules.Read = slices.Concat([]string{t.dir + settingsDir}, landlockRead, t.files, t.binds)
 	rules.Write = append([]string{m.home(), m.scratch()}, landlockWrite...)
 	rules.Rlimits[unix.RLIMIT_FSIZE] = uint64(m.record.Limits.Disk)
@@ -175,7 +175,7 @@ func beParent(c *Config) error {
 		return fmt.Errorf("cannot become the parent of orphans: %w", err)
 	}
 	if c.Level == fleet.LevelLandlock {
-		if err := capabilities(0); err != nil {
+		if err := capabilities(0, 0); err != nil {
 			return err
 		}
 	}

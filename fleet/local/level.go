@@ -59,16 +59,16 @@ func (r *Runtime) adjust(ctx context.Context, level string) error {
 			return err
 		}
 	}
-	err := r.try(ctx, level)
+	err := r.try(ctx, level, false)
 	if err != nil && ctx.Err() == nil && level == fleet.LevelNamespace && r.subIDs != nil { // which may be refused where they are used
 		r.subIDs, r.missing["ids"] = nil, noIDs+err.Error()
-		err = r.try(ctx, level)
+		err = r.try(ctx, level, false)
 	}
 	if err == nil || ctx.Err() != nil || level != fleet.LevelNamespace || r.missing["network"] != "" {
 		return err
 	}
 	r.missing["network"] = noNetwork + err.Error()
-	return r.try(ctx, level)
+	return r.try(ctx, level, false)
 }
 
 const noIDs = "an agent runs as the user that it serves: "
@@ -76,8 +76,8 @@ const noIDs = "an agent runs as the user that it serves: "
 const noNetwork = "sandboxes reach nothing, as the server cannot use a network device: "
 
 // try starts a sandbox of a level up to where it is confined.
-func (r *Runtime) try(ctx context.Context, level string) error {
-	m, err := r.prepared(ctx, level, r.limits(fleet.Limits{}))
+func (r *Runtime) try(ctx context.Context, level string, root bool) error {
+	m, err := r.prepared(ctx, level, kind{limits: r.limits(fleet.Limits{}), root: root})
 	if err != nil {
 		return err
 	}

@@ -55,6 +55,12 @@ type Options struct {
 	// Agent is for the agents, which find it in Config.Agent: no business of this package.
 	Agent json.RawMessage
 
+	// Lease is how long an agent is to go on, at first, where it hears of no server; 0: for ever.
+	Lease time.Duration
+
+	// Root has a second template, RootTemplate, in whose sandboxes code can become root, by sudo.
+	Root bool
+
 	// Network says what sandboxes with the network "full" reach.
 	Network network.Options
 
@@ -71,6 +77,8 @@ type Runtime struct {
 	slots    slots
 	parent   *cgroup.Parent
 	template template
+	root     *template // of RootTemplate; nil where there is none, and rootless says why
+	rootless error
 	level    string
 	missing  map[string]string // what does not hold for its sandboxes, and why
 	subIDs   *subIDs           // of an ordinary user, nil where there are none
@@ -113,11 +121,14 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		return nil, fmt.Errorf("cannot close the directory of the sandboxes to others: %w", err)
 	}
 	r.parent = cgroup.Find()
-	if r.template, err = r.makeTemplate(ctx); err != nil {
+	if r.template, err = r.makeTemplate(ctx, false); err != nil {
 		return nil, fmt.Errorf("cannot make the template: %w", err)
 	}
 	if err := r.choose(ctx); err != nil {
 		return nil, errors.Join(err, r.Close())
+	}
+	if r.rootless = r.makeRoot(ctx); ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), r.Close())
 	}
 	if o.Interpreter != "" && !o.Cold && r.level == fleet.LevelNamespace { // where what it forks is the agent's child
 		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
@@ -131,15 +142,26 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }
 func (r *Runtime) templates() string { return filepath.Join(r.dir, "templates") }
 
-// Template is the only one: the host's /usr, read-only, with the interpreter.
-const Template = "k2sandbox/python:latest"
+// The templates: the host's /usr, read-only, with the interpreter; and the same with a root, who can change it for the sandbox.
+const (
+	Template     = "k2sandbox/python:latest"
+	RootTemplate = "k2sandbox/python:root"
+)
 
 // Aliases are other names of Template.
 var Aliases = []string{"k2sandbox/python", "default", "host"}
 
-// knows reports whether there is such a template.
-func (r *Runtime) knows(template string) bool {
-	return template == "" || template == Template || slices.Contains(Aliases, template)
+// named returns the template with a name.
+func (r *Runtime) named(template string) (string, error) {
+	switch {
+	case template == "" || template == Template || slices.Contains(Aliases, template):
+		return Template, nil
+	case template == RootTemplate && r.root != nil:
+		return template, nil
+	case template == RootTemplate:
+		return "", fmt.Errorf("template %s: %w: %w", template, r.rootless, fleet.ErrUnsupported)
+	}
+	return "", fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, template)
 }
 
 // Isolation tells how the sandboxes are confined.
@@ -239,6 +261,9 @@ func (r *Runtime) records() []*record {
 // sweepTemplates removes layers that no sandbox is made from.
 func (r *Runtime) sweepTemplates() error {
 	used := map[string]bool{filepath.Base(r.template.dir): true}
+	if r.root != nil {
+		used[filepath.Base(r.root.dir)] = true
+	}
 	for _, rec := range r.records() {
 		used[rec.Template] = true
 	}

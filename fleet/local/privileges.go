@@ -7,6 +7,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
 )
 
 // isolate gives the process the rest of its surroundings.
@@ -39,7 +41,14 @@ func drop(c *setup) error {
 		return fmt.Errorf("cannot forgo new privileges: %w", err)
 	}
 	if !c.SetUID {
-		return capabilities(0)
+		return capabilities(0, 0)
+	}
+	held := uint64(agentCapabilities)
+	if c.Root { // what it starts as root has these, and no program can have more
+		if err := boundCapabilities(cage.Root); err != nil {
+			return err
+		}
+		held |= cage.Root
 	}
 	for _, call := range [][4]uintptr{
 		{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0}, {unix.SYS_SETRESGID, agentID, agentID, agentID}, {unix.SYS_SETRESUID, agentID, agentID, agentID},
@@ -48,7 +57,7 @@ func drop(c *setup) error {
 			return fmt.Errorf("cannot become user %d: %w", agentID, err)
 		}
 	}
-	if err := capabilities(agentCapabilities); err != nil {
+	if err := capabilities(agentCapabilities, held); err != nil {
 		return err
 	}
 	for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
@@ -59,12 +68,29 @@ func drop(c *setup) error {
 	return unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0) // again, as fs.suid_dumpable says what it is after a change of users
 }
 
-// capabilities leaves the process those of the set.
-func capabilities(keep uint64) error {
+// boundCapabilities has no program gain others than those of the set.
+func boundCapabilities(keep uint64) error {
+	for c := range uintptr(64) {
+		if keep&(1<<c) != 0 {
+			continue
+		}
+		err := everyThread(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, c, 0, 0, 0)
+		if errors.Is(err, unix.EINVAL) { // past the last one
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("cannot bound capabilities: %w", err)
+		}
+	}
+	return nil
+}
+
+// capabilities leaves the process those of the sets.
+func capabilities(effective, permitted uint64) error {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	data := [2]unix.CapUserData{
-		{Effective: uint32(keep), Permitted: uint32(keep)},
-		{Effective: uint32(keep >> 32), Permitted: uint32(keep >> 32)},
+		{Effective: uint32(effective), Permitted: uint32(permitted)},
+		{Effective: uint32(effective >> 32), Permitted: uint32(permitted >> 32)},
 	}
 	if err := everyThread(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&data[0])), 0, 0, 0); err != nil {
 		return fmt.Errorf("cannot drop capabilities: %w", err)

@@ -21,6 +21,7 @@ type record struct {
 	Name      string          `json:"name"` // of its group and slot; sandboxes that wait have one, too
 	Level     string          `json:"level"`
 	Template  string          `json:"template"` // the name of its layer's directory
+	Root      bool            `json:"root,omitempty"`
 	PID       int             `json:"pid"`
 	Started   uint64          `json:"started"` // of the process, in ticks since the boot
 	Boot      string          `json:"boot"`    // which boot

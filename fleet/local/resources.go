@@ -37,11 +37,11 @@ func (m *machine) makeDisk(ctx context.Context, given kit) (err error) {
 // leastDisk is what a disk in memory may have beyond half of the sandbox's memory, in bytes.
 const leastDisk = 256 << 20
 
-// suits reports whether a sandbox that waits can be one with these limits: those that are set for good when it is prepared
-// are the same.
-func (m *machine) suits(l fleet.Limits) bool {
-	has, missing := m.record.Limits, m.runtime.parent.Missing()
-	return has.Files == l.Files && (!m.runtime.disks || has.Disk == l.Disk) &&
+// suits reports whether a sandbox that waits can be one of the kind: what is set for good when it is prepared
+// is the same.
+func (m *machine) suits(k kind) bool {
+	has, l, missing := m.record.Limits, k.limits, m.runtime.parent.Missing()
+	return m.record.Root == k.root && has.Files == l.Files && (!m.runtime.disks || has.Disk == l.Disk) &&
 		(missing["memory"] == nil || has.Memory == l.Memory) && (missing["pids"] == nil || has.Pids == l.Pids)
 }
 
@@ -119,6 +119,9 @@ func (m *machine) rules() cage.Rules {
 	switch m.record.Level {
 	case fleet.LevelNamespace:
 		rules.Scoped = false // kernels and commands have cages of their own, and may signal each other: there is nobody else
+		if m.record.Root {
+			rules.AnyUser, rules.Landlock = true, false // what root has made somebody's has to be that one's to write, too
+		}
 	case fleet.LevelLandlock:
 		m.landlockRules(&rules)
 	case fleet.LevelNone:

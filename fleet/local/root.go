@@ -42,7 +42,12 @@ func mountRoot(c *setup, given kit) error {
 		return err
 	}
 	for i, b := range c.Binds {
-		if err := attach(sources[i+1], "root"+b.Target); err != nil {
+		if c.Root {
+			err = cover(sources[i+1], b.Target, strconv.Itoa(i))
+		} else {
+			err = attach(sources[i+1], "root"+b.Target)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -105,10 +110,29 @@ func overlay(c *setup, lower *os.File, given kit) error {
 	if err := fill("disk/upper", c); err != nil {
 		return err
 	}
-	if err := mountNew("root", "overlay", noSuid, "lowerdir", "lower", "upperdir", "disk/upper", "workdir", "disk/work", "userxattr", ""); err != nil {
+	return layer("root", "lower", "disk")
+}
+
+// layer mounts a tree with a layer of the disk over it, into which all changes go.
+func layer(target, lower, disk string) error {
+	return mountNew(target, "overlay", noSuid, "lowerdir", lower, "upperdir", disk+"/upper", "workdir", disk+"/work", "userxattr", "")
+}
+
+// cover mounts a directory of the template so that root of the sandbox can change it there.
+func cover(lower *os.File, target, name string) error {
+	place, disk := "lower-"+name, "disk/"+name
+	if err := os.Mkdir(place, 0o755); err != nil {
 		return err
 	}
-	return nil
+	if err := attach(lower, place); err != nil {
+		return err
+	}
+	for _, dir := range []string{disk, disk + "/upper", disk + "/work"} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			return err
+		}
+	}
+	return layer("root"+target, place, disk)
 }
 
 func attachDisk(c *setup, given kit) (err error) {

@@ -18,8 +18,14 @@ type spares struct {
 	done    sync.WaitGroup
 
 	mu    sync.Mutex
-	asked []fleet.Limits // the last ones, as many as spares there are to be
+	asked []kind // the last ones, as many as spares there are to be
 	ready []*machine
+}
+
+// kind is what of a sandbox has to be known when it is prepared.
+type kind struct {
+	limits fleet.Limits
+	root   bool // its code can become root
 }
 
 const (
@@ -29,7 +35,7 @@ const (
 
 func newSpares(r *Runtime) *spares {
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &spares{runtime: r, wanted: make(chan struct{}, 1), cancel: cancel, asked: slices.Repeat([]fleet.Limits{r.limits(fleet.Limits{})}, spareMachines)}
+	s := &spares{runtime: r, wanted: make(chan struct{}, 1), cancel: cancel, asked: slices.Repeat([]kind{{limits: r.limits(fleet.Limits{})}}, spareMachines)}
 	s.done.Go(func() { s.keep(ctx) }) // ends with close
 	return s
 }
@@ -65,8 +71,8 @@ func (s *spares) keep(ctx context.Context) {
 	}
 }
 
-// count returns the limits for which none waits, and those that wait and nobody has asked for lately.
-func (s *spares) count() (missing []fleet.Limits, useless []*machine) {
+// count returns the kinds of which none waits, and those that wait and nobody has asked for lately.
+func (s *spares) count() (missing []kind, useless []*machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	missing = slices.Clone(s.asked)
@@ -82,13 +88,13 @@ func (s *spares) count() (missing []fleet.Limits, useless []*machine) {
 	return missing, useless
 }
 
-// take returns a sandbox that waits and can have the limits, nil if there is none.
-func (s *spares) take(l fleet.Limits) *machine {
+// take returns a sandbox that waits and can be of the kind, nil if there is none.
+func (s *spares) take(k kind) *machine {
 	if s == nil {
 		return nil
 	}
 	for {
-		m := s.find(l)
+		m := s.find(k)
 		if m == nil || !ended(m.pidfd) {
 			return m
 		}
@@ -96,10 +102,10 @@ func (s *spares) take(l fleet.Limits) *machine {
 	}
 }
 
-func (s *spares) find(l fleet.Limits) *machine {
+func (s *spares) find(k kind) *machine {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.ready, func(m *machine) bool { return m.suits(l) })
+	i := slices.IndexFunc(s.ready, func(m *machine) bool { return m.suits(k) })
 	if i < 0 {
 		return nil
 	}
@@ -108,13 +114,13 @@ func (s *spares) find(l fleet.Limits) *machine {
 	return m
 }
 
-// more says that one with these limits has been asked for.
-func (s *spares) more(l fleet.Limits) {
+// more says that one of the kind has been asked for.
+func (s *spares) more(k kind) {
 	if s == nil {
 		return
 	}
 	s.mu.Lock()
-	s.asked = append(s.asked[1:], l)
+	s.asked = append(s.asked[1:], k)
 	s.mu.Unlock()
 	select {
 	case s.wanted <- struct{}{}:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -21,10 +22,10 @@ import (
 
 // Complete implements fleet.Runtime.
 func (r *Runtime) Complete(s fleet.Spec) (fleet.Spec, error) {
-	if !r.knows(s.Template) {
-		return s, fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, s.Template)
+	var err error
+	if s.Template, err = r.named(s.Template); err != nil {
+		return s, err
 	}
-	s.Template = Template
 	s.Limits = r.limits(s.Limits)
 	s.Network.Mode = cmp.Or(s.Network.Mode, r.network())
 	m := machine{dir: filepath.Join(r.sandboxes(), s.ID), record: record{Level: r.level}}
@@ -42,11 +43,12 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 		return nil, fmt.Errorf("cannot start sandbox: %w", err)
 	}
 	defer r.starts.give()
-	m, err := r.take(ctx, s.Limits)
+	k := kind{limits: s.Limits, root: s.Template == RootTemplate}
+	m, err := r.take(ctx, k)
 	if err != nil {
 		return nil, err
 	}
-	defer r.spares.more(s.Limits) // only now, so that it takes no time from this
+	defer r.spares.more(k) // only now, so that it takes no time from this
 	if err := m.begin(ctx, s); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
@@ -70,18 +72,19 @@ func (m *machine) begin(ctx context.Context, s fleet.Spec) error {
 }
 
 // take returns a sandbox that waits, or makes one.
-func (r *Runtime) take(ctx context.Context, l fleet.Limits) (*machine, error) {
-	if m := r.spares.take(l); m != nil {
+func (r *Runtime) take(ctx context.Context, k kind) (*machine, error) {
+	if m := r.spares.take(k); m != nil {
 		return m, nil
 	}
-	return r.prepared(ctx, r.level, l)
+	return r.prepared(ctx, r.level, k)
 }
 
 // prepared starts a first process, and returns when it has its surroundings, and waits to be
 // told for which sandbox. It ends by itself if this process ends before. What fails has left nothing.
-func (r *Runtime) prepared(ctx context.Context, level string, l fleet.Limits) (*machine, error) {
+func (r *Runtime) prepared(ctx context.Context, level string, k kind) (*machine, error) {
 	m := r.machine()
-	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Template: filepath.Base(r.template.dir), Slot: noSlot, Limits: l, Isolation: r.isolation(level)}
+	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Root: k.root, Slot: noSlot, Limits: k.limits, Isolation: r.isolation(level)}
+	m.record.Template = filepath.Base(m.template().dir)
 	r.live.Store(m.record.Name, true)
 	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
@@ -147,7 +150,7 @@ func (m *machine) place() error {
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
 		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
-		Cgroups: m.group != nil, Sizes: m.sizes(),
+		Cgroups: m.group != nil, Root: m.record.Root, Sizes: m.sizes(),
 	}
 	if err := m.trees(&to, given); err != nil {
 		return err
@@ -197,10 +200,21 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 	if given["listener"], err = listen(m.dir); err != nil {
 		return err
 	}
+	if m.group != nil {
+		if path := m.group.OOMFile(); path != "" {
+			if given["oom"], err = os.Open(path); err != nil {
+				delete(given, "oom")
+				return err
+			}
+		}
+	}
 	c := settings{Config: m.config(s), Sizes: m.sizes()}
 	if m.record.Level == fleet.LevelNamespace {
 		c.Files = networkFiles(s.Network, hostname)
 		c.Files["/etc/hostname"] = hostname + "\n"
+		if m.record.Root {
+			maps.Copy(c.Files, rootFiles(m.template(), c.Interpreter))
+		}
 	}
 	if given["settings"], err = memory(c); err != nil {
 		return err
@@ -260,7 +274,7 @@ func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
 		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: m.users.code, GID: m.users.code,
-		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent,
+		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: m.runtime.options.Lease,
 	}
 }
 
@@ -270,7 +284,7 @@ func (m *machine) trees(s *setup, given kit) error {
 	if m.record.Level != fleet.LevelNamespace {
 		return nil
 	}
-	t := &m.runtime.template
+	t := m.template()
 	paths := append([]string{t.dir}, t.binds...)
 	sources := make([]source, len(paths))
 	if os.Geteuid() == 0 {
@@ -281,7 +295,7 @@ func (m *machine) trees(s *setup, given kit) error {
 		defer ns.Close()
 		for i, path := range paths {
 			f, err := tree(path, ns, readOnly)
-			if errors.Is(err, unix.EINVAL) { // a file system that cannot be mapped
+			if errors.Is(err, unix.EINVAL) && !m.record.Root { // a file system that cannot be mapped
 				m.record.Isolation.Missing["owners"] = "root's files show as nobody's: " + err.Error()
 				f, err = tree(path, nil, readOnly)
 			}

@@ -27,6 +27,7 @@ type template struct {
 	links   []link            // that lead to them
 	files   []string          // of the host, which are copied to the same place
 	moved   map[string]string // places in the layer, and the files of the host that are copied there
+	written map[string]string // files of our own, by place
 	environ []string          // of code inside
 }
 
@@ -145,7 +146,7 @@ func (t *template) build(dir string) error {
 			return err
 		}
 	}
-	for path, text := range written {
+	for path, text := range t.written {
 		to := filepath.Join(dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
 			return err
@@ -247,7 +248,7 @@ func (t *template) link(from, to string) error {
 
 // makeTemplate makes the template's layer, or finds that it has been made before: the
 // name of its directory is that of its contents, as sandboxes may be using it.
-func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
+func (r *Runtime) makeTemplate(ctx context.Context, root bool) (template, error) {
 	var dirs []string
 	if r.options.Interpreter != "" {
 		var err error
@@ -262,9 +263,17 @@ func (r *Runtime) makeTemplate(ctx context.Context) (template, error) {
 			}
 		}
 	}
-	t, err := hostTemplate(dirs, packagePlaces(r.options.Environ))
+	more := packagePlaces(r.options.Environ)
+	if root {
+		more = append(more, dpkgDir)
+	}
+	t, err := hostTemplate(dirs, more)
 	if err != nil {
 		return template{}, err
+	}
+	t.written = written
+	if root {
+		t.giveRoot()
 	}
 	if r.options.Interpreter != "" {
 		if r.options.Interpreter, err = t.reach(ctx, r.options.Interpreter); err != nil {

@@ -45,7 +45,7 @@ func TestPathsAreTheClients(t *testing.T) {
 			}
 		}
 	}
-	for _, rest := range []string{"/v1/close", "/v1/%63lose", "/v1/%63%6c%6f%73%65"} { // what only the fleet says
+	for _, rest := range []string{"/v1/close", "/v1/%63lose", "/v1/%63%6c%6f%73%65", "/v1/lease", "/v1/%6cease"} { // what only the fleet says
 		refused(t, s.call(t, "POST", path+rest, ""), 404, api.NotFound)
 	}
 	refused(t, s.call(t, "GET", strings.Replace(path, "sb_", "sb%5F", 1)+"/code", ""), 400, api.InvalidRequest)

@@ -26,6 +26,10 @@ type Rules struct {
 	Scoped bool `json:"scoped"`
 	// NoCaps gives up all capabilities, also those that a program of root would have.
 	NoCaps bool `json:"no_caps"`
+	// Caps, where it is not 0, are the capabilities that the thread has from then on, of those that it may have.
+	Caps uint64 `json:"caps,omitempty"`
+	// AnyUser has EnterProcess let threads become any user.
+	AnyUser bool `json:"any_user,omitempty"`
 	// Rlimits bound the process, by resource number (RLIMIT_NOFILE is 7), soft and hard. Enter
 	// leaves them alone, as they are not of a thread; EnterProcess sets them. RLIMIT_CORE is to be 1: it is the one
 	// value with which Linux starts no program of the host's kernel.core_pattern for what crashes, and Seccomp keeps it.
@@ -39,6 +43,11 @@ func (r Rules) Enter() error {
 	if r.NoCaps {
 		if err := dropCapabilities(); err != nil {
 			return fmt.Errorf("cannot drop capabilities: %w", err)
+		}
+	}
+	if r.Caps != 0 {
+		if err := setCapabilities(r.Caps); err != nil {
+			return fmt.Errorf("cannot take capabilities: %w", err)
 		}
 	}
 	if r.NoNewPrivs {
@@ -60,13 +69,17 @@ func (r Rules) Enter() error {
 }
 
 // EnterProcess puts this whole process, which does more than code may and could be taken over by it, under as much of the
-// rules as it can do with: Rlimits and Seccomp, by which moreover no thread becomes another user than the one with this
-// id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
+// rules as it can do with: Rlimits and Seccomp, by which moreover, but for AnyUser, no thread becomes another user than the
+// one with this id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
 func (r Rules) EnterProcess(id int) error {
 	if err := r.setRlimits(); err != nil || !r.Seccomp {
 		return err
 	}
-	raw, err := assemble(filter(onlyUser(uint32(id))))
+	beyond := onlyUser(uint32(id))
+	if r.AnyUser {
+		beyond = nil
+	}
+	raw, err := assemble(filter(beyond))
 	if err == nil {
 		err = install(raw, unix.SECCOMP_FILTER_FLAG_TSYNC)
 	}
@@ -116,7 +129,20 @@ func dropCapabilities() error {
 	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil && !errors.Is(err, unix.EINVAL) {
 		return err
 	}
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var none [2]unix.CapUserData
-	return unix.Capset(&header, &none[0])
+	return setCapabilities(0)
 }
+
+// setCapabilities gives the thread those of the set, and has no program inherit them: one of root's has them by itself.
+func setCapabilities(set uint64) error {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	data := [2]unix.CapUserData{
+		{Effective: uint32(set), Permitted: uint32(set)},
+		{Effective: uint32(set >> 32), Permitted: uint32(set >> 32)},
+	}
+	return unix.Capset(&header, &data[0])
+}
+
+// Root are the capabilities of root in a sandbox whose template has one: what it takes to install and set up programs, and none
+// that changes what is mounted, the network or devices, or looks into other processes.
+const Root = 1<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_KILL |
+	1<<unix.CAP_SETGID | 1<<unix.CAP_SETUID | 1<<unix.CAP_NET_BIND_SERVICE | 1<<unix.CAP_SETFCAP

@@ -35,11 +35,21 @@ func (g *Group) Pids() (int64, bool) { return g.number("pids", "pids.current") }
 
 // OOMKills returns how many processes were killed because the group's memory had run out,
 // and false where that is not known.
-func (g *Group) OOMKills() (int64, bool) {
-	if g.places["memory"].V2 {
-		return g.field("memory", "memory.events", "oom_kill")
+func (g *Group) OOMKills() (int64, bool) { return g.field("memory", g.oomFile(), "oom_kill") }
+
+// OOMFile returns the path of the file with the number of OOMKills, "" where there is none.
+func (g *Group) OOMFile() string {
+	if _, ok := g.OOMKills(); !ok {
+		return ""
 	}
-	return g.field("memory", "memory.oom_control", "oom_kill")
+	return filepath.Join(g.places["memory"].Dir, g.oomFile())
+}
+
+func (g *Group) oomFile() string {
+	if g.places["memory"].V2 {
+		return "memory.events"
+	}
+	return "memory.oom_control"
 }
 
 func (g *Group) number(use, file string) (int64, bool) {

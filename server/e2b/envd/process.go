@@ -90,6 +90,11 @@ func (h *handler) options(r *http.Request, q *startRequest) (o agent.ProcessOpti
 	if q.Process.Cwd != nil {
 		cwd = *q.Process.Cwd
 	}
+	o.Envs = q.Process.Envs
+	if name, _, _ := r.BasicAuth(); name == root && h.box.HasRoot() {
+		o.Root, o.Envs = true, rootEnvs(o.Envs)
+		cwd = cmp.Or(cwd, rootHome)
+	}
 	if o.Cwd, err = h.resolve(cwd); err != nil {
 		return o, err
 	}
@@ -100,7 +105,7 @@ func (h *handler) options(r *http.Request, q *startRequest) (o agent.ProcessOpti
 		}
 		o.Terminal = &size
 	}
-	o.Args, o.Envs = append([]string{q.Process.Cmd}, q.Process.Args...), q.Process.Envs
+	o.Args = append([]string{q.Process.Cmd}, q.Process.Args...)
 	o.Stdin = q.Stdin == nil || *q.Stdin
 	o.Timeout, err = timeout(r)
 	o.Abrupt = true

@@ -1,14 +1,24 @@
 package envd
 
 import (
+	"maps"
 	"net/http"
 	gopath "path"
 	"strings"
 )
 
 // A sandbox has one user, whom code, commands and files belong to, and who goes by these
-// names; E2B's clients name one of them.
-func known(name string) bool { return name == "user" || name == "root" }
+// names; E2B's clients name one of them. Where the sandbox has a root, commands of root are that one's.
+func known(name string) bool { return name == owner || name == root }
+
+const root, rootHome = "root", "/root"
+
+// rootEnvs returns the variables of a command of root.
+func rootEnvs(asked map[string]string) map[string]string {
+	envs := map[string]string{"HOME": rootHome, "USER": root, "LOGNAME": root}
+	maps.Copy(envs, asked)
+	return envs
+}
 
 // owner is the name that clients know the sandbox's user, and its group, by.
 const owner = "user"

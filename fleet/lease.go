@@ -1,0 +1,63 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// Sandboxes outlive their server, so that the next one takes them back. Where none comes each ends itself: its agent has a
+// lease, which a server renews, and which lasts for Options.Lease past the time at which the sandbox would be over
+// anyway. An agent that was taken over can withstand that; one that is frozen waits for a server all the same.
+
+const (
+	leasePath    = "/v1/lease" // POST with ?seconds=
+	leaseRounds  = 4           // in Options.Lease
+	leasesAtOnce = 8
+)
+
+// renew renews all leases, now and then, until the fleet is closed.
+func (f *Fleet) renew() {
+	tick := time.NewTicker(max(f.o.Lease/leaseRounds, time.Millisecond))
+	defer tick.Stop()
+	for {
+		f.renewAll()
+		select {
+		case <-f.quit:
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (f *Fleet) renewAll() {
+	places := make(chan struct{}, leasesAtOnce)
+	for _, s := range f.all() {
+		select {
+		case places <- struct{}{}:
+		case <-f.quit:
+			return
+		}
+		f.work.Go(func() {
+			defer func() { <-places }()
+			s.renew()
+		})
+	}
+}
+
+// renew renews the lease of a sandbox that runs.
+func (s *Sandbox) renew() {
+	s.fleet.mu.Lock()
+	running, left := s.state == Running, time.Until(s.deadline())
+	s.fleet.mu.Unlock()
+	if !running {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
+	defer cancel()
+	lasts := max(left, 0) + s.fleet.o.Lease
+	if _, err := s.call(ctx, http.MethodPost, fmt.Sprintf("%s?seconds=%.3f", leasePath, lasts.Seconds())); err != nil {
+		s.fleet.o.Log.Debug("cannot renew the lease of a sandbox", "sandbox", s.id, "error", err)
+	}
+}
