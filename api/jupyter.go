@@ -19,7 +19,9 @@ func SessionID(sandboxID, name string) string { return sandboxID + "-" + name + 
 var jupyterID = regexp.MustCompile(`^(\w+)-(\w+)-(k-k-k|s-s-s)$`)
 
 // ParseKernelID returns what KernelID was made of.
-func ParseKernelID(id string) (sandboxID, contextID string, ok bool) { return parseJupyterID(id, "k-k-k") }
+func ParseKernelID(id string) (sandboxID, contextID string, ok bool) {
+	return parseJupyterID(id, "k-k-k")
+}
 
 // ParseSessionID returns what SessionID was made of.
 func ParseSessionID(id string) (sandboxID, name string, ok bool) { return parseJupyterID(id, "s-s-s") }
