@@ -1,0 +1,92 @@
+package kernel
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"sync"
+
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
+)
+
+// Client is one more client of a kernel's process beside the engine, as Jupyter's clients are, with sockets of
+// its own for requests. Its methods are safe for concurrent use. It ends with the process, or with Close.
+type Client struct {
+	conv  *conversation
+	links *links
+	take  func(wire.Message)
+	done  chan struct{}
+	end   sync.Once
+}
+
+// Join connects one more client to the kernel's process. take is given each message that is for the client alone: the
+// replies to its requests, and what the kernel asks on stdin. It is called from several goroutines and must not
+// wait. What the kernel tells all, Hear has. ctx bounds the connecting. The error is a *wire.Death once the process is gone.
+func (k *Kernel) Join(ctx context.Context, take func(wire.Message)) (*Client, error) {
+	conv := k.current().conv
+	ls, err := connect(ctx, conv.o, conv.shell.signer, newIdentity(), false)
+	if err != nil {
+		if death := k.Err(); death != nil {
+			err = death
+		}
+		return nil, fmt.Errorf("cannot join kernel: %w", err)
+	}
+	c := &Client{conv: conv, links: ls, take: take, done: make(chan struct{})}
+	if !conv.join(c) {
+		ls.close()
+		return nil, fmt.Errorf("cannot join kernel: %w", conv.await(ctx))
+	}
+	for _, l := range ls.all() {
+		go c.read(l)
+	}
+	return c, nil
+}
+
+// Done is closed when the client has ended.
+func (c *Client) Done() <-chan struct{} { return c.done }
+
+// Close ends the client; the kernel drops what it has yet to say to it. It returns at once.
+func (c *Client) Close() {
+	c.end.Do(func() {
+		c.conv.leave(c)
+		c.links.close()
+		close(c.done)
+	})
+}
+
+// Send signs a message and sends it as it is on its channel, one of those that take requests. Message.Check has passed it.
+func (c *Client) Send(ctx context.Context, m *wire.Message) error {
+	l := c.links.of(m.Channel)
+	if l == nil {
+		return fmt.Errorf("cannot send %s: channel %q takes no requests", m.Type(), m.Channel)
+	}
+	return l.sock.send(ctx, l.signer.Seal(m)...)
+}
+
+// Follow has all messages kept that belong to a request which this client is about to Send, for the loop that it returns,
+// which must be run: it is as that of Kernel.Ask. The error is a *wire.Death, or says that a request with this msg_id is under way.
+func (c *Client) Follow(ctx context.Context, id string) (func(context.Context) iter.Seq2[wire.Message, error], error) {
+	in, err := c.conv.register(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	sent := func() error { return nil }
+	return func(ctx context.Context) iter.Seq2[wire.Message, error] { return c.conv.messages(ctx, id, in, sent) }, nil
+}
+
+// read hands on what comes from a link until its socket fails, which is the end of the client.
+func (c *Client) read(l *link) {
+	m, err := l.recv()
+	for ; err == nil; m, err = l.recv() {
+		c.conv.came.Add(1)
+		if l.channel == wire.Stdin {
+			c.conv.fence()
+		}
+		c.take(m)
+		if in := c.conv.inbox(m.ParentID()); in != nil {
+			in.push(m)
+		}
+	}
+	c.Close()
+	c.conv.readers.Done()
+}
