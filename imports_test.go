@@ -38,17 +38,19 @@ var allowed = map[string][]string{
 	"client":                  {"api", "executor", "journal", "process", "packages", "files", websocket},
 	"server":                  {"api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
 	"server/sandboxes":        {"api", "fleet", "server"},
+	"server/jupyter":          {"api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
 	"server/e2b":              {"api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
 	"server/e2b/interpreter":  {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
 	"server/jupyter/channels": {"api", "agent", "server"},
+	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},
 	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
 	"fleet":                   {"api", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/mcp", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -64,10 +66,12 @@ const (
 	pty         = "github.com/creack/pty"
 	xterm       = "golang.org/x/term"
 	xnet        = "golang.org/x/net"
+	ximage      = "golang.org/x/image"
 	bbolt       = "go.etcd.io/bbolt"
 	gvisor      = "gvisor.dev/gvisor"
 	xtime       = "golang.org/x/time"
 	websocket   = "github.com/coder/websocket"
+	gosdk       = "github.com/modelcontextprotocol/go-sdk"
 )
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -60,7 +60,7 @@ type MCPRunCode struct {
 	Code           string   `json:"code" api:"required"`
 	ContextID      string   `json:"context_id,omitempty"` // "" is the default context of the language
 	Language       string   `json:"language,omitempty"`   // "" is python; "" where there is a context_id
-	TimeoutS       *float64 `json:"timeout_s,omitempty"`  // how long to wait: what runs longer goes on, with the status running
+	TimeoutS       *float64 `json:"timeout_s,omitempty"`  // how long to wait, nil being MCPWait: what runs longer goes on, with the status running
 	KillAfterS     float64  `json:"kill_after_s,omitempty"`
 	MaxOutputChars int      `json:"max_output_chars,omitempty"`
 	Images         Images   `json:"images,omitempty"`
@@ -84,7 +84,7 @@ func (r *MCPRunCode) Validate() error {
 type MCPGetRun struct {
 	RunID          string   `json:"run_id" api:"required"`
 	After          string   `json:"after,omitempty"`  // a next_cursor or an MCPOmitted.After; "" is from the beginning
-	WaitS          *float64 `json:"wait_s,omitempty"` // for its end
+	WaitS          *float64 `json:"wait_s,omitempty"` // for its end; nil is MCPWait
 	MaxOutputChars int      `json:"max_output_chars,omitempty"`
 	Images         Images   `json:"images,omitempty"`
 }
@@ -337,7 +337,7 @@ type MCPOmitted struct {
 
 // MCPOutput is an image or another file among what a run displayed.
 type MCPOutput struct {
-	Output int    `json:"output"` // its number in the run, from 1
+	Output int    `json:"output"` // its number in the run, which is that of its event
 	MIME   string `json:"mime"`
 	Size   int64  `json:"size"`             // bytes of the original
 	Width  int    `json:"width,omitempty"`  // pixels
