@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 	"server/e2b/interpreter":  {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
 	"server/jupyter/channels": {"api", "agent", "server"},
 	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},
+	"server/mcp/inside":       {"api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", xsys},
 	"fleet":                   {"api", bbolt, xtime},
