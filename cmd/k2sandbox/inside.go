@@ -30,6 +30,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/e2b/envd"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 	"github.com/k2sandbox/k2sandbox/server/inside"
+	mcpinside "github.com/k2sandbox/k2sandbox/server/mcp/inside"
 )
 
 // insideCommand is what the server starts as the first process of each sandbox. It is no
@@ -114,11 +115,12 @@ func serveInside(in *local.Inside) error {
 	return serveHTTP(ctx, in.Listener, apis(box, server.Options{Log: log, Behind: true, Version: version}), nil, log, box.Close)
 }
 
-// apis are the sandbox's: the native one, and below a path of its own each part of E2B's.
+// apis are the sandbox's: the native one, and below a path of its own each part of E2B's, and what MCP's tools ask for.
 func apis(box *agent.Sandbox, o server.Options) http.Handler {
 	native := inside.New(box, o)
+	tools := mcpinside.New(box, o)
 	o.Fail = e2b.Fail
-	parts := map[string]http.Handler{e2b.EnvdPath: envd.New(box, o), e2b.InterpreterPath: interpreter.New(box, o), e2b.PortPath: inside.Ports(o)}
+	parts := map[string]http.Handler{api.MCPPath: tools, e2b.EnvdPath: envd.New(box, o), e2b.InterpreterPath: interpreter.New(box, o), e2b.PortPath: inside.Ports(o)}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for path, part := range parts {
 			if strings.HasPrefix(r.URL.Path, path+"/") {

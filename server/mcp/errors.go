@@ -1,0 +1,78 @@
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// fail returns an error as a model can act on it.
+func (a *API) fail(c *call, err error) *sdk.CallToolResult {
+	told := server.DescribeByID(err, c.visit.id)
+	if told.Code == api.Internal {
+		a.o.Log.Error("tool failed", "request", c.visit.id, "tool", c.name, "error", err)
+	}
+	code, sentence := string(told.Code), strings.TrimRight(told.Message, ". ")
+	return &sdk.CallToolResult{
+		Meta:    sdk.Meta{metaVersion: schemaVersion, "k2sandbox/error": told},
+		Content: []sdk.Content{&sdk.TextContent{Text: fmt.Sprintf("%s: %s. try: %s", code, sentence, c.advice(told, err))}},
+		IsError: true,
+	}
+}
+
+// advice says what a model can do about an error.
+func (c *call) advice(told *api.Error, err error) string {
+	field, _ := told.Details["field"].(string)
+	switch {
+	case errors.Is(err, fleet.ErrPaused):
+		return "sandbox with the action resume and this sandbox_id"
+	case errors.Is(err, fleet.ErrGone):
+		return "run_code without sandbox_id, which makes a new default sandbox, or sandbox with the action create"
+	case errors.Is(err, fleet.ErrNotFound):
+		return "without sandbox_id, for the default sandbox, or sandbox with the action list to see which there are"
+	case errors.Is(err, fleet.ErrLimit):
+		return "again later, or sandbox with the action list, and then delete, to end one that is not needed"
+	case errors.Is(err, context.Canceled):
+		return "nothing, as the call was cancelled: what ran was interrupted, and variables and files stay"
+	case told.Code == api.InvalidRequest && field == "":
+		return "arguments as the tool's schema has them: " + c.argumentNames()
+	}
+	if advice, ok := advices[told.Code]; ok {
+		return advice
+	}
+	return "another way"
+}
+
+// advices are those that hold for all errors of a code.
+var advices = map[api.Code]string{
+	api.InvalidRequest:     "again with this argument corrected",
+	api.NotFound:           "list_files to see which files there are; a run_id is known in its own sandbox alone: give its sandbox_id, too",
+	api.Gone:               "run_code without sandbox_id, which makes a new default sandbox",
+	api.Forbidden:          "a path below the working directory, or /tmp; what belongs to the system cannot be changed",
+	api.Conflict:           "get_run or list_files to see how things are, then again",
+	api.Busy:               "again once the run that goes on has ended, or interrupt_run",
+	api.TooLarge:           "again in smaller parts",
+	api.Unprocessable:      "again with other arguments",
+	api.LimitReached:       "again later, after what goes on has ended: interrupt_run ends a run",
+	api.DiskFull:           "again after deleting files that are not needed, with run_command",
+	api.DeadlineExceeded:   "again; if it happens again, sandbox with the action delete, and then run_code for a new default sandbox",
+	api.SandboxUnreachable: "again; if it happens again, sandbox with the action delete, and then run_code for a new default sandbox",
+	api.Unavailable:        "again in some seconds",
+	api.Internal:           "again; if it happens again, tell the user that the server's log has the cause",
+	api.ClientClosed:       "again",
+}
+
+func (c *call) argumentNames() string {
+	var names []string
+	for _, p := range c.properties {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ", ")
+}
