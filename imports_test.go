@@ -42,7 +42,8 @@ var allowed = map[string][]string{
 	"server/e2b":              {"api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
 	"server/e2b/interpreter":  {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
-	"server/jupyter/channels": {"api", "agent", "server"},
+	"server/jupyter/inside":   {"api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
+	"server/jupyter/channels": {"api", "agent", "executor", "kernel", "kernel/wire", "server", gjson, websocket},
 	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},
 	"server/mcp/inside":       {"api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
@@ -51,7 +52,7 @@ var allowed = map[string][]string{
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/mcp", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
