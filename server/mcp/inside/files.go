@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
@@ -61,37 +60,17 @@ func (h *handlers) overwrite(ctx context.Context, path string, content []byte, m
 	return wrote, err
 }
 
-// maxAppended is how many bytes a file may have that something is appended to, as all of it is written anew.
-const maxAppended = 256 << 20
-
-// appendTries is how often another writer may come between.
-const appendTries = 5
-
-// append writes a file anew, with the content behind its own: as any other write, in one step.
-func (h *handlers) append(ctx context.Context, path string, content []byte, _ api.WriteMode) (wrote files.Written, err error) {
-	for range appendTries {
-		if wrote, err = h.appendOnce(ctx, path, content); !errors.Is(err, files.ErrChanged) {
-			break
-		}
+// append writes behind what is in a file, or a file that is new.
+func (h *handlers) append(ctx context.Context, path string, content []byte, _ api.WriteMode) (files.Written, error) {
+	err := h.box.Files().Append(ctx, path, bytes.NewReader(content))
+	if errors.Is(err, files.ErrNotExist) {
+		return h.overwrite(ctx, path, content, api.WriteOver)
 	}
-	return wrote, err
-}
-
-func (h *handlers) appendOnce(ctx context.Context, path string, content []byte) (files.Written, error) {
-	was, etag := io.Reader(strings.NewReader("")), ""
-	f, err := h.box.Files().Open(path)
-	switch {
-	case err == nil:
-		defer f.Close()
-		if f.Sized() == nil || f.ETag == "" || f.Size > maxAppended {
-			return files.Written{}, &files.Error{Verb: "append to", Path: path, Err: files.ErrTooLarge}
-		}
-		was, etag = f.Sized(), f.ETag
-	case !errors.Is(err, files.ErrNotExist):
+	if err != nil {
 		return files.Written{}, err
 	}
-	o := files.WriteOptions{Match: func(now string) bool { return now == etag }}
-	return h.box.Files().Write(ctx, path, io.MultiReader(was, bytes.NewReader(content)), o)
+	entry, err := h.box.Files().StatTarget(path)
+	return files.Written{Entry: entry}, err
 }
 
 // listFiles lists a directory.

@@ -21,6 +21,7 @@ const (
 
 // view says what of a source is to be answered with, and when.
 type view struct {
+	began  time.Time // what the wait begins with; zero is now
 	from   position
 	wait   *float64 // seconds; nil is api.MCPWait
 	chars  int
@@ -30,7 +31,10 @@ type view struct {
 
 // follow answers with what a source puts out, when that ends or the wait is over, and until then with progress.
 func (h *handlers) follow(w http.ResponseWriter, r *http.Request, s source, v view) error {
-	f := &follower{handlers: h, source: s, view: v, began: time.Now(), digest: newDigest(v.from, cmp.Or(v.chars, api.MCPChars))}
+	if v.began.IsZero() {
+		v.began = time.Now()
+	}
+	f := &follower{handlers: h, source: s, view: v, digest: newDigest(v.from, cmp.Or(v.chars, api.MCPChars))}
 	answered := false
 	_, err := server.Follow(w, r, h.o, 0, func(ctx context.Context, _ int64) iter.Seq2[journal.Line, error] {
 		return func(yield func(journal.Line, error) bool) {
@@ -75,7 +79,6 @@ type follower struct {
 	*handlers
 	source
 	view
-	began  time.Time
 	digest *digest
 }
 

@@ -23,6 +23,7 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 	if len(req.Code) > h.o.MaxCode {
 		return api.Errorf(api.TooLarge, "code: is longer than %d bytes", h.o.MaxCode)
 	}
+	began := time.Now()
 	id, err := h.contextOf(r.Context(), req.ContextID, req.Language)
 	if err != nil {
 		return err
@@ -31,17 +32,29 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.follow(w, r, h.run(e), view{from: position{seq: 1}, wait: req.TimeoutS, chars: req.MaxOutputChars, images: req.Images, leave: true})
+	return h.follow(w, r, h.run(e), view{began: began, from: position{seq: 1}, wait: req.TimeoutS, chars: req.MaxOutputChars, images: req.Images, leave: true})
 }
 
 func duration(seconds float64) time.Duration {
 	return time.Duration(math.Ceil(seconds * float64(time.Second))) // never 0 for a short one
 }
 
+// startTime is how long the kernel of a language may take to start, which may have to be installed.
+const startTime = 40 * time.Second
+
 // contextOf returns the id of a context: the one that is named, or the default one of a language, which it starts
 // where it is not there yet.
 func (h *handlers) contextOf(ctx context.Context, id, language string) (string, error) {
-	return id, nil
+	if id != "" || language == "" {
+		return id, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, startTime)
+	defer cancel()
+	info, err := h.box.LanguageContext(ctx, language)
+	if err != nil {
+		return "", server.Explain(api.Unavailable, err)
+	}
+	return info.ContextID, nil
 }
 
 // getRun tells what comes after a place in a run, and waits for its end.
