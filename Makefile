@@ -146,6 +146,7 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \
 	  --no-annotate --no-header "$$@"; }; \
 	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
+	compile kernel/python/lab.in -c kernel/python/requirements.txt -o kernel/python/lab.txt; \
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
 	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
 	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt; \
