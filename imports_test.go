@@ -52,7 +52,7 @@ var allowed = map[string][]string{
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

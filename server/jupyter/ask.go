@@ -40,13 +40,13 @@ func ask(ctx context.Context, box *fleet.Sandbox, method, path string, payload, 
 	req.Header.Set("Content-Type", "application/json")
 	resp, err := box.Transport().RoundTrip(req)
 	if err != nil {
-		return unreachable(ctx, box, err)
+		return unreachable(ctx, box, method, err)
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(resp.Body, askSize+1))
 	switch {
 	case err != nil:
-		return unreachable(ctx, box, err)
+		return unreachable(ctx, box, method, err)
 	case len(text) > askSize:
 		return senseless(box, "its answer has more than %d bytes", askSize)
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
@@ -60,14 +60,17 @@ func ask(ctx context.Context, box *fleet.Sandbox, method, path string, payload, 
 	return nil
 }
 
-func unreachable(ctx context.Context, box *fleet.Sandbox, err error) error {
+// unreachable tells why there is no answer: where something was to be done, whether the sandbox has ended is worth some time.
+func unreachable(ctx context.Context, box *fleet.Sandbox, method string, err error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	brief, cancel := context.WithTimeout(ctx, time.Second/2)
-	defer cancel()
-	if gone := box.Gone(brief); gone != nil {
-		return gone
+	if method != http.MethodGet {
+		brief, cancel := context.WithTimeout(ctx, time.Second/2)
+		defer cancel()
+		if gone := box.Gone(brief); gone != nil {
+			return gone
+		}
 	}
 	return senseless(box, "it does not answer: %v", err)
 }
