@@ -107,5 +107,5 @@ func clean(b []byte) ([]byte, error) {
 	if !utf8.Valid(b) {
 		b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
 	}
-	return b, checkObject(b)
+	return b, CheckObject(b)
 }
