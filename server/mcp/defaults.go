@@ -140,9 +140,9 @@ func sessionMetadata(v *visit) map[string]string {
 	return map[string]string{metadataKind: metadataMCP, metadataSession: v.session}
 }
 
-// endSession answers a client that has done. The sandbox of a session that others may have, too, stays.
+// endSession ends the default sandbox of a session whose client has done.
 func (a *API) endSession(w http.ResponseWriter, v *visit) error {
-	if !v.named && v.sandbox == "" {
+	if v.sandbox == "" {
 		page, err := a.o.Fleet.List(fleet.ListOptions{Owner: server.CallerOf(v.r).Key, Metadata: sessionMetadata(v)})
 		if err != nil {
 			return err

@@ -19,16 +19,20 @@ func (a *API) fail(c *call, err error) *sdk.CallToolResult {
 	if told.Code == api.Internal {
 		a.o.Log.Error("tool failed", "request", c.visit.id, "tool", c.name, "error", err)
 	}
-	code, sentence := string(told.Code), strings.TrimRight(told.Message, ". ")
+	return c.failure(told, err)
+}
+
+// failure returns the error that told tells of.
+func (t tool) failure(told *api.Error, err error) *sdk.CallToolResult {
+	text := fmt.Sprintf("%s: %s. try: %s", told.Code, strings.TrimRight(told.Message, ". "), t.advice(told, err))
 	return &sdk.CallToolResult{
 		Meta:    sdk.Meta{metaVersion: schemaVersion, "k2sandbox/error": told},
-		Content: []sdk.Content{&sdk.TextContent{Text: fmt.Sprintf("%s: %s. try: %s", code, sentence, c.advice(told, err))}},
-		IsError: true,
+		Content: []sdk.Content{&sdk.TextContent{Text: text}}, IsError: true,
 	}
 }
 
 // advice says what a model can do about an error.
-func (c *call) advice(told *api.Error, err error) string {
+func (t tool) advice(told *api.Error, err error) string {
 	field, _ := told.Details["field"].(string)
 	switch {
 	case errors.Is(err, fleet.ErrPaused):
@@ -42,7 +46,7 @@ func (c *call) advice(told *api.Error, err error) string {
 	case errors.Is(err, context.Canceled):
 		return "nothing, as the call was cancelled: what ran was interrupted, and variables and files stay"
 	case told.Code == api.InvalidRequest && field == "":
-		return "arguments as the tool's schema has them: " + c.argumentNames()
+		return "arguments as the tool's schema has them: " + t.argumentNames()
 	}
 	if advice, ok := advices[told.Code]; ok {
 		return advice
@@ -69,9 +73,9 @@ var advices = map[api.Code]string{
 	api.ClientClosed:       "again",
 }
 
-func (c *call) argumentNames() string {
+func (t tool) argumentNames() string {
 	var names []string
-	for _, p := range c.properties {
+	for _, p := range t.properties {
 		names = append(names, p.name)
 	}
 	return strings.Join(names, ", ")

@@ -44,8 +44,14 @@ func New(o Options) *API {
 		o.Next = o.Native
 	}
 	a := &API{o: o, keys: o.Keys}
-	tools := a.newServer()
-	a.protocol = sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return tools }, &sdk.StreamableHTTPOptions{
+	protocol := newServer(o.Options)
+	for _, t := range tools(a) {
+		protocol.AddTool(t.describe(o.Offline), a.handler(t))
+	}
+	for _, t := range resourceTemplates {
+		protocol.AddResourceTemplate(&t, a.readResource)
+	}
+	a.protocol = sdk.NewStreamableHTTPHandler(func(*http.Request) *sdk.Server { return protocol }, &sdk.StreamableHTTPOptions{
 		Stateless: true, PropagateRequestCancellation: true, MaxRequestBodyBytes: o.MaxBody,
 		DisableLocalhostProtection: true, // the guard knows the hosts
 	})
@@ -63,17 +69,10 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// newServer returns the protocol's server with all that it offers.
-func (a *API) newServer() *sdk.Server {
-	s := sdk.NewServer(&sdk.Implementation{Name: "k2sandbox", Title: "k2sandbox", Version: a.o.Version}, &sdk.ServerOptions{
+// newServer returns a server of the protocol, without tools yet.
+func newServer(o server.Options) *sdk.Server {
+	return sdk.NewServer(&sdk.Implementation{Name: "k2sandbox", Title: "k2sandbox", Version: o.Version}, &sdk.ServerOptions{
 		Instructions: instructions,
 		Capabilities: &sdk.ServerCapabilities{Tools: &sdk.ToolCapabilities{}, Resources: &sdk.ResourceCapabilities{}}, // lists do not change, and nothing is logged
 	})
-	for _, t := range a.table() {
-		s.AddTool(t.describe(a.o.Offline), a.handler(t))
-	}
-	for _, t := range resourceTemplates {
-		s.AddResourceTemplate(&t, a.readResource)
-	}
-	return s
 }

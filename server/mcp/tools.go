@@ -52,8 +52,8 @@ func text(name, description string) property {
 	return property{name, fmt.Sprintf(`{"type":"string","description":%q}`, description)}
 }
 
-// table are the tools.
-func (a *API) table() []tool {
+// tools are those that there are, as a answers them.
+func tools(a *API) []tool {
 	return []tool{
 		{
 			name: api.ToolRunCode, title: "Run code", fresh: true, open: true, wait: "timeout_s", do: a.inside,

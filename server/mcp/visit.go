@@ -16,6 +16,8 @@ import (
 )
 
 const (
+	methodCancelled = "notifications/cancelled"
+
 	sessionHeader  = "Mcp-Session-Id"
 	sessionQuery   = "session"
 	sandboxQuery   = "sandbox"
@@ -29,7 +31,6 @@ type visit struct {
 	r       *http.Request
 	id      string          // of the request
 	session string          // of the client; "" where it has none
-	named   bool            // by its URL, as one that others may have, too
 	sandbox string          // for calls that name none; "" is the session's own
 	ended   context.Context // by the client, with another request
 }
@@ -42,7 +43,7 @@ func visitOf(ctx context.Context) *visit { return ctx.Value(visitKey{}).(*visit)
 // visit returns what a request says beside its message.
 func (a *API) visit(r *http.Request) (*visit, error) {
 	query := r.URL.Query()
-	v := &visit{r: r, session: cmp.Or(query.Get(sessionQuery), r.Header.Get(sessionHeader)), named: query.Has(sessionQuery), sandbox: query.Get(sandboxQuery)}
+	v := &visit{r: r, session: cmp.Or(query.Get(sessionQuery), r.Header.Get(sessionHeader)), sandbox: query.Get(sandboxQuery)}
 	if v.session != "" && (len(v.session) > longestSession || !validSession.MatchString(v.session)) {
 		return nil, api.Invalid(sessionQuery, "expected at most %d letters, digits and . _ : -", longestSession)
 	}
@@ -102,7 +103,7 @@ func (a *API) post(w http.ResponseWriter, v *visit) error {
 		w.Header().Set(sessionHeader, v.session)
 	}
 	caller := server.CallerOf(v.r)
-	if m.Method == "notifications/cancelled" {
+	if m.Method == methodCancelled {
 		a.calls.cancel(callID{caller, v.session, string(m.Params.RequestID)})
 	}
 	v.id = w.Header().Get("X-Request-Id")
