@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -71,11 +72,15 @@ func (o *serving) jupyterAPI(j jupyter.Options) http.Handler {
 func (f *jupyterFlags) kernels() (first kernel.Spec, others []kernel.Spec) {
 	prefix := filepath.Dir(filepath.Dir(f.spec.Argv[0]))
 	specs, _ := kernel.List(kernel.DefaultSearchPath(func(string) string { return "" }, prefix))
+	if deno, err := exec.LookPath(filepath.Join(prefix, "bin", "deno")); err == nil {
+		specs = append(specs, kernel.DenoSpec(deno))
+	}
 	at := slices.IndexFunc(specs, func(s kernel.Spec) bool { return s.Name == f.spec.Name })
 	if at < 0 {
 		return f.spec, specs
 	}
-	return specs[at], slices.Delete(specs, at, at+1)
+	first = specs[at]
+	return first, slices.Delete(specs, at, at+1)
 }
 
 // listen opens the address or, where it is taken and there may be retries, one of the ports after it.
