@@ -354,7 +354,7 @@ type MCPFile struct {
 	Lines      int    `json:"lines,omitempty"`       // that are in Text
 	NextOffset int    `json:"next_offset,omitempty"` // where to read on; 0 at the end
 	Text       string `json:"text,omitempty"`
-	Truncated  bool   `json:"truncated,omitempty"`
+	Truncated  bool   `json:"truncated,omitempty"` // of a line its end was left out
 }
 
 // MCPWritten tells of a file that was written.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -53,7 +54,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	site = httptest.NewServer(inside.New(box, server.Options{}))
+	site = httptest.NewServer(inside.New(box, server.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))}))
 	code := m.Run()
 	if err := box.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -56,6 +56,7 @@ func (h *handlers) readFile(w http.ResponseWriter, r *http.Request) error {
 	case strings.HasPrefix(told.MIME, "image/"):
 		err = h.readImage(in, a)
 	default:
+		err = nil
 		sayBinary(head, a)
 	}
 	if err != nil {
@@ -121,28 +122,28 @@ func readText(in *bufio.Reader, req *api.MCPReadFile, a *api.MCPAnswer) error {
 	t := a.File
 	t.FirstLine = first
 	var text strings.Builder
-	cut := 0
-	for t.Lines < cmp.Or(req.Limit, 1<<30) && !atEnd(in) {
-		if room <= 0 {
-			t.Truncated = true
-			break
-		}
+	more := false
+	for room > 0 && t.Lines < cmp.Or(req.Limit, 1<<30) && !atEnd(in) {
 		line, chars, err := readLine(in, min(room, maxTextLine))
 		if err != nil {
 			return err
 		}
-		if chars > int64(utf8.RuneCountInString(line)) {
-			cut++
-			line = fmt.Sprintf("%s [… %d characters of this line were left out …]\n", strings.TrimSuffix(line, "\n"), chars-int64(utf8.RuneCountInString(line)))
+		kept := int64(utf8.RuneCountInString(line))
+		if kept < chars && room < maxTextLine && t.Lines > 0 {
+			more = true // it is for the next part
+			break
 		}
-		room -= utf8.RuneCountInString(line)
+		if kept < chars {
+			t.Truncated = true
+			line = fmt.Sprintf("%s [… %d characters of this line were left out …]\n", strings.TrimSuffix(line, "\n"), chars-kept)
+		}
+		room -= int(kept)
 		text.WriteString(line)
 		t.Lines++
 	}
 	t.Text = text.String()
-	t.Truncated = t.Truncated || cut > 0
 	notes := ""
-	if !atEnd(in) {
+	if more || !atEnd(in) {
 		t.NextOffset = first + t.Lines
 		notes = fmt.Sprintf("\n[lines %d to %d: read_file with offset %d reads on]", first, t.NextOffset-1, t.NextOffset)
 	}
