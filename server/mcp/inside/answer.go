@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -34,7 +35,7 @@ func (f *follower) answer(ctx context.Context) (*api.MCPAnswer, error) {
 		notes = append(notes, f.goesOn(run))
 	}
 	var shown []api.MCPContent
-	run.Outputs, shown = f.show(ctx, f.source, d, cmp.Or(f.images, api.ImagesAuto))
+	run.Outputs, shown = f.show(ctx, f.source, d, cmp.Or(f.images, api.ImagesAuto), f.imagesUntil())
 	a := &api.MCPAnswer{Run: run}
 	a.Content = append(a.Content, api.MCPContent{Type: api.TextContent, Text: f.text(run, shown, notes)})
 	a.Content = append(a.Content, shown...)
@@ -44,6 +45,15 @@ func (f *follower) answer(ctx context.Context) (*api.MCPAnswer, error) {
 		}
 	}
 	return a, nil
+}
+
+// imagesUntil is until when images may be read: for longer where there was no need to wait for the run.
+func (f *follower) imagesUntil() time.Time {
+	soon, late := time.Now().Add(5*time.Second), f.began.Add(30*time.Second)
+	if late.After(soon) {
+		return late
+	}
+	return soon
 }
 
 // cut fills in the texts, which together have as many characters as were asked for.

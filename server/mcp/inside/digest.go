@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -28,9 +27,7 @@ const (
 
 // digest is what there is to say of the lines of a log from some place on, however many these are.
 type digest struct {
-	from  position
-	next  position // behind all that was taken
-	begun time.Time
+	next position // behind all that was taken
 
 	streams [4]excerpt // in the order of the names below
 	stdout  screen
@@ -66,7 +63,7 @@ type output struct {
 
 // newDigest returns a digest of what comes from a place on, of which it keeps what so many code points can show.
 func newDigest(from position, chars int) *digest {
-	d := &digest{from: from, next: from}
+	d := &digest{next: from}
 	for i, s := range []*screen{&d.stdout, &d.stderr, &d.result, &d.trace} {
 		d.streams[i] = newExcerpt(chars)
 		s.to = &d.streams[i]

@@ -1,6 +1,8 @@
 package inside
 
 import (
+	"time"
+
 	"github.com/k2sandbox/k2sandbox/mime"
 )
 
@@ -9,7 +11,7 @@ func Render(data []byte) (text, typ string) { return render(mime.New(data)) }
 
 // Shrink is shrink.
 func Shrink(raw []byte) (typ string, data []byte, err error) {
-	p, err := shrink(raw)
+	p, err := shrink(raw, time.Now().Add(time.Minute))
 	return p.mime, p.data, err
 }
 

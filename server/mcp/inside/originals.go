@@ -78,9 +78,8 @@ func (h *handlers) keep(ctx context.Context, s source, o *api.MCPOutput, raw []b
 	return path
 }
 
-// show tells of the outputs of a digest, with images as asked for.
-func (h *handlers) show(ctx context.Context, s source, d *digest, images api.Images) (told []api.MCPOutput, shown []api.MCPContent) {
-	until := time.Now().Add(decodeTime)
+// show tells of the outputs of a digest, with images as asked for that are read by then.
+func (h *handlers) show(ctx context.Context, s source, d *digest, images api.Images, until time.Time) (told []api.MCPOutput, shown []api.MCPContent) {
 	for i, o := range d.outputs {
 		out := api.MCPOutput{Output: int(o.seq), MIME: o.mime}
 		if i >= maxShown {
@@ -96,8 +95,8 @@ func (h *handlers) show(ctx context.Context, s source, d *digest, images api.Ima
 		out.Width, out.Height = size(raw)
 		out.Path = h.keep(ctx, s, &out, raw)
 		told = append(told, out)
-		if images == api.ImagesAuto && len(shown) < api.MaxMCPImages && strings.HasPrefix(o.mime, "image/") && time.Now().Before(until) {
-			if p, err := h.shrink(raw); err == nil {
+		if images == api.ImagesAuto && len(shown) < api.MaxMCPImages && strings.HasPrefix(o.mime, "image/") {
+			if p, err := h.shrink(raw, until); err == nil {
 				shown = append(shown, api.MCPContent{Type: api.ImageContent, MIME: p.mime, Data: p.data, RunID: s.id(), Output: out.Output})
 			}
 		}
@@ -106,10 +105,10 @@ func (h *handlers) show(ctx context.Context, s source, d *digest, images api.Ima
 }
 
 // shrink has one image at a time in memory.
-func (h *handlers) shrink(raw []byte) (shrunk, error) {
+func (h *handlers) shrink(raw []byte, until time.Time) (shrunk, error) {
 	h.shrinking.Lock()
 	defer h.shrinking.Unlock()
-	return shrink(raw)
+	return shrink(raw, until)
 }
 
 // link returns a link to an output.

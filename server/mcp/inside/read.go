@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -22,6 +23,7 @@ const (
 	sniff       = 8 << 10  // bytes of a file that tell what it is
 	maxTextLine = 2000     // code points of a line that are shown
 	maxFile     = 32 << 20 // bytes of an image file that is shown
+	maxRead     = 20 * time.Second
 )
 
 // readFile shows a part of a text, or an image.
@@ -209,7 +211,7 @@ func (h *handlers) readImage(in io.Reader, a *api.MCPAnswer) error {
 	}
 	width, height := size(raw)
 	text := fmt.Sprintf("%s: %s, %d×%d pixels, %d bytes", f.Path, f.MIME, width, height, f.Size)
-	p, err := h.shrink(raw)
+	p, err := h.shrink(raw, time.Now().Add(maxRead))
 	if err != nil {
 		return api.Errorf(api.Unprocessable, "%s cannot be shown: %v", text, err)
 	}

@@ -21,10 +21,9 @@ import (
 
 // Bounds of the images that are read. A picture takes its pixels' memory, in a process that shares the sandbox's.
 const (
-	maxPixels  = 24 << 20 // of 4 bytes; half as many of 8
-	maxSide    = 1024     // pixels of what a model sees
-	minSide    = 64
-	decodeTime = 5 * time.Second // codecs can be made to take long for few bytes
+	maxPixels = 24 << 20 // of 4 bytes; half as many of 8
+	maxSide   = 1024     // pixels of what a model sees
+	minSide   = 64
 )
 
 // budget is how many bytes an image may have, whose base64 has api.MaxMCPImage.
@@ -48,8 +47,9 @@ func size(raw []byte) (width, height int) {
 }
 
 // shrink returns an image of at most maxSide pixels in each direction, in at most budget bytes: itself where that
-// is so already, else as PNG where that does, else as JPEG.
-func shrink(raw []byte) (shrunk, error) {
+// is so already, else as PNG where that does, else as JPEG. It gives up reading at a time: codecs can be made to take
+// long for few bytes.
+func shrink(raw []byte, until time.Time) (shrunk, error) {
 	c, format, err := image.DecodeConfig(bytes.NewReader(raw))
 	if err != nil {
 		return shrunk{}, fmt.Errorf("it is no image that can be read: %w", err)
@@ -57,7 +57,7 @@ func shrink(raw []byte) (shrunk, error) {
 	if pixels := int64(c.Width) * int64(c.Height) * depth(c.ColorModel); c.Width <= 0 || c.Height <= 0 || pixels > maxPixels {
 		return shrunk{}, fmt.Errorf("%w: %d×%d", errTooLarge, c.Width, c.Height)
 	}
-	img, _, err := image.Decode(&hurried{bytes.NewReader(raw), time.Now().Add(decodeTime)})
+	img, _, err := image.Decode(&hurried{bytes.NewReader(raw), until})
 	if err != nil {
 		return shrunk{}, fmt.Errorf("it is no image that can be read: %w", err)
 	}
