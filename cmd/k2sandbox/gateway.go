@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/k2sandbox/k2sandbox/server"
 )
 
 func gatewayCommand() *cobra.Command {
@@ -155,7 +157,11 @@ func (g *gateway) applyAddress(o *serving, given func(flag string) bool) error {
 	if base != "" {
 		o.base = "/" + base
 	}
-	o.access.token = g.get("KG_AUTH_TOKEN", "")
+	if o.access.token = g.get("KG_AUTH_TOKEN", ""); o.access.token != "" {
+		if _, err := server.ReadKeys(strings.NewReader("gateway:" + o.access.token)); err != nil {
+			return fmt.Errorf("$KG_AUTH_TOKEN: %w", err)
+		}
+	}
 	cert, key, clients := g.get("KG_CERTFILE", ""), g.get("KG_KEYFILE", ""), g.get("KG_CLIENT_CA", "")
 	if !given("tls-cert") {
 		o.access.cert, o.access.key = cert, key

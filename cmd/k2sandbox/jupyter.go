@@ -60,7 +60,8 @@ func (f *jupyterFlags) check(keys *server.Keys) error {
 // jupyterAPI returns Jupyter's API in front of another.
 func (o *serving) jupyterAPI(j jupyter.Options) http.Handler {
 	f := &o.jupyter
-	j.Kernels = f.kernels
+	j.Kernel, _ = f.kernels()
+	j.Others = func() []kernel.Spec { _, others := f.kernels(); return others }
 	j.Default, j.Force, j.Hide = f.first, f.force, f.hide
 	j.Timeout, j.Envs, j.AllowEnv = min(time.Duration(f.timeout), time.Duration(o.confined.maxTimeout)), f.envs, f.allowEnv
 	j.Base, j.CORS = o.base, f.cors

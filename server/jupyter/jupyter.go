@@ -19,15 +19,15 @@ import (
 // Path is where an agent is a Jupyter server and, with the id of a sandbox behind it, where a server has each of them.
 const Path = "/jupyter"
 
-// Options of the API. Fleet, Native and Kernels are required.
+// Options of the API. Fleet, Native and Kernel are required.
 type Options struct {
 	server.Options
 	Fleet  *fleet.Fleet   // stays the caller's to close
 	Native *sandboxes.API // of the same fleet
 	Next   http.Handler   // answers what is not for this API; nil: Native does
 
-	// Kernels returns the kernels that a new sandbox can have: that of its default context, and others.
-	Kernels func() (kernel.Spec, []kernel.Spec)
+	Kernel kernel.Spec          // of the default context of a new sandbox
+	Others func() []kernel.Spec // that a new sandbox can have, too; nil: none
 
 	Default string // name of the kernel of who asks for none; "" is that of the default context
 	Force   string // name of the kernel that everybody gets, whatever they ask for; "" is none
@@ -55,6 +55,9 @@ func New(o Options) *API {
 	o.Options = o.WithDefaults()
 	if o.Next == nil {
 		o.Next = o.Native
+	}
+	if o.Others == nil {
+		o.Others = func() []kernel.Spec { return nil }
 	}
 	a := &API{o: o, keys: o.Keys}
 	o.Keys, o.Fail, o.Observe, o.Origins = nil, Fail, o.Native.Observe, o.CORS.Origins // keys are looked at here, as there are more ways to give them
@@ -131,6 +134,5 @@ func (a *API) url(path string) string { return strings.TrimSuffix(a.o.Base, "/")
 
 // name returns that of the kernel which a client gets that asks for one.
 func (a *API) name(asked string) string {
-	first, _ := a.o.Kernels()
-	return cmp.Or(a.o.Force, asked, a.o.Default, first.Name)
+	return cmp.Or(a.o.Force, asked, a.o.Default, a.o.Kernel.Name)
 }

@@ -86,8 +86,7 @@ func (a *API) standIn(info fleet.Info) []api.JupyterKernel {
 	known := a.seen.get(info.ID)
 	made := info.Labels[labelKernel]
 	if known == nil && (made == "" || a.isDefault(made)) {
-		first, _ := a.o.Kernels()
-		known = []api.JupyterKernel{{ID: api.KernelID(info.ID, agent.DefaultContext), Name: first.Name}}
+		known = []api.JupyterKernel{{ID: api.KernelID(info.ID, agent.DefaultContext), Name: a.o.Kernel.Name}}
 	}
 	for i := range known {
 		known[i].ExecutionState, known[i].Connections, known[i].LastActivity = "unknown", 0, api.JupyterTime{Time: now.LastActiveAt}
@@ -97,8 +96,7 @@ func (a *API) standIn(info fleet.Info) []api.JupyterKernel {
 
 // isDefault reports whether a kernel is that of a sandbox's default context.
 func (a *API) isDefault(name string) bool {
-	first, _ := a.o.Kernels()
-	return strings.EqualFold(first.Name, name)
+	return strings.EqualFold(a.o.Kernel.Name, name)
 }
 
 // seen are the kernels that agents told of last, of sandboxes that there are.

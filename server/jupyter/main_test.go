@@ -290,9 +290,8 @@ func start(t *testing.T, change func(*jupyter.Options, *fleet.Options)) *site {
 	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
 	o := jupyter.Options{
 		Options: server.Options{Log: log},
-		Kernels: func() (kernel.Spec, []kernel.Spec) {
-			return spec("python3", "python"), []kernel.Spec{spec("bash", "bash"), spec("nothing", "none")}
-		},
+		Kernel:  spec("python3", "python"),
+		Others:  func() []kernel.Spec { return []kernel.Spec{spec("bash", "bash"), spec("nothing", "none")} },
 	}
 	if change != nil {
 		change(&o, &fo)

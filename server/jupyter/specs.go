@@ -41,8 +41,7 @@ func (a *API) getSpec(w http.ResponseWriter, r *http.Request) error {
 
 // specs returns those of a new sandbox, its default context's first.
 func (a *API) specs() []kernel.Spec {
-	first, others := a.o.Kernels()
-	return append([]kernel.Spec{first}, others...)
+	return append([]kernel.Spec{a.o.Kernel}, a.o.Others()...)
 }
 
 func (a *API) spec(name string) (kernel.Spec, error) {
