@@ -20,7 +20,6 @@ import (
 type bridge struct {
 	r                remote
 	session, sandbox string
-	keep             bool
 	logLevel         slog.Level
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -16,6 +17,9 @@ import (
 // fail returns an error as a model can act on it.
 func (a *API) fail(c *call, err error) *sdk.CallToolResult {
 	told := server.DescribeByID(err, c.visit.id)
+	if errors.Is(err, context.Canceled) {
+		told = api.Errorf(api.ClientClosed, "the call was cancelled")
+	}
 	if told.Code == api.Internal {
 		a.o.Log.Error("tool failed", "request", c.visit.id, "tool", c.name, "error", err)
 	}
@@ -43,8 +47,14 @@ func (t tool) advice(told *api.Error, err error) string {
 		return "without sandbox_id, for the default sandbox, or sandbox with the action list to see which there are"
 	case errors.Is(err, fleet.ErrLimit):
 		return "again later, or sandbox with the action list, and then delete, to end one that is not needed"
-	case errors.Is(err, context.Canceled):
-		return "nothing, as the call was cancelled: what ran was interrupted, and variables and files stay"
+	case told.Code == api.Forbidden && t.name == toolSandbox:
+		return "the sandbox that there is, without sandbox_id"
+	case told.Code == api.ClientClosed:
+		return "again, if it is still needed: what ran was interrupted, and variables and files stay"
+	case told.Code == api.NotFound && slices.Contains(t.required, runID.name):
+		return "the run_id of an earlier answer, with the sandbox_id of that answer"
+	case told.Code == api.NotFound && t.name == api.ToolRunCode:
+		return "without context_id, for the default context"
 	case told.Code == api.InvalidRequest && field == "":
 		return "arguments as the tool's schema has them: " + t.argumentNames()
 	}
@@ -57,7 +67,7 @@ func (t tool) advice(told *api.Error, err error) string {
 // advices are those that hold for all errors of a code.
 var advices = map[api.Code]string{
 	api.InvalidRequest:     "again with this argument corrected",
-	api.NotFound:           "list_files to see which files there are; a run_id is known in its own sandbox alone: give its sandbox_id, too",
+	api.NotFound:           "list_files to see which files there are",
 	api.Gone:               "run_code without sandbox_id, which makes a new default sandbox",
 	api.Forbidden:          "a path below the working directory, or /tmp; what belongs to the system cannot be changed",
 	api.Conflict:           "get_run or list_files to see how things are, then again",
@@ -70,7 +80,6 @@ var advices = map[api.Code]string{
 	api.SandboxUnreachable: "again; if it happens again, sandbox with the action delete, and then run_code for a new default sandbox",
 	api.Unavailable:        "again in some seconds",
 	api.Internal:           "again; if it happens again, tell the user that the server's log has the cause",
-	api.ClientClosed:       "again",
 }
 
 func (t tool) argumentNames() string {

@@ -95,38 +95,39 @@ func (c *call) checkNames() error {
 
 // inside has the sandbox's agent answer.
 func (a *API) inside(ctx context.Context, c *call) (*sdk.CallToolResult, error) {
+	wait, err := c.waits()
+	if err != nil {
+		return nil, err
+	}
 	at, err := a.find(ctx, c.visit, c.sandbox, c.fresh)
 	if err != nil {
 		return nil, err
 	}
 	defer at.release()
-	if err := c.limitWait(); err != nil {
-		return nil, err
-	}
+	c.limitWait(wait)
 	args, err := json.Marshal(c.args)
 	if err != nil {
 		return nil, fmt.Errorf("cannot write arguments: %w", err)
 	}
-	p := a.newProgress(ctx, c.req)
-	answer, err := a.ask(ctx, c.visit, at, c.name, args, p.tell)
+	answer, err := a.ask(ctx, c.visit, at, c.name, args, newProgress(ctx, c.req).tell)
 	if err != nil {
 		return nil, err
 	}
 	return result(at, answer)
 }
 
+// waits returns how many seconds a call is to wait; nil: it does not say.
+func (c *call) waits() (seconds *float64, err error) {
+	if given := c.args[c.wait]; given != nil && json.Unmarshal(given, &seconds) != nil {
+		return nil, api.Invalid(c.wait, "expected a number of seconds")
+	}
+	return seconds, nil
+}
+
 // limitWait has a call wait no longer than there is time.
-func (c *call) limitWait() error {
-	if c.wait == "" {
-		return nil
-	}
+func (c *call) limitWait(given *float64) {
 	left := max(time.Until(c.until)-slack, 0).Seconds()
-	var given *float64
-	if err := json.Unmarshal(c.args[c.wait], &given); c.args[c.wait] != nil && err != nil {
-		return api.Invalid(c.wait, "expected a number of seconds")
+	if c.wait != "" && (given == nil || *given > left) {
+		c.args[c.wait] = fmt.Appendf(nil, "%.3f", left)
 	}
-	if given == nil || *given > left {
-		c.args[c.wait] = json.RawMessage(fmt.Sprintf("%.3f", left))
-	}
-	return nil
 }

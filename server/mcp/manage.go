@@ -156,6 +156,9 @@ func (a *API) sandboxOf(c *call) (string, error) {
 }
 
 func (a *API) create(ctx context.Context, c *call, args manageArgs) (*sdk.CallToolResult, error) {
+	if server.CallerOf(c.visit.r).Sandbox != "" {
+		return nil, api.Errorf(api.Forbidden, "the access token of a sandbox makes no other")
+	}
 	req := api.SandboxRequest{Template: args.Template, Cwd: args.Cwd, Envs: args.Envs, Timeout: args.TimeoutS, Metadata: args.Metadata}
 	if args.MemoryMB != 0 || args.CPUs != 0 {
 		req.Limits = &api.LimitsRequest{MemoryMB: args.MemoryMB, CPUs: args.CPUs}
@@ -174,6 +177,11 @@ func (a *API) create(ctx context.Context, c *call, args manageArgs) (*sdk.CallTo
 }
 
 func (a *API) list(ctx context.Context, c *call) (*sdk.CallToolResult, error) {
+	if only := server.CallerOf(c.visit.r).Sandbox; only != "" {
+		var box api.Sandbox
+		err := a.native(ctx, c, http.MethodGet, sandboxesPath+"/"+only, nil, &box)
+		return told("- "+line(box), managed{Sandboxes: &[]api.Sandbox{box}}), err
+	}
 	var page api.Sandboxes
 	if err := a.native(ctx, c, http.MethodGet, fmt.Sprintf("%s?limit=%d", sandboxesPath, listed), nil, &page); err != nil {
 		return nil, err

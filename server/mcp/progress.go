@@ -23,7 +23,7 @@ type progress struct {
 	value float64
 }
 
-func (a *API) newProgress(ctx context.Context, req *sdk.CallToolRequest) *progress {
+func newProgress(ctx context.Context, req *sdk.CallToolRequest) *progress {
 	return &progress{ctx: ctx, req: req, token: req.Params.GetProgressToken(), value: -1}
 }
 

@@ -36,6 +36,9 @@ type tool struct {
 	do    handle
 }
 
+// toolSandbox is the one tool that no agent answers.
+const toolSandbox = "sandbox"
+
 // property is an argument, with its JSON Schema.
 type property struct{ name, schema string }
 
@@ -129,7 +132,7 @@ func tools(a *API) []tool {
 			required: []string{"packages"},
 		},
 		{
-			name: "sandbox", title: "Manage sandboxes", open: true, do: a.manage,
+			name: toolSandbox, title: "Manage sandboxes", open: true, do: a.manage,
 			description: "Manage sandboxes; not needed for the default one. create: a new one, whose sandbox_id other tools take; list; info: state, limits, when it ends; extend: end it later (timeout_s); resume a paused one; delete: end it, all in it is lost; expose_port: the URL of a server in it. Without sandbox_id: the default one.",
 			properties:  manageProperties,
 			required:    []string{"action"},

@@ -56,6 +56,11 @@ func (a *API) visit(r *http.Request) (*visit, error) {
 	return v, nil
 }
 
+var (
+	errNoKey      error = api.Errorf(api.Unauthenticated, "no API key: send Authorization: Bearer or X-API-Key")
+	errUnknownKey error = api.Errorf(api.Unauthenticated, "the API key is not known here")
+)
+
 // authenticate returns who sent a request: with an API key, or with the access token of the sandbox that its URL names.
 func (a *API) authenticate(r *http.Request, sandbox string) (server.Caller, error) {
 	if a.keys.Len() == 0 {
@@ -63,7 +68,7 @@ func (a *API) authenticate(r *http.Request, sandbox string) (server.Caller, erro
 	}
 	given := cmp.Or(r.Header.Get("X-Api-Key"), server.Bearer(r.Header))
 	if given == "" {
-		return server.Caller{}, api.Errorf(api.Unauthenticated, "no API key: send Authorization: Bearer or X-API-Key")
+		return server.Caller{}, errNoKey
 	}
 	if name, ok := a.keys.Find(given); ok {
 		return server.Caller{Key: name}, nil
@@ -71,12 +76,15 @@ func (a *API) authenticate(r *http.Request, sandbox string) (server.Caller, erro
 	if sandbox != "" && a.o.Fleet.Token(sandbox, given) {
 		return server.Caller{Sandbox: sandbox}, nil
 	}
-	return server.Caller{}, api.Errorf(api.Unauthenticated, "the API key is not known here")
+	return server.Caller{}, errUnknownKey
 }
 
 // serve answers one request.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 	v, err := a.visit(r)
+	if err == errNoKey || err == errUnknownKey {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="k2sandbox"`) // RFC 6750
+	}
 	if err != nil {
 		return err
 	}
