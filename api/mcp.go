@@ -318,6 +318,7 @@ type MCPRun struct {
 	FilesChanged   []string     `json:"files_changed,omitempty"` // in the working directory, of those that were looked at
 	Installed      []string     `json:"installed,omitempty"`     // name==version
 	StateLost      bool         `json:"state_lost,omitempty"`    // the context's variables are gone
+	Notes          []string     `json:"notes,omitempty"`         // what else there is to know, in words
 	DurationS      float64      `json:"duration_s"`
 }
 

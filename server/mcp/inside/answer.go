@@ -34,10 +34,11 @@ func (f *follower) answer(ctx context.Context) (*api.MCPAnswer, error) {
 	} else {
 		notes = append(notes, f.goesOn(run))
 	}
+	run.Notes = notes
 	var shown []api.MCPContent
 	run.Outputs, shown = f.show(ctx, f.source, d, cmp.Or(f.images, api.ImagesAuto), f.imagesUntil())
 	a := &api.MCPAnswer{Run: run}
-	a.Content = append(a.Content, api.MCPContent{Type: api.TextContent, Text: f.text(run, shown, notes)})
+	a.Content = append(a.Content, api.MCPContent{Type: api.TextContent, Text: f.text(run, shown)})
 	a.Content = append(a.Content, shown...)
 	if f.images != api.ImagesNone {
 		for _, o := range run.Outputs {
@@ -94,7 +95,7 @@ func (f *follower) goesOn(run *api.MCPRun) string {
 }
 
 // text returns what a model reads of a run.
-func (f *follower) text(run *api.MCPRun, shown []api.MCPContent, notes []string) string {
+func (f *follower) text(run *api.MCPRun, shown []api.MCPContent) string {
 	var w strings.Builder
 	section := func(title, text string) {
 		if text == "" {
@@ -125,7 +126,7 @@ func (f *follower) text(run *api.MCPRun, shown []api.MCPContent, notes []string)
 	if w.Len() == 0 {
 		w.WriteString("(no output)\n")
 	}
-	for _, note := range notes {
+	for _, note := range run.Notes {
 		fmt.Fprintf(&w, "[%s]\n", note)
 	}
 	return strings.TrimSuffix(w.String(), "\n")

@@ -73,6 +73,9 @@ func (h *handlers) append(ctx context.Context, path string, content []byte, _ ap
 	return files.Written{Entry: entry}, err
 }
 
+// maxListing is how many bytes the text of a list has at most, or a line more.
+const maxListing = 256 << 10
+
 // listFiles lists a directory.
 func (h *handlers) listFiles(w http.ResponseWriter, r *http.Request) error {
 	var req api.MCPListFiles
@@ -92,6 +95,9 @@ func (h *handlers) listFiles(w http.ResponseWriter, r *http.Request) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s:\n", list.Path)
 	for _, e := range page.Entries {
+		if list.Truncated = list.Truncated || text.Len() > maxListing; text.Len() > maxListing {
+			break
+		}
 		one := api.MCPEntry{Path: show(e.Path), Type: string(e.Type), Size: e.Size, Modified: e.ModifiedAt.Format(time.RFC3339)}
 		if e.Target != nil {
 			one.Target = show(*e.Target)

@@ -12,6 +12,7 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -49,7 +50,7 @@ func (h *handlers) readFile(w http.ResponseWriter, r *http.Request) error {
 	if err != nil && err != io.EOF {
 		return fmt.Errorf("cannot read %s: %w", req.Path, err)
 	}
-	told := &api.MCPFile{Path: show(f.Path), Size: f.Size, MIME: http.DetectContentType(head)}
+	told := &api.MCPFile{Path: show(f.Path), Size: f.Size, MIME: mediaType(head)}
 	a := &api.MCPAnswer{File: told}
 	switch {
 	case isText(head):
@@ -92,6 +93,12 @@ func isText(head []byte) bool {
 		}
 	}
 	return utf8.Valid(head) && bytes.IndexByte(head, 0) < 0
+}
+
+// mediaType returns the type of a file by its beginning, without parameters.
+func mediaType(head []byte) string {
+	typ, _, _ := strings.Cut(http.DetectContentType(head), ";")
+	return typ
 }
 
 func textType(name string) string {
@@ -218,19 +225,22 @@ func (h *handlers) readImage(in io.Reader, a *api.MCPAnswer) error {
 	if len(p.data) != len(raw) {
 		text += ", shown smaller"
 	}
-	a.Content = []api.MCPContent{
-		{Type: api.TextContent, Text: text},
-		{Type: api.ImageContent, MIME: p.mime, Data: p.data},
-		{Type: api.LinkContent, Name: path.Base(f.Path), MIME: f.MIME, Size: f.Size, Path: f.Path},
-	}
+	a.Content = []api.MCPContent{{Type: api.TextContent, Text: text}, {Type: api.ImageContent, MIME: p.mime, Data: p.data}}
+	linkFile(a)
 	return nil
 }
 
 // sayBinary tells of a file that is neither text nor an image.
 func sayBinary(head []byte, a *api.MCPAnswer) {
 	f := a.File
-	a.Content = []api.MCPContent{
-		{Type: api.TextContent, Text: fmt.Sprintf("%s is no text: %s, %d bytes, which begin % x. Read it with run_code", f.Path, f.MIME, f.Size, head[:min(len(head), 64)])},
-		{Type: api.LinkContent, Name: path.Base(f.Path), MIME: f.MIME, Size: f.Size, Path: f.Path},
+	a.Content = say(fmt.Sprintf("%s is no text: %s, %d bytes, which begin % x. Read it with run_code", f.Path, f.MIME, f.Size, head[:min(len(head), 64)])).Content
+	linkFile(a)
+}
+
+// linkFile adds a link to the file, unless its path is none that can be told in a line.
+func linkFile(a *api.MCPAnswer) {
+	f := a.File
+	if f.Size >= 0 && !strings.ContainsFunc(f.Path, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError }) {
+		a.Content = append(a.Content, api.MCPContent{Type: api.LinkContent, Name: path.Base(f.Path), MIME: f.MIME, Size: f.Size, Path: f.Path})
 	}
 }

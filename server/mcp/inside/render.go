@@ -75,4 +75,4 @@ func picture(types []string) string {
 }
 
 // plainType is a MIME type that can be told as it stands.
-var plainType = regexp.MustCompile(`^[a-z]+/[a-zA-Z0-9.+-]{1,64}$`)
+var plainType = regexp.MustCompile(`^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$`)
