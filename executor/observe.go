@@ -157,6 +157,9 @@ func (c *Context) foremostLocked() *Execution {
 	return runs[0]
 }
 
+// Answered tells a run that is observed that its Input was answered: by somebody else than Execution.Input.
+func (e *Execution) Answered() { e.setWaiting(false) }
+
 // isBusy reports whether the kernel has begun the run.
 func (e *Execution) isBusy() bool {
 	select {

@@ -114,7 +114,7 @@ func TestInterrupt(t *testing.T) {
 	if err := room.Signal(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if of := c.done(id); text(of, "stdout") != "saved\n" {
+	if of := c.done(id); text(of, "stdout") != "on\nsaved\n" {
 		t.Errorf("stdout is %q", text(of, "stdout"))
 	}
 	id = c.run("print('on', flush=True)\nimport time; time.sleep(600)")
@@ -156,7 +156,7 @@ get_ipython().kernel.comm_manager.register_target('echo', opened)`
 	c.send("shell", "comm_msg", object{"comm_id": "1", "data": object{}}, []byte("more"))
 	last := c.run("print('last')")
 	of := gateway.until(func(m message) bool { return m.parent() == last && m.is("status", "idle") })
-	if text(of, "stderr") == "" || strings.Count(text(of, "stderr"), "\n") != 1 || slices.ContainsFunc(of, func(m message) bool { return m.binary }) {
+	if strings.Count(text(of, "stderr"), "are left out") != 1 || slices.ContainsFunc(of, func(m message) bool { return m.binary }) {
 		t.Errorf("a gateway's client is told %q of %v", text(of, "stderr"), of)
 	}
 }
@@ -201,6 +201,47 @@ func TestReplaced(t *testing.T) {
 	}
 	again.send("stdin", "input_reply", object{"value": "x"})
 	find(t, again.done(id), "execute_reply")
+}
+
+// A run that a client has answered does not wait any more.
+func TestAnswered(t *testing.T) {
+	c := shared.dial(t, "default", "", v1, nil)
+	id := c.run("input()\nprint('on', flush=True)\nimport time; time.sleep(600)")
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	e := shared.box.Executions()[0]
+	if !e.Summary().WaitingForInput {
+		t.Error("the run does not wait")
+	}
+	c.send("stdin", "input_reply", object{"value": "x"})
+	c.until(func(m message) bool { return m.kind() == "stream" })
+	if e.Summary().WaitingForInput {
+		t.Error("the run still waits")
+	}
+	if err := e.Interrupt(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.done(id)
+}
+
+// A request that the kernel drops without a word, as it knows its signature, holds up nothing.
+func TestDroppedRequest(t *testing.T) {
+	c := shared.dial(t, "default", "", v1, nil)
+	header := object{"msg_id": c.name, "msg_type": "execute_request", "version": "5.3", "session": c.name}
+	frame := join([][]byte{[]byte("shell"), raw(t, header), []byte("{}"), []byte("{}"), raw(t, object{"code": "1"})})
+	c.write(websocket.MessageBinary, frame)
+	c.done(c.name)
+	c.write(websocket.MessageBinary, frame)
+	c.done(c.send("shell", "kernel_info_request", object{}))
+	dropped := shared.box.Executions()[0]
+	e, err := shared.box.Submit("", executor.Cell{Code: "2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-e.Done()
+	<-dropped.Done()
+	if got := dropped.Summary(); got.Status != executor.Failed || got.StartedAt != nil {
+		t.Errorf("the run that was dropped is %+v", got)
+	}
 }
 
 func TestBadMessages(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tidwall/gjson"
 
@@ -21,7 +22,7 @@ const maxParts = 1 << 16
 // encodeV1 returns the frame of a message in the subprotocol v1: the number of offsets and the
 // offsets, as 64-bit little-endian numbers; channel, header, parent header, metadata, content, buffers.
 func encodeV1(m *wire.Message) []byte {
-	parts := append([][]byte{[]byte(m.Channel), m.Header, m.Parent, m.Metadata, m.Content}, m.Buffers...)
+	parts := slices.Concat([][]byte{[]byte(m.Channel), m.Header, m.Parent, m.Metadata, m.Content}, m.Buffers)
 	count := len(parts) + 1
 	at := 8 * (count + 1)
 	frame := make([]byte, 0, at+len(m.Channel)+m.Size())
@@ -37,17 +38,27 @@ func encodeV1(m *wire.Message) []byte {
 	return frame
 }
 
+func splitV1(frame []byte) ([][]byte, error) {
+	return split(frame, 8, binary.LittleEndian.Uint64, true)
+}
+
 // decodeV1 reads a frame of the subprotocol v1. The message shares its memory.
 func decodeV1(frame []byte) (wire.Message, error) {
-	parts, err := split(frame, 8, binary.LittleEndian.Uint64, true)
+	parts, err := splitV1(frame)
 	if err != nil {
 		return wire.Message{}, err
 	}
 	if len(parts) < 5 {
 		return wire.Message{}, fmt.Errorf("frame: %d parts, expected at least 5", len(parts))
 	}
-	m := wire.Message{Channel: wire.Channel(parts[0]), Header: parts[1], Parent: parts[2], Metadata: parts[3], Content: parts[4], Buffers: parts[5:]}
+	m := wire.Message{Channel: wire.Channel(parts[0])}
+	place(&m, parts)
 	return m, check(&m)
+}
+
+// place gives a message the parts of a frame.
+func place(m *wire.Message, parts [][]byte) {
+	m.Header, m.Parent, m.Metadata, m.Content, m.Buffers = parts[1], parts[2], parts[3], parts[4], parts[5:]
 }
 
 // encodeText returns the message as JSON, without its buffers.

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,7 @@ type client struct {
 	conn *websocket.Conn
 	ids  int
 	name string
+	of   map[string][]message // what came, by its parent
 }
 
 // dial connects; protocol is v1, or "" for JSON.
@@ -128,7 +130,7 @@ func (p place) dial(t *testing.T, context, session, protocol string, head http.H
 	}
 	conn.SetReadLimit(-1)
 	t.Cleanup(func() { conn.CloseNow() })
-	return &client{t: t, conn: conn, name: fmt.Sprintf("c%d", time.Now().UnixNano())}
+	return &client{t: t, conn: conn, name: fmt.Sprintf("c%d", time.Now().UnixNano()), of: map[string][]message{}}
 }
 
 // send sends a request and returns its msg_id.
@@ -234,26 +236,24 @@ func (c *client) until(wanted func(message) bool) []message {
 			c.t.Fatalf("%v; until then came %v", err, seen)
 		}
 		seen = append(seen, m)
+		c.of[m.parent()] = append(c.of[m.parent()], m)
 		if wanted(m) {
 			return seen
 		}
 	}
 }
 
-// done returns the messages of a request, up to both its reply and its idle.
-func (c *client) done(id string) (of []message) {
+// done returns the messages of a request, up to both its reply and its idle, which may have come already.
+func (c *client) done(id string) []message {
 	c.t.Helper()
-	reply, idle := false, false
-	for _, m := range c.until(func(m message) bool {
-		reply = reply || m.parent() == id && strings.HasSuffix(m.kind(), "_reply") && m.Channel != "iopub"
-		idle = idle || m.parent() == id && m.is("status", "idle")
-		return reply && idle
-	}) {
-		if m.parent() == id {
-			of = append(of, m)
-		}
+	over := func(of []message) bool {
+		return slices.ContainsFunc(of, func(m message) bool { return strings.HasSuffix(m.kind(), "_reply") && m.Channel != "iopub" }) &&
+			slices.ContainsFunc(of, func(m message) bool { return m.is("status", "idle") })
 	}
-	return of
+	if !over(c.of[id]) {
+		c.until(func(m message) bool { return m.parent() == id && over(c.of[id]) })
+	}
+	return c.of[id]
 }
 
 // text joins what the messages say on a stream.

@@ -8,11 +8,10 @@ import (
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
-// parcel is a message for clients, with what it is in the WebSockets of each kind, made once for all.
+// parcel is a message for clients, with what it is in the WebSockets of each kind, made once for all of them.
 type parcel struct {
-	message wire.Message
-	size    int // bytes, about
-	v1      func() []byte
+	message wire.Message // within v1
+	v1      []byte
 	legacy  func() frame
 }
 
@@ -23,12 +22,16 @@ type frame struct {
 }
 
 func newParcel(m wire.Message) *parcel {
-	return &parcel{
-		message: m, size: m.Size() + 512,
-		v1:     sync.OnceValue(func() []byte { return encodeV1(&m) }),
-		legacy: sync.OnceValue(func() frame { return legacy(&m) }),
+	p := &parcel{message: m, v1: encodeV1(&m)}
+	if parts, err := splitV1(p.v1); err == nil { // so that it is in memory once
+		place(&p.message, parts)
 	}
+	p.legacy = sync.OnceValue(func() frame { return legacy(&p.message) })
+	return p
 }
+
+// size returns about how many bytes the parcel has in memory.
+func (p *parcel) size() int64 { return int64(len(p.v1)) + 512 }
 
 func legacy(m *wire.Message) frame {
 	if len(m.Buffers) == 0 {

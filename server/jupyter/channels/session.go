@@ -28,17 +28,18 @@ type session struct {
 	client  *kernel.Client // nil until the first request; it may have ended
 	queue   []*parcel
 	bytes   int64
-	owner   *socket     // nil: no client is there
-	left    time.Time   // when the last went; zero while one is there, or about to be
-	expiry  *time.Timer // runs while none is there
-	runs    int         // of the client's, that have not ended
-	expired bool        // it ends with the last of them
+	owner   *socket                        // nil: no client is there
+	left    time.Time                      // when the last went; zero while one is there, or about to be
+	expiry  *time.Timer                    // runs while none is there
+	runs    map[string]*executor.Execution // of the client's, that have not ended, by msg_id
+	asking  string                         // the msg_id of the one that last asked on stdin
+	expired bool                           // it ends with the last of them
 	over    bool
 }
 
 // newSession returns the session of a client that is about to connect.
 func newSession(h *hub, id string) *session {
-	s := &session{hub: h, id: id, named: id != "", ready: make(chan struct{}, 1)}
+	s := &session{hub: h, id: id, named: id != "", ready: make(chan struct{}, 1), runs: map[string]*executor.Execution{}}
 	if !s.named {
 		s.id = wire.NewID()
 	}
@@ -108,7 +109,7 @@ func (s *session) expire() {
 		return
 	}
 	s.expired = true
-	last := s.runs == 0
+	last := len(s.runs) == 0
 	s.mu.Unlock()
 	if last {
 		s.end()
@@ -157,7 +158,7 @@ func (s *session) push(p *parcel) {
 		return
 	}
 	s.queue = append(s.queue, p)
-	s.bytes += int64(p.size)
+	s.bytes += p.size()
 	var slow *socket
 	switch {
 	case away:
@@ -180,7 +181,7 @@ func (s *session) push(p *parcel) {
 func (s *session) trimLocked(limit int64) {
 	n := 0
 	for ; s.bytes > limit && n < len(s.queue)-1; n++ {
-		s.bytes -= int64(s.queue[n].size)
+		s.bytes -= s.queue[n].size()
 	}
 	clear(s.queue[:n])
 	s.queue = s.queue[n:]
@@ -197,7 +198,7 @@ func (s *session) next(k *socket) (p *parcel, over bool) {
 	p = s.queue[0]
 	s.queue[0] = nil
 	s.queue = s.queue[1:]
-	s.bytes -= int64(p.size)
+	s.bytes -= p.size()
 	return p, false
 }
 
@@ -206,7 +207,7 @@ func (s *session) putBack(p *parcel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.queue = append([]*parcel{p}, s.queue...)
-	s.bytes += int64(p.size)
+	s.bytes += p.size()
 }
 
 // send passes a message of the client on to the kernel. Where there is none to take it, the client gets the answer.
@@ -217,6 +218,7 @@ func (s *session) send(ctx context.Context, m *wire.Message) {
 	if err == nil {
 		s.observe(ctx, client, m)
 		if err = client.Send(ctx, m); err == nil {
+			s.answered(m)
 			return
 		}
 		client.Close() // half a message may have left: the next takes other sockets
@@ -257,7 +259,11 @@ func (s *session) join(ctx context.Context) (*kernel.Client, error) {
 
 // take takes what the kernel says to this client alone.
 func (s *session) take(m wire.Message) {
-	if m.Channel != wire.Stdin {
+	if m.Channel == wire.Stdin {
+		s.mu.Lock()
+		s.asking = m.ParentID()
+		s.mu.Unlock()
+	} else {
 		s.hub.replied(&m)
 	}
 	s.push(newParcel(m))
@@ -278,18 +284,31 @@ func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Me
 		return
 	}
 	s.mu.Lock()
-	s.runs++
+	s.runs[m.ID()] = e
 	s.mu.Unlock()
 	go func() { // ends with the run
 		<-e.Done()
 		s.mu.Lock()
-		s.runs--
-		last := s.expired && s.runs == 0
+		delete(s.runs, m.ID())
+		last := s.expired && len(s.runs) == 0
 		s.mu.Unlock()
 		if last {
 			s.end()
 		}
 	}()
+}
+
+// answered tells the run that waited for an answer on stdin of it.
+func (s *session) answered(m *wire.Message) {
+	if m.Channel != wire.Stdin {
+		return
+	}
+	s.mu.Lock()
+	e := s.runs[s.asking]
+	s.mu.Unlock()
+	if e != nil {
+		e.Answered()
+	}
 }
 
 func cellOf(m *wire.Message) executor.Cell {

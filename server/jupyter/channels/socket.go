@@ -107,7 +107,7 @@ func (k *socket) send() {
 func (k *socket) write(p *parcel) error {
 	f := frame{websocket.MessageBinary, nil}
 	if k.conn.Subprotocol() == protocolV1 {
-		f.data = p.v1()
+		f.data = p.v1
 	} else if f = p.legacy(); f.data == nil || f.typ == websocket.MessageBinary && !k.binary {
 		if k.noticed {
 			return nil
