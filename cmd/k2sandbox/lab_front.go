@@ -48,7 +48,7 @@ func (f *labFront) serve(w http.ResponseWriter, r *http.Request) error {
 		return api.Errorf(api.NotFound, "cannot find %s", at)
 	case f.inBoxes(at):
 		f.boxes.ServeHTTP(w, r)
-	case anyBelow(at, f.ownPaths()) && !anyBelow(at, noPaths):
+	case anyBelow(at, f.ownPaths()) && (r.Method == http.MethodGet || !anyBelow(at, readPaths)):
 		f.pages.ServeHTTP(w, r)
 	default:
 		return api.Errorf(api.NotFound, "cannot find %s", at)
@@ -78,11 +78,11 @@ var (
 // run language servers or write its configuration.
 var pagePaths = []string{
 	"/lab", "/static", "/favicon.ico", "/logo", "/api/me", "/api/status", "/api/nbconvert",
-	"/api/translations", "/lab/api", "/api/security",
+	"/api/security", "/lsp/status",
 }
 
-// noPaths are below pagePaths, and no page needs them.
-var noPaths = []string{"/lab/api/extensions", "/lab/extensions-manager", "/lab/api/build", "/lab/api/plugins"}
+// readPaths are of those where pages may ask, and change nothing: what would be changed is code.
+var readPaths = []string{"/lab/api/extensions", "/lab/api/build", "/lab/api/plugins"}
 
 func (f *labFront) ownPaths() []string {
 	if f.sandbox == "" {

@@ -63,7 +63,7 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 	if o.sandboxed { // what is open belongs to a sandbox, and is gone with it
 		workspaces, root, terminals = filepath.Join(dir, "workspaces"), filepath.Join(dir, "empty"), "True"
 	}
-	if err := errors.Join(os.MkdirAll(state, 0o700), os.MkdirAll(filepath.Join(dir, "empty"), 0o700)); err != nil {
+	if err := errors.Join(configureLab(filepath.Join(state, "config", "labconfig")), os.MkdirAll(filepath.Join(dir, "empty"), 0o700)); err != nil {
 		return nil, errors.Join(err, guard.Close())
 	}
 	s.process, err = process.Start(process.Command{
@@ -82,6 +82,20 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// labPages turns off what its pages have for what is not there: news, and packages to install.
+const labPages = `{"disabledExtensions": {
+	"@jupyterlab/apputils-extension:announcements": true,
+	"@jupyterlab/extensionmanager-extension": true
+}}
+`
+
+func configureLab(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, "page_config.json"), []byte(labPages), 0o600)
 }
 
 // labEnviron is this program's environment without what is about other servers and Pythons.
