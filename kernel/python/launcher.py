@@ -268,10 +268,10 @@ class Kernel(IPythonKernel):
         self.debugger = module.Debugger(*given[:known])
         self._debugging = asyncio.get_running_loop().create_task(self.poll_stopped_queue())
 
-    def do_history(self, hist_access_type: str, output: bool, raw: bool, **which: Any) -> Any:
+    def do_history(self, hist_access_type: str, output: bool, raw: bool, *more: Any, **which: Any) -> Any:
         """Answer with runs of this kernel: there is no database, and so no session before."""
         if hist_access_type not in ("tail", "search"):
-            return super().do_history(hist_access_type, output, raw, **which)
+            return super().do_history(hist_access_type, output, raw, *more, **which)
         pattern = which.get("pattern") if hist_access_type == "search" else None
         runs: dict[str | int, tuple[int, int, Any]] = {}
         shell: Any = self.shell

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -53,12 +54,13 @@ class Server:
         self, kernel: str, session: str | None = None, protocol: str | None = None, **options: Any
     ) -> Channels:
         """Open the channels of a kernel."""
-        if self.token and "header" not in options:
-            options["header"] = [f"Authorization: token {self.token}"]
+        header = options.pop("header", [f"Authorization: token {self.token}"] if self.token else [])
+        if not any(line.startswith("User-Agent:") for line in header):
+            header = [*header, "User-Agent: tests"]
         session = session or str(uuid.uuid4())
         url = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?session_id={session}"
         offered = {"subprotocols": [protocol]} if protocol else {}
-        sock = websocket.create_connection(url, timeout=PATIENCE, **offered, **options)
+        sock = websocket.create_connection(url, timeout=PATIENCE, header=header, **offered, **options)
         assert sock.subprotocol == protocol
         return Channels(sock, session)
 
@@ -123,10 +125,17 @@ class Channels:
         self.sock.send(frame, websocket.ABNF.OPCODE_TEXT if text else websocket.ABNF.OPCODE_BINARY)
 
     def receive(self) -> Message:
-        opcode, data = self.sock.recv_data()
-        if opcode == websocket.ABNF.OPCODE_CLOSE:
-            raise ConnectionError(f"closed: {data[:2].hex()} {data[2:].decode()}")
-        return decode(data.decode() if opcode == websocket.ABNF.OPCODE_TEXT else data, self.protocol)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            opcode, data = self.sock.recv_data(control_frame=True)
+            if opcode == websocket.ABNF.OPCODE_CLOSE:
+                raise ConnectionError(f"closed: {data[:2].hex()} {data[2:].decode()}")
+            if opcode == websocket.ABNF.OPCODE_TEXT:
+                return decode(data.decode(), self.protocol)
+            if opcode == websocket.ABNF.OPCODE_BINARY:
+                return decode(data, self.protocol)
+            if time.monotonic() > deadline:
+                raise TimeoutError("nothing but pings came")
 
     def until(self, wanted: Callable[[Message], bool]) -> list[Message]:
         """Return the messages up to the first that is wanted."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from .client import BOTH, Channels, Message, Server
 
 Connect = Callable[..., Channels]
+TOKEN = [f"Authorization: token {os.environ['JUPYTER_TOKEN']}"]
 Start = Callable[..., str]
 
 
@@ -134,6 +136,17 @@ def test_buffers(kernel: str, connect: Connect, protocol: str | None, buffers: l
     )
     assert said[-1]["content"]["data"]["sizes"] == [len(buffer) for buffer in buffers]
     assert said[-1]["buffers"] == [buffer[::-1] for buffer in buffers]
+
+
+def test_proxy_safe(kernel: str, connect: Connect) -> None:
+    """Jupyter Server, as a gateway's client, dies of a binary frame: it gets none, and is told so, once."""
+    channels = connect(kernel, header=[*TOKEN, "User-Agent: Tornado/6.6.1"])
+    code = "from comm import create_comm\nfor _ in range(2): create_comm('none', buffers=[b'abc'])\nprint('end')"
+    told = channels.run(code)
+    assert told.reply["status"] == "ok"
+    notice, end = (content["text"] for content in told.all("stream"))
+    assert "left out" in notice
+    assert end == "end\n"
 
 
 @pytest.mark.parametrize("protocol", BOTH)
