@@ -23,23 +23,33 @@ type Client struct {
 // replies to its requests, and what the kernel asks on stdin. It is called from several goroutines and must not
 // wait. What the kernel tells all, Hear has. ctx bounds the connecting. The error is a *wire.Death once the process is gone.
 func (k *Kernel) Join(ctx context.Context, take func(wire.Message)) (*Client, error) {
-	conv := k.current().conv
-	ls, err := connect(ctx, conv.o, conv.shell.signer, newIdentity(), false)
+	c, err := k.current().conv.join(ctx, take)
 	if err != nil {
-		if death := k.Err(); death != nil {
-			err = death
-		}
 		return nil, fmt.Errorf("cannot join kernel: %w", err)
 	}
-	c := &Client{conv: conv, links: ls, take: take, done: make(chan struct{})}
-	if !conv.join(c) {
+	return c, nil
+}
+
+func (c *conversation) join(ctx context.Context, take func(wire.Message)) (*Client, error) {
+	connecting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)() // nobody listens any more
+	ls, err := connect(connecting, c.o, c.shell.signer, newIdentity(), false)
+	switch {
+	case err != nil && c.life.Err() != nil:
+		return nil, c.await(ctx)
+	case err != nil:
+		return nil, err
+	}
+	client := &Client{conv: c, links: ls, take: take, done: make(chan struct{})}
+	if !c.admit(client) {
 		ls.close()
-		return nil, fmt.Errorf("cannot join kernel: %w", conv.await(ctx))
+		return nil, c.await(ctx)
 	}
 	for _, l := range ls.all() {
-		go c.read(l)
+		go client.read(l)
 	}
-	return c, nil
+	return client, nil
 }
 
 // Done is closed when the client has ended.

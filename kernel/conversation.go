@@ -113,8 +113,8 @@ func (c *conversation) inbox(id string) *inbox {
 	return c.asks[id]
 }
 
-// join adds a client, whose readers are counted then; false where the conversation is about to end.
-func (c *conversation) join(client *Client) bool {
+// admit adds a client, whose readers are counted then; false where the conversation is about to end.
+func (c *conversation) admit(client *Client) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dying {

@@ -4,12 +4,14 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/coder/websocket"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/server/jupyter/channels"
 )
 
@@ -334,6 +336,39 @@ func TestDeath(t *testing.T) {
 	}
 	if n := shared.all.Connections(info.ContextID); n != 0 {
 		t.Errorf("%d clients are connected", n)
+	}
+}
+
+// A kernel that died while no client was there is replaced for the first that asks.
+func TestDeadKernel(t *testing.T) {
+	info, err := shared.box.CreateContext(t.Context(), agent.ContextOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := shared.box.DeleteContext(info.ContextID); err != nil {
+			t.Error(err)
+		}
+	}()
+	k, err := shared.box.Kernel(info.ContextID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lives := make(chan *wire.Death, 10)
+	go func() { // ends with the kernel
+		for death := range k.Lives() {
+			lives <- death
+		}
+	}()
+	if err := syscall.Kill(k.Pid(), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if death := <-lives; death.Signal != "SIGKILL" {
+		t.Errorf("died of %v", death)
+	}
+	c := shared.dial(t, info.ContextID, "", v1, nil)
+	if of := c.done(c.run("print('alive')")); text(of, "stdout") != "alive\n" {
+		t.Errorf("got %v", of)
 	}
 }
 
