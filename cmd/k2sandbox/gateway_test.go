@@ -203,6 +203,7 @@ func TestAgentIsAJupyterServer(t *testing.T) {
 	if got := h.join(t, all[0].ID, "").run("print(6*7)"); got != "42\n" {
 		t.Errorf("it prints %q", got)
 	}
+	e.stop(t)
 }
 
 func TestGatewayRefuses(t *testing.T) {
