@@ -29,9 +29,14 @@ const (
 type localServer struct {
 	program, socket, lock, state, log string
 
-	mu       sync.Mutex
-	starting chan struct{} // closed when a start is over; nil: there is none
-	failed   error         // of the last one
+	mu      sync.Mutex
+	current *start // nil: there is none
+}
+
+// start is a try to start it.
+type start struct {
+	over chan struct{} // closed when it is
+	err  error         // why it failed; read after over
 }
 
 func newLocalServer() (*localServer, error) {
@@ -75,41 +80,36 @@ func buildName(program string) (string, error) {
 
 func shortHash(text []byte) string { return fmt.Sprintf("%x", sha256.Sum256(text))[:12] }
 
-// address returns where the server is, which answers then. A start goes on when ctx ends.
-func (l *localServer) address(ctx context.Context) (string, error) {
-	for first := true; ; first = false {
-		if l.answers(ctx) {
-			return "unix:" + l.socket, nil
-		}
-		started, err := l.start()
-		if !first && err != nil {
-			return "", err
-		}
-		select {
-		case <-started:
-		case <-ctx.Done():
-			return "", ctx.Err()
-		}
+// ready waits until the server answers. A start goes on when ctx ends, for the next who waits.
+func (l *localServer) ready(ctx context.Context) error {
+	if l.answers(ctx) {
+		return nil
+	}
+	s := l.begin()
+	select {
+	case <-s.over:
+		return s.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
-// start has the server be started, and returns what tells when that is over, and how the start before this one failed.
-func (l *localServer) start() (<-chan struct{}, error) {
+// begin has the server be started, unless it is just being.
+func (l *localServer) begin() *start {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	before := l.failed
-	if l.starting == nil {
-		started := make(chan struct{})
-		l.starting, l.failed = started, nil
+	if l.current == nil {
+		s := &start{over: make(chan struct{})}
+		l.current = s
 		go func() {
-			err := l.startOnce()
+			s.err = l.startOnce()
 			l.mu.Lock()
 			defer l.mu.Unlock()
-			l.starting, l.failed = nil, err
-			close(started)
+			l.current = nil
+			close(s.over)
 		}()
 	}
-	return l.starting, before
+	return l.current
 }
 
 // startOnce starts the server, unless another process does, and waits until it answers.

@@ -87,10 +87,7 @@ func (o *bridge) find() (func(context.Context) (mcp.Server, error), error) {
 		return nil, err
 	}
 	at, err := serverAt("unix:" + local.socket)
-	return func(ctx context.Context) (mcp.Server, error) {
-		_, err := local.address(ctx)
-		return at, err
-	}, err
+	return func(ctx context.Context) (mcp.Server, error) { return at, local.ready(ctx) }, err
 }
 
 // serverAt returns the server at an address.

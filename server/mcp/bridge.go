@@ -91,12 +91,15 @@ func (b *Bridge) tool(t tool) sdk.ToolHandler {
 		}
 		result, err := b.call(ctx, req, params)
 		var wire *jsonrpc.Error
+		var told *api.Error
 		switch {
 		case err == nil:
 			delete(result.Meta, sdk.MetaKeyServerInfo) // and what else the protocol between us and the server has, and the client's has not
 			return &sdk.CallToolResult{Meta: result.Meta, Content: result.Content, StructuredContent: result.StructuredContent, IsError: result.IsError}, nil
+		case errors.As(err, &told):
+			err = told
 		case errors.As(err, &wire):
-			return nil, wire
+			return nil, wire // as the server says it
 		case ctx.Err() != nil:
 			err = api.Errorf(api.ClientClosed, "the call was cancelled")
 		default:
@@ -210,7 +213,19 @@ func (k keyed) RoundTrip(r *http.Request) (*http.Response, error) {
 		r = r.Clone(r.Context())
 		r.Header.Set("X-Api-Key", k.key)
 	}
-	return k.next.RoundTrip(r)
+	resp, err := k.next.RoundTrip(r)
+	if err != nil || refusals[resp.StatusCode] == nil || r.Method != http.MethodPost {
+		return resp, err
+	}
+	resp.Body.Close()
+	return nil, refusals[resp.StatusCode]
+}
+
+// refusals are answers to the bridge, and not to its client.
+var refusals = map[int]error{
+	http.StatusUnauthorized:       errUnknownKey,
+	http.StatusForbidden:          api.Errorf(api.Forbidden, "the server takes no requests under the name that it is called by: see its --allow-host"),
+	http.StatusServiceUnavailable: api.Errorf(api.Unavailable, "the server is shutting down"),
 }
 
 // leaveTime is how long the end of a session may take; the server goes on with it by itself.

@@ -66,6 +66,7 @@ func (t tool) advice(told *api.Error, err error) string {
 
 // advices are those that hold for all errors of a code.
 var advices = map[api.Code]string{
+	api.Unauthenticated:    "nothing until the user has given an API key that the server knows, as in $K2_API_KEY",
 	api.InvalidRequest:     "again with this argument corrected",
 	api.NotFound:           "list_files to see which files there are",
 	api.Gone:               "run_code without sandbox_id, which makes a new default sandbox",
