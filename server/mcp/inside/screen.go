@@ -1,6 +1,7 @@
 package inside
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -23,7 +24,7 @@ type screen struct {
 	esc  escape
 	seq  []byte   // parameters of the escape sequence under way
 	next position // behind what was written
-	last string   // the newest line that is not empty, for who wants to see that it moves
+	last []byte   // the newest line that is not empty, for who wants to see that it moves
 }
 
 // escape says where in an escape sequence the text is.
@@ -199,8 +200,8 @@ func (s *screen) flush() {
 }
 
 func (s *screen) emit(line []byte) {
-	if bare := strings.TrimSpace(string(line[:min(len(line), 4*maxLast)])); bare != "" {
-		s.last = bare
+	if bare := bytes.TrimSpace(line[:min(len(line), utf8.UTFMax*maxLast)]); len(bare) > 0 {
+		s.last = append(s.last[:0], bare...)
 	}
 	s.to.add(line, s.next)
 }
@@ -218,7 +219,7 @@ const maxLast = 200
 func (s *screen) newest() string {
 	line := strings.TrimSpace(string(s.line[:min(len(s.line), maxLast)]))
 	if line == "" {
-		line = s.last
+		line = strings.ToValidUTF8(string(s.last), "")
 	}
 	if points := []rune(line); len(points) > maxLast {
 		return string(points[:maxLast])
