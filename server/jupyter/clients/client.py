@@ -59,8 +59,13 @@ class Server:
             header = [*header, "User-Agent: tests"]
         session = session or str(uuid.uuid4())
         url = f"{self.url.replace('http', 'ws', 1)}/api/kernels/{kernel}/channels?session_id={session}"
-        offered = {"subprotocols": [protocol]} if protocol else {}
-        sock = websocket.create_connection(url, timeout=PATIENCE, header=header, **offered, **options)
+        offered: dict[str, Any] = {"subprotocols": [protocol]} if protocol else {}
+        options |= offered | {
+            "header": header,
+            "timeout": PATIENCE,
+            "skip_utf8_validation": True,
+        }  # which is slow
+        sock = websocket.create_connection(url, **options)
         assert sock.subprotocol == protocol
         return Channels(sock, session)
 

@@ -141,7 +141,9 @@ def test_buffers(kernel: str, connect: Connect, protocol: str | None, buffers: l
 def test_proxy_safe(kernel: str, connect: Connect) -> None:
     """Jupyter Server, as a gateway's client, dies of a binary frame: it gets none, and is told so, once."""
     channels = connect(kernel, header=[*TOKEN, "User-Agent: Tornado/6.6.1"])
-    code = "from comm import create_comm\nfor _ in range(2): create_comm('none', buffers=[b'abc'])\nprint('end')"
+    code = (
+        "from comm import create_comm\nfor _ in range(2): create_comm('none', buffers=[b'abc'])\nprint('end')"
+    )
     told = channels.run(code)
     assert told.reply["status"] == "ok"
     notice, end = (content["text"] for content in told.all("stream"))
