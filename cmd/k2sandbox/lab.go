@@ -79,6 +79,9 @@ func (o *lab) run(ctx context.Context, cmd *cobra.Command, c *client.Client, id 
 	if err != nil {
 		return err
 	}
+	if strings.HasPrefix(o.address, "unix:") {
+		return fmt.Errorf("--listen %q: want HOST:PORT, as browsers do", o.address)
+	}
 	ln, err := listen(o.address, false)
 	if err != nil {
 		return err
@@ -90,14 +93,13 @@ func (o *lab) run(ctx context.Context, cmd *cobra.Command, c *client.Client, id 
 	}
 	token := strings.ToLower(rand.Text())
 	jupyter, err := startLab(ctx, labOptions{
-		interpreter: interpreter, folder: filepath.Join(data, "lab"), notebooks: dir, token: token, sandboxed: id != "",
+		interpreter: interpreter, folder: filepath.Join(data, "lab"), notebooks: dir, token: token, kernels: location(ln), sandboxed: id != "",
 	})
 	if err != nil {
 		return err
 	}
-	defer jupyter.close()
 	log := o.s.log()
-	front := newLabFront(c, jupyter, token, id, ln.Addr().String(), log)
+	front := newLabFront(c, jupyter.proxy(token), token, id, ln.Addr().String(), log)
 	fmt.Fprintf(cmd.OutOrStdout(), "open %s/lab?token=%s\n", location(ln), token)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -105,7 +107,7 @@ func (o *lab) run(ctx context.Context, cmd *cobra.Command, c *client.Client, id 
 		defer cancel()
 		<-jupyter.process.Done()
 	}()
-	return serveHTTP(ctx, ln, front, nil, log, jupyter.failed)
+	return serveHTTP(ctx, ln, front, nil, log, jupyter.close)
 }
 
 // environment returns the interpreter that has JupyterLab.

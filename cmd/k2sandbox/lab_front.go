@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httputil"
 	"net/url"
 	"path"
 	"strings"
@@ -24,12 +25,11 @@ type labFront struct {
 	cookie       string
 }
 
-func newLabFront(c *client.Client, s *labServer, token, sandbox, address string, log *slog.Logger) http.Handler {
-	f := &labFront{sandbox: sandbox, token: token, cookie: "k2-lab-" + address[strings.LastIndexByte(address, ':')+1:]}
-	pages, boxes := s.proxy(token), c.Proxy(f.inServer)
-	logged := slog.NewLogLogger(log.Handler(), slog.LevelDebug)
-	pages.ErrorLog, boxes.ErrorLog = logged, logged
-	f.pages, f.boxes = pages, boxes
+func newLabFront(c *client.Client, pages *httputil.ReverseProxy, token, sandbox, address string, log *slog.Logger) http.Handler {
+	f := &labFront{pages: pages, sandbox: sandbox, token: token, cookie: "k2-lab-" + address[strings.LastIndexByte(address, ':')+1:]}
+	boxes := c.Proxy(f.inServer)
+	pages.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	boxes.ErrorLog, f.boxes = pages.ErrorLog, boxes
 	return server.Guard(f.serve, server.Options{Log: log})
 }
 
@@ -42,6 +42,8 @@ func (f *labFront) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	at := r.URL.Path
 	switch {
+	case r.Header.Get("Service-Worker") != "":
+		return api.Errorf(api.Forbidden, "service workers are not allowed: what code shows could leave one behind")
 	case at == "/":
 		http.Redirect(w, r, "lab", http.StatusFound)
 	case path.Clean(at) != strings.TrimSuffix(at, "/") || strings.Contains(at, "\\"):
@@ -70,8 +72,8 @@ func (f *labFront) knows(r *http.Request) bool {
 
 // Paths of Jupyter's API that the server of sandboxes answers, and those that it does where a sandbox is named.
 var (
-	runPaths  = []string{"/api/kernels", "/api/kernelspecs", "/kernelspecs", "/api/sessions"}
-	filePaths = []string{"/api/contents", "/files", "/api/terminals", "/terminals/websocket", "/api/events"}
+	runPaths  = []string{"/api/kernels", "/api/kernelspecs", "/kernelspecs"}
+	filePaths = []string{"/api/sessions", "/api/contents", "/files", "/api/terminals", "/terminals/websocket", "/api/events"}
 )
 
 // pagePaths are those that JupyterLab's server answers. It has more, of which none is needed: some would install packages,
@@ -84,9 +86,11 @@ var pagePaths = []string{
 // readPaths are of those where pages may ask, and change nothing: what would be changed is code.
 var readPaths = []string{"/lab/api/extensions", "/lab/api/build", "/lab/api/plugins"}
 
+// ownPaths are those that JupyterLab's server answers. Where it has the files it has the sessions, too, which are kernels
+// by the paths of files: those of other people's files are none of its.
 func (f *labFront) ownPaths() []string {
 	if f.sandbox == "" {
-		return append([]string{"/api/contents", "/files", "/api/events"}, pagePaths...)
+		return append([]string{"/api/sessions", "/api/contents", "/files", "/api/events"}, pagePaths...)
 	}
 	return pagePaths
 }

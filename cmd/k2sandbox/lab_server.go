@@ -22,7 +22,8 @@ type labOptions struct {
 	folder      string // of what it keeps: settings, and what was open
 	notebooks   string // the folder whose files it has, unless a sandbox has them
 	token       string
-	sandboxed   bool // files and terminals are those of a sandbox
+	kernels     string // the URL of a gateway that knows the token, for the kernels of sessions
+	sandboxed   bool   // files, sessions and terminals are those of a sandbox
 }
 
 // labServer is the server of JupyterLab: of its pages and settings. Nothing can be run in it: see labFront.
@@ -37,7 +38,7 @@ type labServer struct {
 var labFlags = []string{
 	"--no-browser", "--allow-root", "--LabApp.extension_manager=readonly", "--LabApp.news_url=None",
 	"--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-	"--KernelSpecManager.ensure_native_kernel=False", "--KernelSpecManager.allowed_kernelspecs={'-'}",
+	"--KernelSpecManager.ensure_native_kernel=False", "--KernelSpecManager.allowed_kernelspecs={'-'}", // for none here
 	"--ServerApp.quit_button=False", "--ServerApp.sock_mode=0600",
 }
 
@@ -68,9 +69,9 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 	}
 	s.process, err = process.Start(process.Command{
 		Args: append([]string{o.interpreter, "-I", "-m", "jupyterlab", "--ServerApp.sock=" + socket, "--ServerApp.root_dir=" + root,
-			"--ServerApp.terminals_enabled=" + terminals}, labFlags...),
+			"--ServerApp.terminals_enabled=" + terminals, "--gateway-url=" + o.kernels}, labFlags...),
 		Dir: dir, Guard: guard, KillGroup: true, Stdout: s.words, Stderr: s.words,
-		Env: append(labEnviron(), "JUPYTER_TOKEN="+o.token, "JUPYTER_RUNTIME_DIR="+filepath.Join(dir, "run"),
+		Env: append(labEnviron(), "JUPYTER_TOKEN="+o.token, "JUPYTER_GATEWAY_AUTH_TOKEN="+o.token, "JUPYTER_RUNTIME_DIR="+filepath.Join(dir, "run"),
 			"JUPYTER_CONFIG_DIR="+filepath.Join(state, "config"), "JUPYTER_DATA_DIR="+filepath.Join(state, "data"), "IPYTHONDIR="+filepath.Join(state, "ipython"),
 			"JUPYTERLAB_SETTINGS_DIR="+filepath.Join(state, "settings"), "JUPYTERLAB_WORKSPACES_DIR="+workspaces),
 	})
@@ -78,8 +79,7 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 		return nil, errors.Join(fmt.Errorf("cannot start JupyterLab: %w", err), guard.Close())
 	}
 	if err := s.ready(ctx); err != nil {
-		s.close()
-		return nil, err
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
@@ -147,12 +147,13 @@ func (s *labServer) failed() error {
 	return fmt.Errorf("JupyterLab has ended with status %d %s%s", exit.Code, exit.Signal, s.words)
 }
 
-// close ends it.
-func (s *labServer) close() {
+// close ends it, and by that the kernels of its sessions, and returns why it had ended before.
+func (s *labServer) close() error {
+	err := s.failed()
 	s.process.Stop(context.Background(), closing)
 	s.process.Close()
 	s.transport.CloseIdleConnections()
-	_ = s.guard.Close() // what it cannot end it tells nobody
+	return errors.Join(err, s.guard.Close())
 }
 
 // proxy sends requests to it as those of its user, whom who calls has checked.
