@@ -17,8 +17,11 @@ import (
 // fail returns an error as a model can act on it.
 func (a *API) fail(c *call, err error) *sdk.CallToolResult {
 	told := server.DescribeByID(err, c.visit.id)
-	if errors.Is(err, context.Canceled) {
+	switch {
+	case errors.Is(err, context.Canceled):
 		told = api.Errorf(api.ClientClosed, "the call was cancelled")
+	case errors.Is(err, context.DeadlineExceeded):
+		told = api.Errorf(api.DeadlineExceeded, "the sandbox has not answered in time")
 	}
 	if told.Code == api.Internal {
 		a.o.Log.Error("tool failed", "request", c.visit.id, "tool", c.name, "error", err)
