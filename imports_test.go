@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"server/jupyter":          {"api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
 	"server/e2b":              {"api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
-	"server/e2b/interpreter":  {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
+	"server/e2b/interpreter":  {"api", "agent", "executor", "process", "mime", "server", gjson},
 	"server/jupyter/inside":   {"api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
 	"server/jupyter/channels": {"api", "agent", "executor", "kernel", "kernel/wire", "server", gjson, websocket},
 	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},

@@ -189,3 +189,21 @@ func TestAgentsThatLie(t *testing.T) {
 		}
 	}
 }
+
+// An agent that hangs is waited for once; nobody else's kernels wait for it, or are missing.
+func TestAnAgentThatHangs(t *testing.T) {
+	s := start(t, nil)
+	k, hung := s.kernel(""), s.native("")
+	release := make(chan struct{})
+	asked := make(chan struct{}, 100)
+	s.machines.hang(hung.ID, func() { asked <- struct{}{}; <-release })
+	t.Cleanup(func() { close(release) })
+	want := []string{k.ID, api.KernelID(hung.ID, "default")}
+	for range 3 {
+		if got := s.kernels(); !slices.Equal(got, want) {
+			t.Errorf("listed %v", got)
+		}
+		<-asked
+	}
+	decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201)
+}

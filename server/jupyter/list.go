@@ -2,6 +2,7 @@ package jupyter
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
@@ -14,8 +15,9 @@ import (
 )
 
 const (
-	atOnce      = 16  // agents that are asked at a time
-	mostKernels = 256 // that an agent can tell of
+	atOnce      = 16                     // agents that are asked at a time
+	mostKernels = 256                    // that an agent can tell of
+	lateTime    = 250 * time.Millisecond // that an agent has for a list which was too late the last time
 )
 
 // kernels returns those of all sandboxes that the caller may see, the oldest sandbox's first. An agent that does not
@@ -25,20 +27,21 @@ func (a *API) kernels(r *http.Request) ([]api.JupyterKernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gather(r.Context(), infos, func(ctx context.Context, info fleet.Info) []api.JupyterKernel {
+	return gather(r.Context(), a, infos, func(ctx context.Context, info fleet.Info) ([]api.JupyterKernel, error) {
 		found, err := a.askKernels(ctx, info)
 		if err != nil {
-			return a.standIn(info)
+			return a.standIn(info), err
 		}
-		a.seen.put(a.o.Fleet, info.ID, found)
-		return found
+		a.seen.put(info.ID, found)
+		return found, nil
 	}), nil
 }
 
 // gather asks agents, several at a time, and returns all that they have told.
-func gather[T any](ctx context.Context, infos []fleet.Info, ask func(context.Context, fleet.Info) []T) []T {
+func gather[T any](ctx context.Context, a *API, infos []fleet.Info, ask func(context.Context, fleet.Info) ([]T, error)) []T {
 	ctx, cancel := context.WithTimeout(ctx, askTime)
 	defer cancel()
+	a.seen.sweep(a.o.Fleet)
 	slices.SortFunc(infos, func(x, y fleet.Info) int { return x.CreatedAt.Compare(y.CreatedAt) })
 	told := make([][]T, len(infos))
 	var work sync.WaitGroup
@@ -47,7 +50,11 @@ func gather[T any](ctx context.Context, infos []fleet.Info, ask func(context.Con
 		free <- struct{}{}
 		work.Go(func() {
 			defer func() { <-free }()
-			told[i] = ask(ctx, info)
+			ctx, cancel := context.WithTimeout(ctx, a.seen.patience(info.ID))
+			defer cancel()
+			var err error
+			told[i], err = ask(ctx, info)
+			a.seen.judge(info.ID, errors.Is(err, context.DeadlineExceeded))
 		})
 	}
 	work.Wait()
@@ -99,10 +106,11 @@ func (a *API) isDefault(name string) bool {
 	return strings.EqualFold(a.o.Kernel.Name, name)
 }
 
-// seen are the kernels that agents told of last, of sandboxes that there are.
+// seen is what was seen of agents, of sandboxes that there are.
 type seen struct {
 	mu      sync.Mutex
-	kernels map[string][]api.JupyterKernel // by sandbox
+	kernels map[string][]api.JupyterKernel // that they told of last, by sandbox
+	late    map[string]bool                // they did not answer in time: nobody is to wait for them that long again
 	swept   time.Time
 }
 
@@ -112,13 +120,43 @@ func (s *seen) get(id string) []api.JupyterKernel {
 	return slices.Clone(s.kernels[id])
 }
 
-func (s *seen) put(f *fleet.Fleet, id string, kernels []api.JupyterKernel) {
+func (s *seen) put(id string, kernels []api.JupyterKernel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.kernels == nil {
 		s.kernels = map[string][]api.JupyterKernel{}
 	}
 	s.kernels[id] = slices.Clone(kernels)
+}
+
+// patience returns how long an agent may take for a list.
+func (s *seen) patience(id string) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.late[id] {
+		return lateTime
+	}
+	return askTime
+}
+
+// judge keeps whether an agent was late.
+func (s *seen) judge(id string, late bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !late {
+		delete(s.late, id)
+		return
+	}
+	if s.late == nil {
+		s.late = map[string]bool{}
+	}
+	s.late[id] = true
+}
+
+// sweep forgets, now and then, the sandboxes that have ended.
+func (s *seen) sweep(f *fleet.Fleet) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if time.Since(s.swept) < time.Minute {
 		return
 	}
@@ -126,6 +164,11 @@ func (s *seen) put(f *fleet.Fleet, id string, kernels []api.JupyterKernel) {
 	for id := range s.kernels {
 		if _, err := f.Get(id); err != nil {
 			delete(s.kernels, id)
+		}
+	}
+	for id := range s.late {
+		if _, err := f.Get(id); err != nil {
+			delete(s.late, id)
 		}
 	}
 }

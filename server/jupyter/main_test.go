@@ -44,6 +44,7 @@ type machines struct {
 	mu      sync.Mutex
 	specs   []fleet.Spec
 	hostile func(id string, conn net.Conn) bool // takes a connection over in place of the agent
+	hung    map[string]func()                   // by sandbox: it is called before the agent answers
 }
 
 func (r *machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error) {
@@ -55,8 +56,11 @@ func (r *machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error)
 	box := newBox(s.ID)
 	m.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
-		hostile := r.hostile
+		hostile, hung := r.hostile, r.hung[s.ID]
 		r.mu.Unlock()
+		if hung != nil && req.URL.Path != "/v1/close" {
+			hung()
+		}
 		if hostile != nil && req.URL.Path != "/v1/close" {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
@@ -97,6 +101,12 @@ func (r *machines) takeOver(hostile func(id string, conn net.Conn) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hostile = hostile
+}
+
+func (r *machines) hang(id string, until func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hung = map[string]func(){id: until}
 }
 
 type machine struct {

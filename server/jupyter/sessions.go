@@ -23,22 +23,25 @@ func (a *API) listSessions(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// mostSessions are those that an agent can tell of: as many as one has.
+const mostSessions = 1000
+
 // sessions returns those of all sandboxes that the caller may see.
 func (a *API) sessions(r *http.Request) ([]api.JupyterSession, error) {
 	infos, err := a.visible(r)
 	if err != nil {
 		return nil, err
 	}
-	return gather(r.Context(), infos, func(ctx context.Context, info fleet.Info) []api.JupyterSession {
+	return gather(r.Context(), a, infos, func(ctx context.Context, info fleet.Info) ([]api.JupyterSession, error) {
 		box, err := a.o.Fleet.Look(info.ID)
 		if err != nil {
-			return nil
+			return nil, err
 		}
 		var all []api.JupyterSession
-		if ask(ctx, box, http.MethodGet, "/api/sessions", nil, &all) != nil || len(all) > mostKernels {
-			return nil
+		if err := ask(ctx, box, http.MethodGet, "/api/sessions", nil, &all); err != nil || len(all) > mostSessions {
+			return nil, err
 		}
-		return slices.DeleteFunc(all, func(s api.JupyterSession) bool { return !checkSession(info.ID, &s) })
+		return slices.DeleteFunc(all, func(s api.JupyterSession) bool { return !checkSession(info.ID, &s) }), nil
 	}), nil
 }
 
