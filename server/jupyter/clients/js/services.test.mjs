@@ -5,7 +5,7 @@ import { finished, heard, services, settings } from './client.mjs'
 
 const url = process.env.JUPYTER_URL
 const token = process.env.JUPYTER_TOKEN
-const headers = { authorization: `token ${token}`, 'content-type': 'application/json' }
+const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' }
 const { ContentsManager, Drive, KernelManager, KernelSpecManager, SessionManager, TerminalManager } = services
 
 let serverSettings, sandbox
@@ -25,7 +25,7 @@ before(async () => {
 async function create() {
   const answer = await fetch(`${url}/v1/sandboxes`, { method: 'POST', headers, body: '{}' })
   assert.ok(answer.ok, await answer.clone().text())
-  sandbox = (await answer.json()).id
+  sandbox = (await answer.json()).sandbox_id
   return `${url}/jupyter/${sandbox}/`
 }
 
@@ -125,8 +125,11 @@ test('what the native API runs is heard, and the other way round', { skip: !!pro
   const said = await finished(kernel.requestExecute({ code: 'print(seen)\nmine = 8' }))
   assert.equal(said.text, 'by the native API\n')
   assert.ok((await native('print(mine)')).some(({ text }) => text === '8\n'))
-  const list = await (await fetch(`${url}/v1/sandboxes/${sandbox}/executions`, { headers })).json()
-  assert.ok(JSON.stringify(list).includes('mine = 8') || JSON.stringify(list).includes('jupyter'), JSON.stringify(list))
+  const runs = `${url}/v1/sandboxes/${sandbox}/executions`
+  const { executions } = await (await fetch(runs, { headers })).json()
+  const [, mine] = executions.filter(({ context }) => context === 'default') // the newest is first
+  const events = await (await fetch(`${runs}/${mine.execution_id}/events`, { headers })).text()
+  assert.match(events, /"by the native API\\n"/)
   kernel.dispose()
 })
 
