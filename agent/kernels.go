@@ -17,8 +17,8 @@ func (s *Sandbox) Kernel(contextID string) (*kernel.Kernel, error) {
 
 // Observe keeps a run that a client of the context's kernel sends itself, as Submit does one of ours: see
 // executor.Context.Observe.
-func (s *Sandbox) Observe(c *executor.Context, request string, cell executor.Cell, messages executor.Messages) (*executor.Execution, error) {
-	e, err := c.Observe(request, cell, messages)
+func (s *Sandbox) Observe(c *executor.Context, request executor.Request, cell executor.Cell) (*executor.Execution, error) {
+	e, err := c.Observe(request, cell)
 	if err != nil {
 		return nil, s.noteLimit(c.ID(), err)
 	}

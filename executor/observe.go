@@ -17,16 +17,22 @@ const (
 
 var errNotTaken = errors.New("the kernel did not take the request")
 
-// Messages yields what a kernel says of one request, as Conn.Ask does of one that it sends.
-type Messages func(ctx context.Context) iter.Seq2[wire.Message, error]
+// Request is one of somebody else's to the kernel.
+type Request struct {
+	ID string // msg_id
+	// Messages yields what the kernel says of it, as Conn.Ask does of one that it sends.
+	Messages func(ctx context.Context) iter.Seq2[wire.Message, error]
+	// Flush returns when the kernel has taken the request, or it is sure that it never will.
+	Flush func(ctx context.Context) error
+}
 
 // alias says which run a request of somebody else's stands for.
 type alias struct{ request, execution string }
 
-// Observe keeps a run that somebody else sends to the kernel, with the msg_id request, and of which messages tells. It
-// has no turn, as the kernel has a queue of its own; the context's next turn comes after it. The loop over
-// messages is run in any case. It returns ErrClosed, or ErrQueueFull where 4096 are under way.
-func (c *Context) Observe(request string, cell Cell, messages Messages) (*Execution, error) {
+// Observe keeps a run that somebody else sends to the kernel. It has no turn, as the kernel has a queue of its
+// own; the context's next turn comes after it. The loop over the request's messages is run in any case. It returns
+// ErrClosed, or ErrQueueFull where 4096 are under way.
+func (c *Context) Observe(request Request, cell Cell) (*Execution, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var err error
@@ -38,15 +44,15 @@ func (c *Context) Observe(request string, cell Cell, messages Messages) (*Execut
 	if err != nil {
 		done, cancel := context.WithCancel(context.Background())
 		cancel()
-		for range messages(done) {
+		for range request.Messages(done) {
 			break
 		}
 		return nil, err
 	}
 	e := newExecution(c, cell)
-	e.messages = messages
+	e.request = &request
 	c.observed = append(c.observed, e)
-	c.aliases = append(c.aliases, alias{request, e.id})
+	c.aliases = append(c.aliases, alias{request.ID, e.id})
 	c.aliases = c.aliases[max(0, len(c.aliases)-observedKnown):]
 	c.last = time.Now()
 	c.work.Go(func() { c.observe(e) })
@@ -70,47 +76,37 @@ func (c *Context) observe(e *Execution) {
 	e.end(end)
 }
 
-// sweep ends those of the runs that are observed of which the kernel never heard, or that it did not understand: it has
-// answered a request that came after theirs and not begun them. It returns when all have begun.
+// sweep ends those of the runs that are observed whose requests the kernel has dropped without a word. It returns when
+// all have begun.
 func (c *Context) sweep() {
 	tick := time.NewTicker(c.o.IdleWait)
 	defer tick.Stop()
-	var suspects []*Execution
+	var dropped []*Execution
 	for {
 		select {
 		case <-tick.C:
 		case <-c.life.Done():
 			return
 		}
-		for _, e := range suspects { // their first message may have been on its way within the program
+		for _, e := range dropped { // that it began may still have been on its way within the program
 			if !e.isBusy() {
 				e.give(errNotTaken)
 			}
 		}
 		c.mu.Lock()
-		suspects = slices.DeleteFunc(slices.Clone(c.observed), (*Execution).isBusy)
-		c.sweeping = len(suspects) > 0
+		waiting := slices.DeleteFunc(slices.Clone(c.observed), (*Execution).isBusy)
+		c.sweeping = len(waiting) > 0
 		c.mu.Unlock()
-		if len(suspects) == 0 {
+		if len(waiting) == 0 {
 			return
 		}
-		if !c.answered() {
-			suspects = nil
+		dropped = nil
+		for _, e := range waiting {
+			if !e.isBusy() && e.request.Flush(c.life) == nil {
+				dropped = append(dropped, e)
+			}
 		}
 	}
-}
-
-// answered waits until the kernel has answered on shell.
-func (c *Context) answered() bool {
-	for m, err := range c.conn.Ask(c.life, wire.Request{Channel: wire.Shell, ID: wire.NewID(), Type: "kernel_info_request"}) {
-		if err != nil {
-			return false
-		}
-		if idle(&m) {
-			return true
-		}
-	}
-	return false
 }
 
 // afterOthers waits for the runs of others that are under way.

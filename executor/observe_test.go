@@ -6,18 +6,19 @@ import (
 	"iter"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
 // sent has the fake hear of a request that somebody else has sent.
-func (k *fake) sent(id string) executor.Messages {
+func (k *fake) sent(id string) executor.Request {
 	inbox := make(chan turnOf, 100)
 	k.mu.Lock()
 	k.asks[id] = inbox
 	k.mu.Unlock()
-	return func(ctx context.Context) iter.Seq2[wire.Message, error] {
+	messages := func(ctx context.Context) iter.Seq2[wire.Message, error] {
 		return func(yield func(wire.Message, error) bool) {
 			defer func() {
 				k.mu.Lock()
@@ -37,11 +38,22 @@ func (k *fake) sent(id string) executor.Messages {
 			}
 		}
 	}
+	return executor.Request{ID: id, Messages: messages, Flush: k.flush}
+}
+
+// flush waits until the kernel has come to what was sent last.
+func (k *fake) flush(ctx context.Context) error {
+	select {
+	case <-k.flushed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func observe(t *testing.T, c *executor.Context, k *fake, id string) *executor.Execution {
 	t.Helper()
-	e, err := c.Observe(id, executor.Cell{Code: id}, k.sent(id))
+	e, err := c.Observe(k.sent(id), executor.Cell{Code: id})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +130,11 @@ func TestObservedRunThatTheKernelNeverTook(t *testing.T) {
 		c := start(t, k)
 		lost := observe(t, c, k, "a")
 		own := submit(t, c, executor.Cell{Code: "1"})
+		time.Sleep(time.Hour) // of the bubble: it could be that the kernel is busy
+		if s := lost.Summary(); s.State != executor.Queued {
+			t.Errorf("the run is %+v", s)
+		}
+		close(k.flushed)
 		expect(t, lost, "start error end:error")
 		expect(t, own, "start end:ok")
 	})
@@ -148,7 +165,7 @@ func TestObservedRunsEndWithTheKernelAndTheContext(t *testing.T) {
 		synctest.Wait()
 		c.Close(executor.SandboxKilled)
 		expect(t, e, "start end:sandbox_killed")
-		if _, err := c.Observe("e", executor.Cell{}, k.sent("e")); !errors.Is(err, executor.ErrClosed) {
+		if _, err := c.Observe(k.sent("e"), executor.Cell{}); !errors.Is(err, executor.ErrClosed) {
 			t.Errorf("observed in a closed context: %v", err)
 		}
 	})

@@ -43,11 +43,11 @@ func (t *turn) run(ctx context.Context) Event {
 	t.mu.Lock()
 	t.abandon = cancel
 	t.mu.Unlock()
-	t.noIdle = time.AfterFunc(time.Hour, func() {
+	t.noIdle = stoppedTimer(func() {
 		t.context.spawn(func() { t.barrier(ctx, wire.Control); cancel(errIdleLost) })
 	})
 	defer t.noIdle.Stop()
-	t.noReply = time.AfterFunc(time.Hour, func() { cancel(errReplyLost) })
+	t.noReply = stoppedTimer(func() { cancel(errReplyLost) })
 	defer t.noReply.Stop()
 
 	if t.cell.Timeout > 0 {
@@ -62,6 +62,13 @@ func (t *turn) run(ctx context.Context) Event {
 		err = nil
 	}
 	return t.verdict(err)
+}
+
+// stoppedTimer returns a timer that begins with its first Reset.
+func stoppedTimer(f func()) *time.Timer {
+	timer := time.AfterFunc(time.Hour, f)
+	timer.Stop()
+	return timer
 }
 
 // converse sends the request and takes messages until reply and idle are there, and what they overtook:
@@ -93,8 +100,8 @@ func (t *turn) converse(ctx context.Context, cancel context.CancelCauseFunc) err
 
 // ask yields what the kernel says of the run, whose request it sends unless somebody else does.
 func (t *turn) ask(ctx context.Context) iter.Seq2[wire.Message, error] {
-	if t.messages != nil {
-		return t.messages(ctx)
+	if t.Execution.request != nil {
+		return t.Execution.request.Messages(ctx)
 	}
 	return t.conn.Ask(ctx, request(t.id, t.cell))
 }
@@ -154,7 +161,7 @@ func (t *turn) heard(m *wire.Message) {
 		if t.isBusy() {
 			return
 		}
-		if t.messages != nil {
+		if t.Execution.request != nil {
 			t.begin()
 		}
 		close(t.busy)

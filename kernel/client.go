@@ -84,6 +84,23 @@ func (c *Client) Follow(ctx context.Context, id string) (func(context.Context) i
 	return func(ctx context.Context) iter.Seq2[wire.Message, error] { return c.conv.messages(ctx, id, in, sent) }, nil
 }
 
+// Flush returns when the kernel has answered a request of the engine's that follows, on this client's shell socket,
+// all that were sent before: the kernel has taken those, or never will. take is not given what comes of it.
+func (c *Client) Flush(ctx context.Context) error {
+	req := wire.Request{Channel: wire.Shell, ID: wire.NewID(), Type: "kernel_info_request"}
+	in, err := c.conv.register(ctx, req.ID)
+	if err != nil {
+		return err
+	}
+	send := func() error { return c.links.shell.send(ctx, c.conv.session, req) }
+	for m, err := range c.conv.messages(ctx, req.ID, in, send) {
+		if err != nil || m.Channel == wire.IOPub && m.Get("execution_state").String() == "idle" {
+			return err
+		}
+	}
+	return nil
+}
+
 // read hands on what comes from a link until its socket fails, which is the end of the client.
 func (c *Client) read(l *link) {
 	m, err := l.recv()
@@ -92,7 +109,9 @@ func (c *Client) read(l *link) {
 		if l.channel == wire.Stdin {
 			c.conv.fence()
 		}
-		c.take(m)
+		if m.ParentSession() != c.conv.session {
+			c.take(m)
+		}
 		if in := c.conv.inbox(m.ParentID()); in != nil {
 			in.push(m)
 		}

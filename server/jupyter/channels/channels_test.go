@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -232,6 +233,7 @@ func TestDroppedRequest(t *testing.T) {
 	frame := join([][]byte{[]byte("shell"), raw(t, header), []byte("{}"), []byte("{}"), raw(t, object{"code": "1"})})
 	c.write(websocket.MessageBinary, frame)
 	c.done(c.name)
+	<-shared.box.Executions()[0].Done() // a msg_id can be that of one run at a time
 	c.write(websocket.MessageBinary, frame)
 	c.done(c.send("shell", "kernel_info_request", object{}))
 	dropped := shared.box.Executions()[0]
@@ -284,6 +286,26 @@ func TestBadMessages(t *testing.T) {
 	c := shared.dial(t, "default", "", v1, nil)
 	c.send("shell", "no_such_request", object{"any": "thing"})
 	c.done(c.run("1"))
+}
+
+// Runs that wait behind others are not taken for lost, however long they do.
+func TestQueuedRuns(t *testing.T) {
+	c := shared.dial(t, "default", "", v1, nil)
+	first, last := c.run("input()"), ""
+	for range 10 {
+		last = c.run("import time; time.sleep(0.2)")
+	}
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	time.Sleep(time.Second) // so that some are looked at
+	c.send("stdin", "input_reply", object{"value": ""})
+	c.done(first)
+	c.done(last)
+	for _, e := range shared.box.Executions()[:11] {
+		<-e.Done()
+		if s := e.Summary(); s.Status != executor.OK {
+			t.Errorf("the run ended as %+v", s)
+		}
+	}
 }
 
 // The kernel's death answers what was open, and another takes its place.

@@ -3,6 +3,7 @@ package channels
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -130,27 +131,29 @@ func (h *hub) died(death *wire.Death) {
 
 // refuse answers a request that could not be sent.
 func (h *hub) refuse(id string, err error) {
-	var death *wire.Death
-	if !errors.As(err, &death) {
-		death = &wire.Death{Code: -1, Cause: err.Error()}
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r := h.pending[id]; r != nil {
 		delete(h.pending, id)
-		h.answerLocked(r, death)
+		h.answerLocked(r, err)
 	}
 }
 
-// answerLocked ends a request that no kernel will answer any more.
-func (h *hub) answerLocked(r *request, death *wire.Death) {
+// answerLocked ends a request that no kernel will answer any more: as aborted where that was asked for, else with
+// the error, which cells show.
+func (h *hub) answerLocked(r *request, err error) {
 	reply := map[string]any{"status": "aborted"}
-	if !death.Requested {
-		reply = map[string]any{"status": "error", "ename": "KernelDied", "evalue": death.Error(), "traceback": []string{}}
+	var death *wire.Death
+	if !errors.As(err, &death) || !death.Requested {
+		name := "RequestFailed"
+		if death != nil {
+			name = "KernelDied"
+		}
+		reply = map[string]any{"status": "error", "ename": name, "evalue": err.Error(), "traceback": []string{name + ": " + err.Error()}}
 		if r.kind == "execute_request" {
-			h.broadcastLocked(newParcel(compose(h.speaker, wire.IOPub, "error", r.header, map[string]any{
-				"ename": "KernelDied", "evalue": death.Error(), "traceback": []string{"KernelDied: " + death.Error()},
-			})))
+			shown := maps.Clone(reply)
+			delete(shown, "status")
+			h.broadcastLocked(newParcel(compose(h.speaker, wire.IOPub, "error", r.header, shown)))
 		}
 	}
 	if !r.replied {

@@ -278,7 +278,7 @@ func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Me
 	if err != nil {
 		return // the kernel is gone, which sending tells, or this msg_id's run is kept already
 	}
-	e, err := s.hub.box.Observe(s.hub.context, m.ID(), cellOf(m), messages)
+	e, err := s.hub.box.Observe(s.hub.context, executor.Request{ID: m.ID(), Messages: messages, Flush: client.Flush}, cellOf(m))
 	if err != nil {
 		s.hub.o.Log.Debug("cannot keep a run of a Jupyter client", "context", s.hub.context.ID(), "error", err)
 		return
