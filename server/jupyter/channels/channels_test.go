@@ -1,6 +1,9 @@
 package channels_test
 
 import (
+	"bufio"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -285,6 +288,36 @@ func TestBadMessages(t *testing.T) {
 	}
 	c := shared.dial(t, "default", "", v1, nil)
 	c.send("shell", "no_such_request", object{"any": "thing"})
+	c.done(c.run("1"))
+}
+
+// A client that ends in the midst of a frame, or says too much, harms no other.
+func TestBrokenWebSockets(t *testing.T) {
+	c := shared.dial(t, "default", "", v1, nil)
+	cut, err := net.Dial("tcp", shared.site.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const handshake = "GET /default/channels HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+	if _, err := io.WriteString(cut, handshake); err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(cut), nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v: %v", resp, err)
+	}
+	if _, err := io.WriteString(cut, "\x82\xff\x00\x00\x00\x00\x00\x10\x00\x00mask and some of what was promised"); err != nil {
+		t.Fatal(err)
+	}
+	if err := cut.Close(); err != nil {
+		t.Fatal(err)
+	}
+	large := shared.dial(t, "default", "", v1, nil)
+	_ = large.conn.Write(t.Context(), websocket.MessageBinary, make([]byte, 64<<20+1)) // may fail, as the other end stops reading
+	if _, err := large.read(); err == nil {
+		t.Error("a message that is too large is taken")
+	}
 	c.done(c.run("1"))
 }
 

@@ -150,7 +150,7 @@ func (h *hub) answerLocked(r *request, err error) {
 			name = "KernelDied"
 		}
 		reply = map[string]any{"status": "error", "ename": name, "evalue": err.Error(), "traceback": []string{name + ": " + err.Error()}}
-		if r.kind == "execute_request" {
+		if r.kind == "execute_request" && !r.replied {
 			shown := maps.Clone(reply)
 			delete(shown, "status")
 			h.broadcastLocked(newParcel(compose(h.speaker, wire.IOPub, "error", r.header, shown)))
