@@ -21,8 +21,9 @@ const (
 	maxOutputs = 50      // images and the like: of more there is only the number
 	maxPinned  = 64      // displays that can be updated
 	maxPin     = 4 << 10 // bytes of the text of each
-	maxName    = 200     // code points of an exception's name
-	maxValue   = 2000    // code points of what it says
+	maxNotes   = 4
+	maxName    = 200  // code points of an exception's name
+	maxValue   = 2000 // code points of what it says
 )
 
 // digest is what there is to say of the lines of a log from some place on, however many these are.
@@ -113,6 +114,9 @@ func (d *digest) take(line journal.Line) {
 	case executor.Error:
 		d.raised(line, at)
 	case executor.Truncated:
+		if len(d.notes) == maxNotes {
+			break
+		}
 		d.notes = append(d.notes, gjson.GetBytes(line.JSON, "bytes").String()+" bytes of "+gjson.GetBytes(line.JSON, "stream").String()+" were more than is kept, and are lost")
 	case executor.End:
 		d.last = line.JSON

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -29,6 +30,7 @@ import (
 var (
 	box  *agent.Sandbox
 	site *httptest.Server
+	kept string // where originals are
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -56,6 +58,9 @@ func run(m *testing.M) int {
 	}
 	site = httptest.NewServer(inside.New(box, server.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))}))
 	code := m.Run()
+	if kept != "" {
+		os.RemoveAll(kept)
+	}
 	if err := box.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
@@ -129,6 +134,9 @@ func lines(t *testing.T, resp *http.Response) (progress []api.MCPProgress, answe
 func use(t *testing.T, tool string, arguments any) (*api.MCPAnswer, string) {
 	t.Helper()
 	_, a := lines(t, send(t.Context(), t, tool, arguments))
+	if a.Run != nil && len(a.Run.Outputs) > 0 && a.Run.Outputs[0].Path != "" {
+		kept = filepath.Dir(filepath.Dir(a.Run.Outputs[0].Path))
+	}
 	var text []string
 	for _, c := range a.Content {
 		if c.Type == api.TextContent {

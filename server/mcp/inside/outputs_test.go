@@ -56,7 +56,6 @@ func TestImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { os.RemoveAll(strings.TrimSuffix(o.Path, "/"+a.Run.RunID+"/"+a.Content[2].Name)) })
 	resp, err := http.Get(site.URL + "/output?run_id=" + a.Run.RunID + "&output=" + strconv.Itoa(o.Output))
 	if err != nil {
 		t.Fatal(err)

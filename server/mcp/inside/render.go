@@ -8,8 +8,9 @@ import (
 	"github.com/k2sandbox/k2sandbox/mime"
 )
 
-// maxHTML is how many bytes of HTML are made Markdown of. What is longer is told as text.
-const maxHTML = 4 << 20
+// maxHTML is how many bytes of HTML are made Markdown of. What is longer is told as text: to read HTML that was made
+// for it takes time by the square of its length.
+const maxHTML = 512 << 10
 
 // pictures are the types of images and other files that are outputs of their own, the best for a reader first.
 var pictures = []string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf"}

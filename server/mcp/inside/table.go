@@ -176,12 +176,14 @@ func cellText(n *html.Node) string {
 			break
 		}
 	}
-	text := strings.TrimSpace(spaces.ReplaceAllString(w.String(), " "))
+	text := strings.Join(strings.Fields(w.String()), " ")
 	if len(text) > maxCell {
 		text = strings.ToValidUTF8(text[:maxCell], "") + "…"
 	}
-	return strings.NewReplacer(`\`, `\\`, "|", `\|`).Replace(text)
+	return escaped.Replace(text)
 }
+
+var escaped = strings.NewReplacer(`\`, `\\`, "|", `\|`)
 
 // cell writes all text below a node, of tables too.
 func (w *page) cell(n *html.Node, depth int) {
