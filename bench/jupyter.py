@@ -2,7 +2,7 @@
 
     python bench/jupyter.py --binary bin/k2sandbox --python bin/jupyter/bin/python [--quick]
 
-The interpreter has jupyter_server, jupyter_kernel_gateway and websocket-client, as make jupyter installs them;
+The interpreter has what make jupyter installs: jupyter_server, jupyter_kernel_gateway and websocket-client;
 it runs all kernels. A client decodes every message of the v1 subprotocol. Nothing is asserted about time.
 """
 
