@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"regexp"
+	"strings"
 	"time"
 )
 
@@ -11,7 +12,9 @@ const LocalSandbox = "local"
 
 // KernelID returns the id by which Jupyter's clients know a context of a sandbox, which is a kernel to them. It has the
 // form that they and their servers expect, that of a UUID: \w+-\w+-\w+-\w+-\w+.
-func KernelID(sandboxID, contextID string) string { return sandboxID + "-" + contextID + "-k-k-k" }
+func KernelID(sandboxID, contextID string) string {
+	return sandboxID + "-" + strings.ReplaceAll(contextID, "-", "__") + "-k-k-k" // as of default-javascript
+}
 
 // SessionID returns the id by which Jupyter's clients know a session, of the form of KernelID. name is the agent's.
 func SessionID(sandboxID, name string) string { return sandboxID + "-" + name + "-s-s-s" }
@@ -20,7 +23,8 @@ var jupyterID = regexp.MustCompile(`^(\w+)-(\w+)-(k-k-k|s-s-s)$`)
 
 // ParseKernelID returns what KernelID was made of.
 func ParseKernelID(id string) (sandboxID, contextID string, ok bool) {
-	return parseJupyterID(id, "k-k-k")
+	sandboxID, contextID, ok = parseJupyterID(id, "k-k-k")
+	return sandboxID, strings.ReplaceAll(contextID, "__", "-"), ok
 }
 
 // ParseSessionID returns what SessionID was made of.

@@ -49,6 +49,13 @@ func (h *handlers) getContents(w http.ResponseWriter, r *http.Request) error {
 	if q.hash, err = flag(r, "hash", false); err != nil {
 		return err
 	}
+	if entry, err := h.box.Files().StatTarget(at); err == nil && q.content {
+		release, err := h.large.enter(r.Context(), entry.Size)
+		if err != nil {
+			return err
+		}
+		defer release()
+	}
 	m, err := h.look(r.Context(), at, q)
 	if err != nil {
 		return err
@@ -100,8 +107,13 @@ func (h *handlers) saveContents(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	release, err := h.large.enter(r.Context(), r.ContentLength)
+	if err != nil {
+		return err
+	}
+	defer release()
 	var req saveRequest
-	if err := decode(r, &req); err != nil {
+	if err := h.decodeLarge(w, r, &req); err != nil {
 		return err
 	}
 	if req.CopyFrom != "" {

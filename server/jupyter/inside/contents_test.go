@@ -3,10 +3,12 @@ package inside_test
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -68,6 +70,28 @@ func TestALargeFileComesInPieces(t *testing.T) {
 	if got := content(t, at); got != "anew" {
 		t.Errorf("the file has %q", got)
 	}
+}
+
+func TestWhatIsTooLargeIsRefusedAndOthersAreNot(t *testing.T) {
+	at := "/api/contents/" + folder(t) + "/large.txt"
+	e := get[object](t, http.StatusRequestEntityTooLarge, "PUT", at, object{"type": "file", "format": "text", "content": strings.Repeat("x", 65<<20)})
+	if e["reason"] != "Request Entity Too Large" {
+		t.Errorf("%v", e)
+	}
+	var work sync.WaitGroup
+	for i := range 3 {
+		work.Go(func() {
+			name := fmt.Sprintf("%s%d", at, i)
+			body := object{"type": "file", "format": "text", "content": strings.Repeat("x", 5<<20)}
+			if status, e, _ := ask[object](t, "PUT", name, body); status != http.StatusCreated {
+				t.Errorf("%d %v", status, e)
+			}
+			if status, m, _ := ask[model](t, "GET", name, nil); status != http.StatusOK || len(m.Content.(string)) != 5<<20 {
+				t.Errorf("read: %d", status)
+			}
+		})
+	}
+	work.Wait()
 }
 
 func TestANotebookHasItsNormalFormInTheFileAndTextsAsStringsForClients(t *testing.T) {

@@ -31,6 +31,7 @@ func New(box *agent.Sandbox, id string, o server.Options) http.Handler {
 		sessions:  sessions{open: map[string]*session{}},
 		terminals: terminals{named: map[string]*terminal{}},
 		events:    newEvents(),
+		large:     make(turns, 1),
 	}
 	return server.New(h.routes(), o)
 }
@@ -46,14 +47,11 @@ type handlers struct {
 	sessions  sessions
 	terminals terminals
 	events    *events
+	large     turns
 }
 
 // anything is the query of every route: clients add the time to it, against caches.
 var anything = []string{"*"}
-
-// maxBody is the most bytes of a file that is saved or read as JSON. Larger ones are uploaded in pieces, and
-// downloaded from /files.
-const maxBody = 64 << 20
 
 func (h *handlers) routes() []server.Route {
 	routes := []server.Route{
@@ -97,7 +95,7 @@ func (h *handlers) routes() []server.Route {
 			server.Route{Method: "POST", Path: path + "/checkpoints/{checkpoint}", Handle: h.restoreCheckpoint},
 			server.Route{Method: "DELETE", Path: path + "/checkpoints/{checkpoint}", Handle: h.deleteCheckpoint},
 			server.Route{Method: "GET", Path: path, Handle: h.getContents},
-			server.Route{Method: "PUT", Path: path, Handle: h.saveContents, Body: maxBody},
+			server.Route{Method: "PUT", Path: path, Handle: h.saveContents, Body: server.Unbounded},
 			server.Route{Method: "POST", Path: path, Handle: h.createContents},
 			server.Route{Method: "PATCH", Path: path, Handle: h.renameContents},
 			server.Route{Method: "DELETE", Path: path, Handle: h.deleteContents},

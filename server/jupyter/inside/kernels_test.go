@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
 )
@@ -74,6 +75,17 @@ func TestAKernelIsAContext(t *testing.T) {
 	if e := get[object](t, http.StatusNotFound, "GET", "/api/kernels/"+k.ID, nil); e["message"] != "Kernel does not exist: "+k.ID {
 		t.Errorf("%v", e)
 	}
+}
+
+func TestAContextOfEveryNameIsAKernel(t *testing.T) {
+	if _, err := box.CreateContext(t.Context(), agent.ContextOptions{ID: agent.LanguagePrefix + "other"}); err != nil {
+		t.Fatal(err)
+	}
+	at := "/api/kernels/" + api.KernelID("local", agent.LanguagePrefix+"other")
+	if k := get[kernelModel](t, http.StatusOK, "GET", at, nil); !regexp.MustCompile(`^\w+-\w+-\w+-\w+-\w+$`).MatchString(k.ID) {
+		t.Errorf("%+v", k)
+	}
+	get[object](t, http.StatusNoContent, "DELETE", at, nil)
 }
 
 func TestTheDefaultKernelIsNewWhenItIsShutDown(t *testing.T) {
