@@ -13,6 +13,9 @@ import (
 // answer makes the answer of what was read.
 func (f *follower) answer(ctx context.Context) (*api.MCPAnswer, error) {
 	d, run := f.digest, &api.MCPRun{RunID: f.id()}
+	if err := f.recall(ctx); err != nil {
+		return nil, err
+	}
 	d.finish()
 	f.tell(run)
 	if d.last == nil { // it may have ended since
@@ -46,6 +49,22 @@ func (f *follower) answer(ctx context.Context) (*api.MCPAnswer, error) {
 		}
 	}
 	return a, nil
+}
+
+// recall finds the End line of what had ended before the place that was asked for.
+func (f *follower) recall(ctx context.Context) error {
+	select {
+	case <-f.done():
+	default:
+		return nil
+	}
+	if n := f.events(); f.digest.last == nil && f.digest.next.seq > n {
+		for line, err := range f.lines(ctx, n-1) {
+			f.digest.last = line.JSON
+			return err
+		}
+	}
+	return nil
 }
 
 // imagesUntil is until when images may be read: for longer where there was no need to wait for the run.

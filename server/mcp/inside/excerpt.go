@@ -75,8 +75,8 @@ func (x *excerpt) show(n int, readOn func(position) string) shown {
 	}
 	head, points, at := x.headOf(n * 3 / 5)
 	rest := x.tail
-	if len(rest) == 0 { // head has all of it
-		rest = x.head[len(head):]
+	if utf8.RuneCount(rest) < n-points {
+		rest = append(bytes.Clone(x.head[len(head):]), rest...)
 	}
 	tail := rest[len(rest)-lenLast(rest, n-points):]
 	if i := bytes.IndexByte(tail[:len(tail)/2], '\n'); i >= 0 {

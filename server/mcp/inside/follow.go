@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/server"
 )
@@ -43,6 +44,9 @@ func (h *handlers) follow(w http.ResponseWriter, r *http.Request, s source, v vi
 				return
 			}
 			answered = true
+			if errors.Is(err, executor.ErrEvicted) {
+				err = api.Errorf(api.NotFound, "the output of run %s is no longer kept", s.id())
+			}
 			last := api.MCPLine{Answer: a}
 			if err != nil {
 				last = api.MCPLine{Error: server.Describe(w, err)}

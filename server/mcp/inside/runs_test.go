@@ -175,6 +175,30 @@ func TestRunThatGoesOn(t *testing.T) {
 	}
 }
 
+// Who reads on at the end of a run that has ended is told how.
+func TestReadingOnAtTheEnd(t *testing.T) {
+	a, _ := use(t, api.ToolRunCode, api.MCPRunCode{Code: "print('all')"})
+	none := 0.0
+	for _, wait := range []*float64{nil, &none} {
+		again, text := use(t, api.ToolGetRun, api.MCPGetRun{RunID: a.Run.RunID, After: a.Run.NextCursor, WaitS: wait})
+		if again.Run.Status != "ok" || again.Run.Stdout != "" || again.Run.NextCursor != a.Run.NextCursor || text != "(no output)" {
+			t.Errorf("%+v %s", again.Run, text)
+		}
+	}
+	a, _ = use(t, api.ToolRunCommand, api.MCPRunCommand{Command: "exit 3"})
+	if again, _ := use(t, api.ToolGetRun, api.MCPGetRun{RunID: a.Run.RunID, After: a.Run.NextCursor}); again.Run.ExitCode == nil || *again.Run.ExitCode != 3 {
+		t.Errorf("%+v", again.Run)
+	}
+}
+
+// What is hardly too long is cut by little.
+func TestHardlyTooLong(t *testing.T) {
+	run, _ := code(t, fmt.Sprintf("print('x' * 99)\n"+"for i in range(%d): print('y' * 99)", api.MCPChars/100))
+	if n := len(run.Stdout); !run.Truncated || n < api.MCPChars*9/10 {
+		t.Errorf("%d characters are shown, %+v", n, run.Omitted)
+	}
+}
+
 // Progress comes at once, tells the newest line, and grows.
 func TestProgress(t *testing.T) {
 	progress, a := lines(t, send(t.Context(), t, api.ToolRunCode, api.MCPRunCode{Code: "import time\nfor i in range(13): print(f'\\r{i} of 13', end='', flush=True); time.sleep(0.2)"}))
