@@ -17,12 +17,14 @@ PY     := $(VENV)/bin/python
 SCHEMA := $(CURDIR)/bin/schemathesis
 COMPARE := $(CURDIR)/bin/compare
 E2B := server/e2b/clients
+JUPYTER := server/jupyter/clients
+MCP := server/mcp/clients
 STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b lock clean
+.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +83,7 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
 	cd server/e2b && $(PY) -m mypy --config-file ../../pyproject.toml clients
+	cd server/jupyter && $(PY) -m mypy --config-file ../../pyproject.toml clients
 	cd sdk/python && $(PY) -m mypy . && $(PY) unasync.py --check
 
 # schemathesis and what it needs, kept apart from what the code and its tests need.
@@ -124,6 +127,36 @@ bin/e2b-js/.ready: $(E2B)/package.json $(E2B)/package-lock.json
 e2b: build venv bin/e2b-new/.ready bin/e2b-old/.ready bin/e2b-js/.ready ## drive every call of published E2B clients, as they are, against a server
 	$(E2B)/drive $(BIN) $(PY) $(CURDIR)/bin
 
+# Published Jupyter clients: those from PyPI, with which the kernels too are run, and those from npm.
+bin/jupyter/.ready: $(JUPYTER)/clients.txt kernel/python/requirements.txt | venv
+	rm -rf $(@D)
+	$(PY) -m venv --without-pip $(@D)
+	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(@D)/bin/python \
+	  -r kernel/python/requirements.txt -r $< "$$@"; }; \
+	install --system-certs || install
+	touch $@
+
+bin/jupyter-js/.ready: $(JUPYTER)/package.json $(JUPYTER)/package-lock.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+jupyter: build venv bin/jupyter/.ready bin/jupyter-js/.ready ## drive published Jupyter clients, JupyterLab in a browser among them, against a server
+	$(JUPYTER)/drive $(BIN) $(CURDIR)/bin
+
+# The published MCP client.
+bin/mcp-js/.ready: $(MCP)/package.json $(MCP)/package-lock.json
+	rm -rf $(@D)
+	mkdir -p $(@D)
+	cp $^ $(@D)
+	npm ci --prefix $(@D) --ignore-scripts --no-audit --no-fund --loglevel error
+	touch $@
+
+mcp: build venv bin/mcp-js/.ready ## call every tool with the published MCP client, over HTTP and over standard input and output
+	$(MCP)/drive $(BIN) $(PY) $(CURDIR)/bin/mcp-js
+
 record: venv ## record real kernels into fixtures/*.txtar anew
 	go run ./fixtures/record -python $(PY)
 
@@ -146,9 +179,11 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \
 	  --no-annotate --no-header "$$@"; }; \
 	compile kernel/python/requirements.in -o kernel/python/requirements.txt; \
+	compile kernel/python/lab.in -c kernel/python/requirements.txt -o kernel/python/lab.txt; \
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
 	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
 	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt; \
+	compile $(JUPYTER)/clients.in -c kernel/python/requirements.txt -o $(JUPYTER)/clients.txt; \
 	for pair in new old; do compile $(E2B)/$$pair.in -o $(E2B)/$$pair.txt; done
 
 clean: ## remove what was built here

@@ -20,35 +20,40 @@ const module = "github.com/k2sandbox/k2sandbox"
 // allowed is the import table: what each package may import beside the standard
 // library. Imports go one way, down this list's right-hand sides. Tests may import more.
 var allowed = map[string][]string{
-	"mime":                   {},
-	"internal/leaktest":      {},
-	"kernel/wire":            {gjson, uuid},
-	"kernel/python":          {xsys},
-	"process":                {"journal", gjson, pty, xsys},
-	"kernel/kerneltest":      {"kernel", "kernel/python", "process", xsys},
-	"kernel":                 {"kernel/wire", "process", "kernel/python", zmq4, uuid},
-	"journal":                {gjson},
-	"files":                  {"journal", xsys},
-	"packages":               {"process"},
-	"executor":               {"kernel/wire", "mime", "journal", gjson},
-	"notebook":               {"executor", "mime", "journal", gjson, uuid},
-	"fixtures":               {"kernel/wire", "executor", gjson},
-	"agent":                  {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
-	"api":                    {"executor", "files", "process", "packages", "journal", "notebook"},
-	"client":                 {"api", "executor", "journal", "process", "packages", "files", websocket},
-	"server":                 {"api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
-	"server/sandboxes":       {"api", "fleet", "server"},
-	"server/e2b":             {"api", "fleet", "server", "server/sandboxes"},
-	"server/e2b/envd":        {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
-	"server/e2b/interpreter": {"api", "agent", "executor", "packages", "process", "mime", "server", "journal", gjson},
-	"server/inside":          {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
-	"fleet/local":            {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
-	"sudo":                   {"process", xsys},
-	"fleet":                  {"api", bbolt, xtime},
-	"fleet/local/cage":       {xsys, xnet},
-	"fleet/local/cgroup":     {xsys},
-	"fleet/local/network":    {gvisor, xsys},
-	"cmd/k2sandbox":          {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"mime":                    {},
+	"internal/leaktest":       {},
+	"kernel/wire":             {gjson, uuid},
+	"kernel/python":           {xsys},
+	"process":                 {"journal", gjson, pty, xsys},
+	"kernel/kerneltest":       {"kernel", "kernel/python", "process", xsys},
+	"kernel":                  {"kernel/wire", "process", "kernel/python", zmq4, uuid},
+	"journal":                 {gjson},
+	"files":                   {"journal", xsys},
+	"packages":                {"process"},
+	"executor":                {"kernel/wire", "mime", "journal", gjson},
+	"notebook":                {"executor", "mime", "journal", gjson, uuid},
+	"fixtures":                {"kernel/wire", "executor", gjson},
+	"agent":                   {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
+	"api":                     {"executor", "files", "process", "packages", "journal", "notebook"},
+	"client":                  {"api", "executor", "journal", "process", "packages", "files", websocket},
+	"server":                  {"api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
+	"server/sandboxes":        {"api", "fleet", "server"},
+	"server/jupyter":          {"api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
+	"server/e2b":              {"api", "fleet", "server", "server/sandboxes"},
+	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
+	"server/e2b/interpreter":  {"api", "agent", "executor", "process", "mime", "server", gjson},
+	"server/jupyter/inside":   {"api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
+	"server/jupyter/channels": {"api", "agent", "executor", "kernel", "kernel/wire", "server", gjson, websocket},
+	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},
+	"server/mcp/inside":       {"api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
+	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
+	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
+	"sudo":                    {"process", xsys},
+	"fleet":                   {"api", bbolt, xtime},
+	"fleet/local/cage":        {xsys, xnet},
+	"fleet/local/cgroup":      {xsys},
+	"fleet/local/network":     {gvisor, xsys},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -64,10 +69,12 @@ const (
 	pty         = "github.com/creack/pty"
 	xterm       = "golang.org/x/term"
 	xnet        = "golang.org/x/net"
+	ximage      = "golang.org/x/image"
 	bbolt       = "go.etcd.io/bbolt"
 	gvisor      = "gvisor.dev/gvisor"
 	xtime       = "golang.org/x/time"
 	websocket   = "github.com/coder/websocket"
+	gosdk       = "github.com/modelcontextprotocol/go-sdk"
 )
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -31,8 +31,8 @@ func (s *Sandbox) Activity() api.Activity {
 	return api.Activity{IdleSeconds: max(0, time.Since(last).Seconds())}
 }
 
-// touch notes that something has happened.
-func (s *Sandbox) touch() { s.active.Store(time.Now().UnixNano()) }
+// Touch notes that something has happened, which is activity.
+func (s *Sandbox) Touch() { s.active.Store(time.Now().UnixNano()) }
 
 func (k *installs) busy() bool {
 	k.mu.Lock()

@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"os"
+	"path/filepath"
 	"runtime"
 	"syscall"
 
@@ -32,14 +33,27 @@ func (s *Sandbox) Capabilities() api.Capabilities {
 
 // Kernels returns what a context can have, the default context's first.
 func (s *Sandbox) Kernels() []api.KernelCapability {
-	specs := append([]kernel.Spec{s.o.Spec}, s.others()...)
-	seen := map[string]bool{}
 	var all []api.KernelCapability
-	for _, spec := range specs {
-		if !seen[spec.Name] {
-			seen[spec.Name] = true
-			all = append(all, api.KernelCapability{Kernel: spec.Name, Language: spec.Language, DisplayName: spec.DisplayName})
+	for _, spec := range s.Kernelspecs() {
+		all = append(all, api.KernelCapability{Kernel: spec.Name, Language: spec.Language, DisplayName: spec.DisplayName})
+	}
+	return all
+}
+
+// Kernelspecs returns the specs of what a context can have, the default context's first. That of a managed Python has
+// the directory of what its ipykernel has installed.
+func (s *Sandbox) Kernelspecs() []kernel.Spec {
+	seen := map[string]bool{}
+	var all []kernel.Spec
+	for _, spec := range append([]kernel.Spec{s.o.Spec}, s.others()...) {
+		if seen[spec.Name] {
+			continue
 		}
+		seen[spec.Name] = true
+		if spec.ResourceDir == "" && filepath.IsAbs(spec.Argv[0]) {
+			spec.ResourceDir = filepath.Join(filepath.Dir(filepath.Dir(spec.Argv[0])), "share", "jupyter", "kernels", spec.Name)
+		}
+		all = append(all, spec)
 	}
 	return all
 }

@@ -185,7 +185,7 @@ func (i *Install) run() {
 	}
 	i.log.Append(line(&end))
 	i.log.Close()
-	i.box.touch()
+	i.box.Touch()
 	close(i.done)
 }
 

@@ -90,6 +90,7 @@ type Sandbox struct {
 	env        *packages.Environment // of the sandbox's own packages; nil: noPackages says why
 	noPackages error
 	installs   installs
+	languages  sync.Mutex // held while the default context of one is started
 	notebooks  notebooks
 	ports      *ports
 

@@ -57,7 +57,7 @@ func (e entry) AppendLine(dst []byte, seq int64, at time.Time) []byte {
 
 // note puts an event into the timeline.
 func (s *Sandbox) note(e TimelineEvent) {
-	s.touch()
+	s.Touch()
 	s.timeline.Append(entry{e})
 }
 

@@ -35,6 +35,7 @@ const (
 	TimelineClient ClientKind = "timeline"
 	StreamClient   ClientKind = "stream"
 	TerminalClient ClientKind = "terminal" // a WebSocket at a process
+	JupyterClient  ClientKind = "jupyter"  // a WebSocket at the kernel of Context
 )
 
 // TimelineEvent is one thing that happened to a sandbox: a line of its timeline.

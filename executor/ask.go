@@ -55,7 +55,7 @@ func (c *Context) Inspect(ctx context.Context, code string, cursor, detail int) 
 
 // ask sends a request on shell and returns its reply.
 func (c *Context) ask(ctx context.Context, kind string, content map[string]any) (wire.Message, error) {
-	if err := c.revive(); err != nil {
+	if err := c.Revive(); err != nil {
 		return wire.Message{}, err
 	}
 	raw, err := json.Marshal(content)

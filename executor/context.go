@@ -27,13 +27,16 @@ type Context struct {
 
 	restarting sync.Mutex // one restart at a time
 
-	mu      sync.Mutex
-	queue   []*Execution
-	running *Execution
-	lost    bool // the kernel was replaced since the last run ended
-	closed  bool
-	last    time.Time // of the last sign of life
-	counted int
+	mu       sync.Mutex
+	queue    []*Execution
+	running  *Execution
+	observed []*Execution // that have not ended, in the order of their requests
+	aliases  []alias      // of the latest of these, the oldest first
+	sweeping bool
+	lost     bool // the kernel was replaced since the last run ended
+	closed   bool
+	last     time.Time // of the last sign of life
+	counted  int
 }
 
 // New returns a context on the conversation, which stays the caller's to close,
@@ -111,11 +114,18 @@ func (c *Context) takeTurns() {
 	}
 }
 
-// next takes the first of the queue; nil where there is none.
+// next takes the first of the queue; nil where there is none. What others have sent to the kernel before ends
+// first: whoever waits is in the queue as long, and his time has not begun.
 func (c *Context) next() *Execution {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.running = nil
+	wait := len(c.queue) > 0 && len(c.observed) > 0
+	c.mu.Unlock()
+	if wait {
+		c.afterOthers()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if len(c.queue) == 0 {
 		return nil
 	}
@@ -128,7 +138,7 @@ func (c *Context) turn(e *Execution) {
 	e.begin()
 	t := turn{Execution: e, conn: c.conn, o: &c.o}
 	var end Event
-	if err := c.revive(); err != nil {
+	if err := c.Revive(); err != nil {
 		if end = t.verdict(err); end.Status == Failed {
 			end = Event{Status: KernelDied, StateLost: true}
 		}
@@ -151,7 +161,7 @@ func (c *Context) turn(e *Execution) {
 	if t.reply != nil && exits(t.reply) {
 		c.awaitExit()
 	}
-	if lost && c.conn.Err() != nil && c.revive() == nil { // so that the next run need not wait
+	if lost && c.conn.Err() != nil && c.Revive() == nil { // so that the next run need not wait
 		c.mu.Lock()
 		c.lost = untold
 		c.mu.Unlock()
@@ -167,8 +177,8 @@ func (c *Context) awaitExit() {
 	}
 }
 
-// revive puts a new kernel in place of a dead one.
-func (c *Context) revive() error {
+// Revive puts a new kernel in place of a dead one, as each run does that finds one; the next run tells by StateLost.
+func (c *Context) Revive() error {
 	if c.conn.Err() == nil {
 		return nil
 	}
@@ -222,12 +232,23 @@ func (c *Context) listen() {
 			return
 		}
 		if e, ok := output(&m); ok {
-			if id := m.ParentID(); strings.HasPrefix(id, idPrefix) {
-				e.ExecutionID = id
-			}
+			e.ExecutionID = c.executionOf(m.ParentID())
 			c.background.Append(&e)
 		}
 	}
+}
+
+// executionOf returns the id of the run that a request stands for; "" where it is not known.
+func (c *Context) executionOf(request string) string {
+	if strings.HasPrefix(request, idPrefix) {
+		return request
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if i := slices.IndexFunc(c.aliases, func(a alias) bool { return a.request == request }); i >= 0 {
+		return c.aliases[i].execution
+	}
+	return ""
 }
 
 // Background yields, as Execution.Lines does, the output that arrived when its run had
@@ -252,9 +273,13 @@ func (c *Context) Status() ContextStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := ContextStatus{State: "idle", Queued: len(c.queue), ExecutionCount: c.counted, Kernel: c.conn.Info(), LastActive: c.last}
-	if c.running != nil {
-		s.State, s.Running, s.LastActive = "busy", c.running.id, time.Now()
-	} else if c.conn.Err() != nil {
+	switch {
+	case c.running != nil || len(c.observed) > 0:
+		s.State, s.Running, s.LastActive = "busy", c.foremostLocked().id, time.Now()
+		if s.Queued += len(c.observed); c.running == nil {
+			s.Queued--
+		}
+	case c.conn.Err() != nil:
 		s.State = "dead"
 	}
 	return s
@@ -272,10 +297,12 @@ func (c *Context) Close(status Status) {
 	c.closed = true
 	queue := c.queue
 	c.queue = nil
-	if c.running != nil {
-		c.running.mu.Lock()
-		c.running.final = status
-		c.running.mu.Unlock()
+	for _, e := range append(slices.Clone(c.observed), c.running) {
+		if e != nil {
+			e.mu.Lock()
+			e.final = status
+			e.mu.Unlock()
+		}
 	}
 	c.mu.Unlock()
 	c.end()

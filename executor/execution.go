@@ -14,13 +14,14 @@ import (
 // Execution is one run of a cell: queued, running, or ended with its events kept.
 // Its methods are safe for concurrent use.
 type Execution struct {
-	id      string // also the msg_id of its execute_request
+	id      string // also the msg_id of its execute_request, but for one that is observed
 	cell    Cell
 	context *Context
 	created time.Time
 	log     *journal.Log
 	busy    chan struct{} // closed when the kernel has begun the cell
 	done    chan struct{} // closed when the End event is in the log
+	request *Request      // of one that is observed; nil: it is ours to send
 
 	mu          sync.Mutex
 	state       State

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
@@ -65,6 +66,17 @@ func TestLostReplyEndsAsError(t *testing.T) {
 			k.idle(req.ID)
 		})), executor.Cell{})
 		expect(t, e, "start error end:error")
+	})
+}
+
+func TestRunMayTakeADay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(func(k *fake, req wire.Request) {
+			k.begin(req.ID)
+			time.Sleep(24 * time.Hour) // of the bubble
+			k.ok(req.ID)
+		})
+		expect(t, submit(t, start(t, k), executor.Cell{}), "start end:ok")
 	})
 }
 

@@ -26,6 +26,7 @@ type fake struct {
 	noRestart  error
 	deaf       bool // control stays unanswered
 	variables  string
+	flushed    chan struct{} // closed once the kernel has come to what others have sent
 }
 
 type turnOf struct {
@@ -36,7 +37,7 @@ type turnOf struct {
 func newFake(script func(k *fake, req wire.Request)) *fake {
 	return &fake{
 		script: script, asks: map[string]chan turnOf{}, stray: make(chan wire.Message, 100),
-		interrupts: make(chan struct{}, 100), inputs: make(chan string, 100),
+		interrupts: make(chan struct{}, 100), inputs: make(chan string, 100), flushed: make(chan struct{}),
 	}
 }
 

@@ -11,10 +11,7 @@ const tries = 3
 // Interrupt interrupts what runs in the context now, or is about to; it is no error where nothing is.
 func (c *Context) Interrupt(ctx context.Context) error {
 	c.mu.Lock()
-	e := c.running
-	if e == nil && len(c.queue) > 0 {
-		e = c.queue[0]
-	}
+	e := c.foremostLocked()
 	c.mu.Unlock()
 	if e == nil {
 		return nil
@@ -121,12 +118,11 @@ func (c *Context) kill(e *Execution, flag *bool) {
 	}
 	e.mu.Lock()
 	*flag = true
-	abandon := e.abandon
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeout(c.life, c.o.ReviveWait)
 	defer cancel()
 	if err := c.conn.Restart(ctx); err != nil {
-		abandon(err)
+		e.give(err)
 	}
 }
 

@@ -3,6 +3,7 @@ package executor
 import (
 	"context"
 	"errors"
+	"iter"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -42,11 +43,11 @@ func (t *turn) run(ctx context.Context) Event {
 	t.mu.Lock()
 	t.abandon = cancel
 	t.mu.Unlock()
-	t.noIdle = time.AfterFunc(time.Hour, func() {
+	t.noIdle = stoppedTimer(func() {
 		t.context.spawn(func() { t.barrier(ctx, wire.Control); cancel(errIdleLost) })
 	})
 	defer t.noIdle.Stop()
-	t.noReply = time.AfterFunc(time.Hour, func() { cancel(errReplyLost) })
+	t.noReply = stoppedTimer(func() { cancel(errReplyLost) })
 	defer t.noReply.Stop()
 
 	if t.cell.Timeout > 0 {
@@ -63,11 +64,18 @@ func (t *turn) run(ctx context.Context) Event {
 	return t.verdict(err)
 }
 
+// stoppedTimer returns a timer that begins with its first Reset.
+func stoppedTimer(f func()) *time.Timer {
+	timer := time.AfterFunc(time.Hour, f)
+	timer.Stop()
+	return timer
+}
+
 // converse sends the request and takes messages until reply and idle are there, and what they overtook:
 // then it cancels.
 func (t *turn) converse(ctx context.Context, cancel context.CancelCauseFunc) error {
 	settling := false
-	for m, err := range t.conn.Ask(ctx, request(t.id, t.cell)) {
+	for m, err := range t.ask(ctx) {
 		if err != nil {
 			return err
 		}
@@ -90,15 +98,27 @@ func (t *turn) converse(ctx context.Context, cancel context.CancelCauseFunc) err
 	return errReplyLost
 }
 
+// ask yields what the kernel says of the run, whose request it sends unless somebody else does.
+func (t *turn) ask(ctx context.Context) iter.Seq2[wire.Message, error] {
+	if t.Execution.request != nil {
+		return t.Execution.request.Messages(ctx)
+	}
+	return t.conn.Ask(ctx, request(t.id, t.cell))
+}
+
 // barrier waits until the kernel has answered on the channel, and so published all that it had to before now.
 func (t *turn) barrier(ctx context.Context, on wire.Channel) {
 	ctx, cancel := context.WithTimeout(ctx, t.o.ReplyWait)
 	defer cancel()
 	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: on, ID: wire.NewID(), Type: "kernel_info_request"}) {
-		if err != nil || m.Channel == wire.IOPub && m.Type() == "status" && m.Get("execution_state").String() == "idle" {
+		if err != nil || idle(&m) {
 			return
 		}
 	}
+}
+
+func idle(m *wire.Message) bool {
+	return m.Channel == wire.IOPub && m.Type() == "status" && m.Get("execution_state").String() == "idle"
 }
 
 // take turns a message into what it means for the run.
@@ -138,11 +158,13 @@ func (t *turn) heard(m *wire.Message) {
 	switch m.Get("execution_state").String() {
 	case "busy":
 		t.at(&t.moments.Busy, m)
-		select {
-		case <-t.busy:
-		default:
-			close(t.busy)
+		if t.isBusy() {
+			return
 		}
+		if t.Execution.request != nil {
+			t.begin()
+		}
+		close(t.busy)
 	case "idle":
 		t.at(&t.moments.Idle, m)
 		t.idle = true

@@ -242,3 +242,44 @@ func TestMaxKept(t *testing.T) {
 	wantGone(t, f, ids[1], fleet.Killed)
 	wantGone(t, f, ids[2], fleet.Killed)
 }
+
+// What only looks at a sandbox does not keep it.
+func TestALookIsNoActivity(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t)
+		f := open(t, h, fleet.Options{})
+		info, _ := create(t, f, h, fleet.CreateOptions{Timeout: time.Minute})
+		for range 5 {
+			time.Sleep(10 * time.Second)
+			if s, err := f.Look(info.ID); err != nil || s.ID() != info.ID {
+				t.Fatal(s, err)
+			}
+		}
+		if _, err := f.Pause(t.Context(), info.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Look(info.ID); !errors.Is(err, fleet.ErrPaused) {
+			t.Errorf("paused: %v", err)
+		}
+		if _, err := f.Resume(t.Context(), info.ID); err != nil {
+			t.Fatal(err)
+		}
+		release, _, err := f.Use(info.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		time.Sleep(50 * time.Second)
+		if _, err := f.Look(info.ID); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(15 * time.Second)
+		synctest.Wait()
+		if _, err := f.Look(info.ID); !errors.Is(err, fleet.ErrGone) {
+			t.Errorf("after its timeout: %v", err)
+		}
+		if _, err := f.Look("sb_nobody"); !errors.Is(err, fleet.ErrNotFound) {
+			t.Errorf("nobody's: %v", err)
+		}
+	})
+}

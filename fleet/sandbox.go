@@ -159,6 +159,17 @@ func (f *Fleet) Use(id string) (release func(), s *Sandbox, err error) {
 	return func() { once.Do(s.release) }, s, nil
 }
 
+// Look is Use for a question to the agent that is no activity.
+func (f *Fleet) Look(id string) (*Sandbox, error) {
+	s, err := f.find(id)
+	if err != nil {
+		return nil, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return s, s.usable()
+}
+
 func (s *Sandbox) usable() error {
 	switch s.state {
 	case Running:

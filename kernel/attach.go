@@ -46,7 +46,7 @@ func attach(ctx context.Context, file string, o AttachOptions) (*Kernel, error) 
 	defer cancel()
 	l := newLife()
 	l.conv, err = open(ctx, openOptions{
-		info: k.conn, limit: o.MessageLimit, stray: k.strays.push, broken: l.fail, log: k.log,
+		info: k.conn, limit: o.MessageLimit, stray: k.strays.push, hear: k.ears.hear, broken: l.fail, log: k.log,
 	})
 	if err != nil {
 		return nil, late(ctx, err)

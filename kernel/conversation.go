@@ -27,6 +27,7 @@ type openOptions struct {
 	limit  int64              // bytes of a message; 0 stands for 256 MiB
 	died   <-chan struct{}    // closed when the process exits; nil for attached kernels
 	stray  func(wire.Message) // takes a message of no ask under way; must not block long
+	hear   func(wire.Message) // takes what clients other than us hear, too; nil: there are none
 	broken func(error)        // called once if a socket fails while the conversation is open
 	log    *slog.Logger
 }
@@ -50,11 +51,12 @@ type conversation struct {
 	ended   chan struct{} // closed when end is over
 	death   error         // what asks end with; written before ended is closed
 
-	mu    sync.Mutex
-	asks  map[string]*inbox // by msg_id
-	dying bool              // end was called
-	lost  error             // of the first socket that failed
-	fail  func(error)       // whom to tell
+	mu      sync.Mutex
+	asks    map[string]*inbox // by msg_id
+	clients map[*Client]bool
+	dying   bool        // end was called
+	lost    error       // of the first socket that failed
+	fail    func(error) // whom to tell
 }
 
 // read routes what comes from a link until its socket fails.
@@ -62,8 +64,11 @@ func (c *conversation) read(l *link) {
 	m, err := l.recv()
 	for ; err == nil; m, err = l.recv() {
 		c.came.Add(1)
-		if l.channel == wire.Stdin {
+		switch l.channel {
+		case wire.Stdin:
 			c.fence()
+		case wire.IOPub:
+			c.publish(m)
 		}
 		c.route(m)
 	}
@@ -101,11 +106,33 @@ func (c *conversation) lose(err error) {
 	}
 }
 
-func (c *conversation) route(m wire.Message) {
+// inbox returns that of a request under way; nil where it is none.
+func (c *conversation) inbox(id string) *inbox {
 	c.mu.Lock()
-	in := c.asks[m.ParentID()]
-	c.mu.Unlock()
-	if in != nil && in.push(m) {
+	defer c.mu.Unlock()
+	return c.asks[id]
+}
+
+// admit adds a client, whose readers are counted then; false where the conversation is about to end.
+func (c *conversation) admit(client *Client) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dying {
+		return false
+	}
+	c.readers.Add(len(client.links.all()))
+	c.clients[client] = true
+	return true
+}
+
+func (c *conversation) leave(client *Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.clients, client)
+}
+
+func (c *conversation) route(m wire.Message) {
+	if in := c.inbox(m.ParentID()); in != nil && in.push(m) {
 		return
 	}
 	if !c.hello.takes(&m) {
@@ -124,14 +151,21 @@ func (c *conversation) ask(ctx context.Context, req wire.Request) iter.Seq2[wire
 			yield(wire.Message{}, err)
 			return
 		}
+		c.messages(ctx, req.ID, in, func() error { return c.tell(ctx, req) })(yield)
+	}
+}
+
+// messages calls send and yields what comes into the inbox of a request, which ends with the loop.
+func (c *conversation) messages(ctx context.Context, id string, in *inbox, send func() error) iter.Seq2[wire.Message, error] {
+	return func(yield func(wire.Message, error) bool) {
 		var rest []wire.Message
 		defer func() {
 			in.close(rest, c.o.stray)
 			c.mu.Lock()
-			delete(c.asks, req.ID)
+			delete(c.asks, id)
 			c.mu.Unlock()
 		}()
-		if err := c.tell(ctx, req); err != nil {
+		if err := send(); err != nil {
 			yield(wire.Message{}, err)
 			return
 		}
@@ -265,6 +299,11 @@ func (c *conversation) end(death error) {
 		c.drain(drained)
 	}
 	c.links.close()
+	c.mu.Lock()
+	for client := range c.clients {
+		client.links.close()
+	}
+	c.mu.Unlock()
 	<-drained
 
 	c.mu.Lock()

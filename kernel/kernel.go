@@ -30,6 +30,7 @@ type Kernel struct {
 	dir     string              // "" where the kernel is not ours, as guard is nil
 	guard   *process.Guard
 	strays  *strays
+	ears    ears
 
 	alive  context.Context // ends when Close begins
 	cancel context.CancelFunc

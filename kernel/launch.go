@@ -235,7 +235,7 @@ func (k *Kernel) begin(ctx context.Context, command process.Command, program str
 	if err = k.readPorts(ctx, l); err == nil {
 		l.conv, err = open(ctx, openOptions{
 			info: k.conn, limit: k.options.MessageLimit, died: l.proc.Done(),
-			stray: k.strays.push, broken: l.fail, log: k.log,
+			stray: k.strays.push, hear: k.ears.hear, broken: l.fail, log: k.log,
 		})
 	}
 	if err != nil {

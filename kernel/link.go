@@ -27,10 +27,16 @@ type link struct {
 	dropped int
 }
 
-// links are the sockets of a conversation.
+// links are the sockets of a conversation, or of one more client of the kernel, which has no iopub.
 type links struct{ shell, control, stdin, iopub *link }
 
-func (ls *links) all() []*link { return []*link{ls.shell, ls.control, ls.stdin, ls.iopub} }
+func (ls *links) all() []*link {
+	all := []*link{ls.shell, ls.control, ls.stdin}
+	if ls.iopub != nil {
+		all = append(all, ls.iopub)
+	}
+	return all
+}
 
 // of returns the link that requests of the channel go out by, or nil.
 func (ls *links) of(ch wire.Channel) *link {
@@ -53,15 +59,13 @@ func (ls *links) close() {
 	}
 }
 
-// connect dials all channels at the same time. The dealers have one identity: a
-// kernel sends an input_request on stdin to the identity of the request on shell.
-func connect(ctx context.Context, o openOptions, signer wire.Signer, identity string) (*links, error) {
-	ls := &links{}
-	for _, to := range []struct {
-		link **link
-		ch   wire.Channel
-	}{{&ls.shell, wire.Shell}, {&ls.control, wire.Control}, {&ls.stdin, wire.Stdin}, {&ls.iopub, wire.IOPub}} {
-		*to.link = &link{channel: to.ch, signer: signer, log: o.log}
+// connect dials the three channels of requests, and iopub where it is listened to, at the same time.
+// The dealers have one identity: a kernel sends an input_request on stdin to the identity of the request on shell.
+func connect(ctx context.Context, o openOptions, signer wire.Signer, identity string, listen bool) (*links, error) {
+	to := func(ch wire.Channel) *link { return &link{channel: ch, signer: signer, log: o.log} }
+	ls := &links{shell: to(wire.Shell), control: to(wire.Control), stdin: to(wire.Stdin)}
+	if listen {
+		ls.iopub = to(wire.IOPub)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -44,13 +44,13 @@ func open(ctx context.Context, o openOptions) (*conversation, error) {
 		return nil, err
 	}
 	session := newIdentity()
-	ls, err := connect(ctx, o, signer, session)
+	ls, err := connect(ctx, o, signer, session, true)
 	if err != nil {
 		return nil, err
 	}
 	c := &conversation{
 		o: o, links: ls, session: session, hello: newHello(),
-		ended: make(chan struct{}), asks: map[string]*inbox{}, fail: cancel,
+		ended: make(chan struct{}), asks: map[string]*inbox{}, clients: map[*Client]bool{}, fail: cancel,
 	}
 	c.life, c.stop = context.WithCancel(context.Background())
 	for _, l := range c.all() {

@@ -44,6 +44,7 @@ func PythonSpec(interpreter string) Spec {
 		DisplayName:   "Python 3 (ipykernel)",
 		Language:      "python",
 		InterruptMode: "signal",
+		Metadata:      json.RawMessage(`{"debugger":true}`),
 		launcher:      python.Launcher,
 	}
 }

@@ -30,11 +30,18 @@ func Decode(r *http.Request, v any) error { return decode(r, v, false) }
 // which is left out.
 func DecodeKnown(r *http.Request, v any) error { return decode(r, v, true) }
 
+// DecodeBytes is Decode for a JSON object that came another way.
+func DecodeBytes(body []byte, v any) error { return decodeBytes(body, v, false) }
+
 func decode(r *http.Request, v any, known bool) error {
 	body, err := readBody(r)
 	if err != nil {
 		return err
 	}
+	return decodeBytes(body, v, known)
+}
+
+func decodeBytes(body []byte, v any, known bool) error {
 	if !utf8.Valid(body) {
 		return api.Errorf(api.InvalidRequest, "the body is not valid UTF-8")
 	}

@@ -164,6 +164,9 @@ func Describe(w http.ResponseWriter, err error) *api.Error {
 	return describe(err, w.Header().Get(requestIDHeader))
 }
 
+// DescribeByID is Describe where there is no answer to write but a request with an id.
+func DescribeByID(err error, requestID string) *api.Error { return describe(err, requestID) }
+
 // fail answers with err. Nothing may have been written before.
 func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 	id := w.Header().Get(requestIDHeader)

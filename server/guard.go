@@ -114,7 +114,7 @@ func (s *server) checkCaller(r *http.Request) error {
 	if !s.hostAllowed(r) {
 		return api.Errorf(api.Forbidden, "host %q is not served here: add it to the server's hosts", r.Host)
 	}
-	if fromPort(r) {
+	if fromPort(r) || s.AllowsOrigin(r.Header.Get("Origin")) {
 		return nil
 	}
 	if origin := r.Header.Get("Origin"); origin != "" && !sameHost(origin, r.Host) {
@@ -125,6 +125,11 @@ func (s *server) checkCaller(r *http.Request) error {
 		return api.Errorf(api.Forbidden, "%s requests are not allowed", site)
 	}
 	return nil
+}
+
+// AllowsOrigin reports whether pages of an origin that is not the server's may use it; those of none are not meant.
+func (o Options) AllowsOrigin(origin string) bool {
+	return origin != "" && slices.ContainsFunc(o.Origins, func(known string) bool { return known == "*" || strings.EqualFold(known, origin) })
 }
 
 // portPath is where servers inside are reached, on an agent or through a server.

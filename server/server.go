@@ -29,6 +29,10 @@ type Options struct {
 	// to this server can use it.
 	Hosts []string
 
+	// Origins are the origins, such as "https://lab.example.org", of web pages elsewhere that may use the server
+	// from a browser, as a page of its own may. "*" is any: only for a server with keys.
+	Origins []string
+
 	// TrustPorts lets pages of servers inside the sandbox act in a browser as pages of
 	// this API, with cookies, scripts that call it and all: only for code that is trusted.
 	TrustPorts bool

@@ -4,11 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"log/slog"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/inside"
+	"github.com/k2sandbox/k2sandbox/server/jupyter"
+	jupyterinside "github.com/k2sandbox/k2sandbox/server/jupyter/inside"
 )
 
 func agentCommand() *cobra.Command {
@@ -56,7 +60,8 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 			if s.logLevel <= slog.LevelInfo {
 				fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 			}
-			h := inside.New(box, server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version})
+			o := server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version}
+			h := withParts(inside.New(box, o), map[string]http.Handler{jupyter.Path: jupyterinside.New(box, api.LocalSandbox, o)})
 			return serveHTTP(ctx, ln, h, nil, s.log(), box.Close)
 		},
 	}

@@ -76,6 +76,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	if err := checkInterpreter(ctx, o.s.python, spec.Argv[0]); err != nil {
 		return nil, err
 	}
+	o.jupyter.spec = spec
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
 		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: time.Duration(o.confined.orphan), Root: o.confined.root, Agent: agents, Network: net, Log: log,

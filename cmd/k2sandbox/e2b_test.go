@@ -3,6 +3,7 @@ package main_test
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -58,7 +59,7 @@ func TestServeE2B(t *testing.T) {
 	h := openHouse(t)
 	h.key = "e2b_0"
 	var can struct{ Fronts []string }
-	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); len(can.Fronts) != 1 || can.Fronts[0] != "e2b" {
+	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); !slices.Equal(can.Fronts, []string{"e2b", "jupyter", "mcp"}) {
 		t.Errorf("its fronts are %v", can.Fronts)
 	}
 	var box struct{ SandboxID string }
@@ -95,9 +96,11 @@ threading.Thread(target=server.serve_forever, daemon=True).start()`)
 		t.Errorf("status %d: %s", status, text)
 	}
 
-	h = openHouse(t, "--e2b=false")
+	h = openHouse(t, "--e2b=false", "--jupyter=false", "--mcp=false")
 	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); len(can.Fronts) != 0 {
 		t.Errorf("its fronts are %v", can.Fronts)
 	}
-	h.ask(t, "GET", "/v2/sandboxes", "", 404, nil)
+	for _, path := range []string{"/v2/sandboxes", "/api/kernels", "/jupyter/sb_x/api", "/mcp"} {
+		h.ask(t, "GET", path, "", 404, nil)
+	}
 }

@@ -20,14 +20,17 @@ func envCommand() *cobra.Command {
 	var (
 		r   remote
 		e2b bool
+		lab bool
 	)
 	cmd := &cobra.Command{
 		Use:   "env",
 		Short: "Print the environment variables by which clients find a server",
 		Long: `Print the environment variables by which clients find a server, as commands of a shell: those of the
-commands and SDKs of k2sandbox or, with --e2b, those of E2B's clients, which then work unchanged.`,
-		Example: `  eval "$(k2sandbox env --e2b)" && python my_e2b_program.py`,
-		Args:    cobra.NoArgs,
+commands and SDKs of k2sandbox or, with --e2b, those of E2B's clients, or with --jupyter those of a Jupyter server,
+which then work unchanged.`,
+		Example: `  eval "$(k2sandbox env --e2b)" && python my_e2b_program.py
+  eval "$(k2sandbox env --jupyter)" && jupyter lab`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			key, err := r.key()
 			if err != nil {
@@ -35,6 +38,9 @@ commands and SDKs of k2sandbox or, with --e2b, those of E2B's clients, which the
 			}
 			if e2b {
 				return writeE2B(cmd.OutOrStdout(), cmd.ErrOrStderr(), r.address(), key)
+			}
+			if lab {
+				return writeJupyter(cmd.OutOrStdout(), r.address(), key)
 			}
 			export(cmd.OutOrStdout(), urlVariable, r.address())
 			if key != "" {
@@ -45,6 +51,8 @@ commands and SDKs of k2sandbox or, with --e2b, those of E2B's clients, which the
 	}
 	r.add(cmd)
 	cmd.Flags().BoolVar(&e2b, "e2b", false, "those of E2B's clients")
+	cmd.Flags().BoolVar(&lab, "jupyter", false, "those of a Jupyter server, and of nbclient and papermill with it, whose kernels are to be in sandboxes")
+	cmd.MarkFlagsMutuallyExclusive("e2b", "jupyter")
 	return cmd
 }
 
@@ -59,6 +67,18 @@ func writeE2B(out, warnings io.Writer, address, key string) error {
 	export(out, "E2B_API_URL", address)
 	export(out, "E2B_SANDBOX_URL", address)
 	export(out, "E2B_API_KEY", cmp.Or(key, anyE2BKey))
+	return nil
+}
+
+// writeJupyter writes those of jupyter_server, of which one ending in / would give paths that there are not.
+func writeJupyter(out io.Writer, address, key string) error {
+	if strings.HasPrefix(address, "unix:") {
+		return errors.New("Jupyter's servers cannot talk to a unix socket: name an http:// address by --url")
+	}
+	export(out, "JUPYTER_GATEWAY_URL", strings.TrimRight(address, "/"))
+	if key != "" {
+		export(out, "JUPYTER_GATEWAY_AUTH_TOKEN", key)
+	}
 	return nil
 }
 

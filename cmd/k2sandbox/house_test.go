@@ -42,8 +42,15 @@ func openIn(t *testing.T, state string, env []string, flags ...string) *house {
 // startHouse starts a server by a shell script, if there is one, which is given the command.
 func startHouse(t *testing.T, state string, env []string, script string, flags ...string) *house {
 	t.Helper()
+	args := []string{"serve", "--python", interpreter, "--listen", "127.0.0.1:0", "--state-dir", state, "--log-json"}
+	return listening(t, call{args: append(args, flags...), env: env}, state, script)
+}
+
+// listening starts a command that serves.
+func listening(t *testing.T, c call, state, script string) *house {
+	t.Helper()
 	h := &house{state: state, log: &bytes.Buffer{}}
-	h.call = call{args: append([]string{"serve", "--python", interpreter, "--listen", "127.0.0.1:0", "--state-dir", state, "--log-json"}, flags...), env: env}
+	h.call = c
 	h.cmd = h.command(t)
 	if script != "" {
 		h.cmd.Path, h.cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, "sh", binary}, h.args...)

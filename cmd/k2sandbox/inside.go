@@ -31,6 +31,9 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/e2b/envd"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 	"github.com/k2sandbox/k2sandbox/server/inside"
+	"github.com/k2sandbox/k2sandbox/server/jupyter"
+	jupyterinside "github.com/k2sandbox/k2sandbox/server/jupyter/inside"
+	mcpinside "github.com/k2sandbox/k2sandbox/server/mcp/inside"
 	"github.com/k2sandbox/k2sandbox/sudo"
 )
 
@@ -113,7 +116,7 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
-	h := apis(box, server.Options{Log: log, Behind: true, Version: version})
+	h := apis(box, in.ID, server.Options{Log: log, Behind: true, Version: version})
 	if in.Lease > 0 {
 		l := newLease(in.Lease, func() {
 			log.Warn("the sandbox ends, as no server has been heard of for long")
@@ -126,11 +129,18 @@ func serveInside(in *local.Inside) error {
 	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
 }
 
-// apis are the sandbox's: the native one, and below a path of its own each part of E2B's.
-func apis(box *agent.Sandbox, o server.Options) http.Handler {
+// apis are the sandbox's: the native one, and below a path of its own a Jupyter server, each part of E2B's, and what MCP's
+// tools ask for.
+func apis(box *agent.Sandbox, id string, o server.Options) http.Handler {
 	native := inside.New(box, o)
+	parts := map[string]http.Handler{api.MCPPath: mcpinside.New(box, o), jupyter.Path: jupyterinside.New(box, id, o)}
 	o.Fail = e2b.Fail
-	parts := map[string]http.Handler{e2b.EnvdPath: envd.New(box, o), e2b.InterpreterPath: interpreter.New(box, o), e2b.PortPath: inside.Ports(o)}
+	parts[e2b.EnvdPath], parts[e2b.InterpreterPath], parts[e2b.PortPath] = envd.New(box, o), interpreter.New(box, o), inside.Ports(o)
+	return withParts(native, parts)
+}
+
+// withParts returns a handler that has others below paths of their own.
+func withParts(native http.Handler, parts map[string]http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for path, part := range parts {
 			if strings.HasPrefix(r.URL.Path, path+"/") {

@@ -45,8 +45,8 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serveCommand(), agentCommand())
-	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), envCommand())
-	root.AddCommand(runCommand(), notebookCommand(), doctorCommand(), pythonCommand(), versionCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand())
+	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), envCommand())
+	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), pythonCommand(), versionCommand())
 	return root
 }

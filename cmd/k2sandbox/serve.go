@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,8 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
+	"github.com/k2sandbox/k2sandbox/server/jupyter"
+	"github.com/k2sandbox/k2sandbox/server/mcp"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -33,7 +36,11 @@ type serving struct {
 	idleTime seconds
 	trust    bool
 	e2b      bool
+	mcp      bool
 	debug    bool
+	jupyter  jupyterFlags
+	base     string // path of all that is served; "" is the root
+	retries  int    // ports after the first that may be listened on, where that is taken
 	access   access
 }
 
@@ -58,6 +65,12 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 			return o.run(ctx, cmd)
 		},
 	}
+	o.add(cmd)
+	return cmd
+}
+
+// add adds the flags to a command that serves.
+func (o *serving) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	o.s.addInterpreter(cmd, slog.LevelInfo)
 	flags.StringVar(&o.address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
@@ -71,12 +84,13 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 	flags.Var(&o.idleTime, "exit-idle-time", "end this server once there were no sandboxes and no requests for this long (default: never)")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
+	flags.BoolVar(&o.mcp, "mcp", true, "serve the Model Context Protocol, too, at /mcp: \"k2sandbox mcp --help\" tells how clients are set up")
 	flags.BoolVar(&o.debug, "e2b-debug-ports", false, "listen on the ports 3000, 49983 and 49999 of loopback, too, for older clients of E2B with E2B_DEBUG=true; not with API keys")
+	o.jupyter.add(cmd)
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
 	o.access.add(cmd)
-	return cmd
 }
 
 func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
@@ -87,7 +101,10 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	ln, err := listen(o.address, o.access.remote || keys.Len() > 0)
+	if err := o.jupyter.check(keys); err != nil {
+		return err
+	}
+	ln, err := o.listen(o.access.remote || keys.Len() > 0)
 	if err != nil {
 		return err
 	}
@@ -127,14 +144,14 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", where)
-	if o.s.logLevel <= slog.LevelInfo && keys.Len() == 0 && secure == nil {
+	fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", where+o.base)
+	if o.s.logLevel <= slog.LevelInfo && keys.Len() == 0 && secure == nil && o.base == "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 	}
 	if err := capture(); err != nil {
 		return errors.Join(err, boxes.Close(ctx))
 	}
-	ctx, h = o.untilIdle(ctx, h, boxes, log)
+	ctx, h = o.untilIdle(ctx, below(o.base, h), boxes, log)
 	debug.serve(ctx, front, log)
 	return serveHTTP(ctx, ln, h, secure, log, func() error {
 		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
@@ -148,17 +165,36 @@ func (o *serving) apis(boxes *fleet.Fleet, templates []api.Template, can api.Ser
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}
+	if o.jupyter.on {
+		can.Fronts = append(can.Fronts, "jupyter")
+	}
+	if o.mcp {
+		can.Fronts = append(can.Fronts, "mcp")
+	}
 	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
 	native := sandboxes.New(sandboxes.Options{
 		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
-	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Templates: templates, Pause: can.Pause})
+	var next http.Handler = native
+	if o.mcp {
+		next = mcp.New(mcp.Options{
+			Options: common, Fleet: boxes, Native: native, Next: next, Timeout: min(mcpTimeout, time.Duration(o.confined.maxTimeout)),
+			Offline: !slices.Contains(can.Networks, string(api.NetworkFull)),
+		})
+	}
+	if o.jupyter.on {
+		next = o.jupyterAPI(jupyter.Options{Options: common, Fleet: boxes, Native: native, Next: next})
+	}
+	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Next: next, Templates: templates, Pause: can.Pause})
 	if o.e2b {
 		return front, front
 	}
-	return native, front
+	return next, front
 }
+
+// mcpTimeout is how long a sandbox may do nothing that MCP's clients have made: people read, and think, between two calls.
+const mcpTimeout = time.Hour
 
 // exposed refuses a server that the code in its own sandboxes could use as if it were a client.
 func exposed(level, network string, keys *server.Keys) error {

@@ -42,8 +42,8 @@ func (i *installer) install(ctx context.Context, base Base) error {
 	}
 	lock, uvOnly := filepath.Join(i.dir, "requirements.txt"), filepath.Join(i.dir, "requirements-uv.txt")
 	if err := errors.Join(
-		os.WriteFile(lock, []byte(requirements), 0o644),
-		os.WriteFile(uvOnly, []byte(requirement("uv")), 0o644)); err != nil {
+		os.WriteFile(lock, []byte(i.requirements), 0o644),
+		os.WriteFile(uvOnly, []byte(i.requirement("uv")), 0o644)); err != nil {
 		return err
 	}
 	i.report(Progress{Step: "Installing uv"})
@@ -54,7 +54,7 @@ func (i *installer) install(ctx context.Context, base Base) error {
 		return err
 	}
 	i.report(Progress{Step: "Trying the environment"})
-	if err := i.run(ctx, nil, nil, i.interpreter(), "-I", "-c", firstUse); err != nil {
+	if err := i.run(ctx, nil, nil, i.interpreter(), "-I", "-c", i.try); err != nil {
 		return fmt.Errorf("the packages are installed, but do not work: %w", err)
 	}
 	return nil
@@ -124,8 +124,8 @@ func (i *installer) pipProgress() func(string) {
 }
 
 // requirement returns the entry of one package in the requirements, with its hashes.
-func requirement(name string) string {
-	_, entry, _ := strings.Cut("\n"+requirements, "\n"+name+"==")
+func (s set) requirement(name string) string {
+	_, entry, _ := strings.Cut("\n"+s.requirements, "\n"+name+"==")
 	lines := strings.SplitAfter(name+"=="+entry, "\n")
 	end := slices.IndexFunc(lines, func(line string) bool { return !strings.HasSuffix(line, "\\\n") })
 	return strings.Join(lines[:end+1], "")

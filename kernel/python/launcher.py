@@ -28,13 +28,16 @@ import sys
 if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # the directory of this file: none of user code's business
 
+import asyncio
 import atexit
 import codecs
 import contextlib
 import fcntl
+import fnmatch
 import functools
 import importlib
 import importlib.util
+import inspect
 import os
 import select
 import signal
@@ -239,6 +242,46 @@ class Kernel(IPythonKernel):
     def kernel_info(self) -> dict[str, Any]:
         info: dict[str, Any] = super().kernel_info
         return {**info, "supported_features": [*info.get("supported_features", []), *FEATURES]}
+
+    async def do_debug_request(self, msg: dict[str, Any]) -> Any:
+        """Answer a debug request, in the control thread. The first of them loads debugpy."""
+        if getattr(self, "debugger", None) is None:
+            self.load_debugger()
+        return await super().do_debug_request(msg)
+
+    def load_debugger(self) -> None:
+        """Do what ipykernel does at its start where it has debugpy, if there is one."""
+        module = importlib.reload(importlib.import_module("ipykernel.debugger"))
+        if not module._is_debugpy_available:
+            return
+        given = [
+            *(
+                self.log,
+                self.debugpy_stream,
+                self._publish_debug_event,
+                self.debug_shell_socket,
+                self.session,
+            ),
+            *(self._kernel_modules, self.debug_just_my_code, getattr(self, "filter_internal_frames", True)),
+        ]
+        known = len(inspect.signature(module.Debugger).parameters)  # another version has fewer
+        self.debugger = module.Debugger(*given[:known])
+        self._debugging = asyncio.get_running_loop().create_task(self.poll_stopped_queue())
+
+    def do_history(self, hist_access_type: str, output: bool, raw: bool, *more: Any, **which: Any) -> Any:
+        """Answer with runs of this kernel: there is no database, and so no session before."""
+        if hist_access_type not in ("tail", "search"):
+            return super().do_history(hist_access_type, output, raw, *more, **which)
+        pattern = which.get("pattern") if hist_access_type == "search" else None
+        runs: dict[str | int, tuple[int, int, Any]] = {}
+        shell: Any = self.shell
+        for session, line, code in shell.history_manager.get_range(0, raw=raw, output=output):
+            source = code[0] if output else code
+            if fnmatch.fnmatchcase(source, pattern or "*"):
+                key = source if which.get("unique") else line
+                runs.pop(key, None)  # the last of those that are alike
+                runs[key] = (session, line, code)
+        return {"status": "ok", "history": list(runs.values())[-(which.get("n") or 0) :]}
 
     def set_parent(self, ident: Any, parent: dict[str, Any], channel: str = "shell") -> None:
         if channel == "shell":

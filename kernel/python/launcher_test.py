@@ -224,6 +224,27 @@ def test_history_is_in_memory(kernel: Kernel) -> None:
     assert kernel.run("import sys; 'sqlite3' in sys.modules").result == "False"
 
 
+def test_history_requests(start: Callable[..., Kernel]) -> None:
+    kernel = start()
+
+    def history(kind: str, **which: Any) -> list[Any]:
+        request = {"hist_access_type": kind, "raw": True, "output": False, **which}
+        reply = kernel.answer(kernel.send("history_request", request))
+        return [code for _, _, code in reply["history"]]
+
+    try:
+        assert history("tail", n=2) == []
+        for code in ("a = 1", "b = 2", "a = 1"):
+            kernel.run(code)
+        assert history("tail", n=2) == ["b = 2", "a = 1"]
+        assert history("tail", n=100) == history("search", n=100) == ["a = 1", "b = 2", "a = 1"]
+        assert history("search", pattern="a*", n=100) == ["a = 1", "a = 1"]
+        assert history("search", pattern="*", unique=True, n=100) == ["b = 2", "a = 1"]
+        assert history("range", session=0, start=1, stop=3) == ["a = 1", "b = 2"]
+    finally:
+        kernel.close()
+
+
 def test_input(kernel: Kernel) -> None:
     request = kernel.start("input('name? ')", allow_stdin=True)
     assert kernel.client.get_stdin_msg(timeout=PATIENCE)["content"]["prompt"] == "name? "
@@ -576,6 +597,37 @@ def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
 def test_an_interrupt_while_idle_is_nothing(kernel: Kernel) -> None:
     kernel.interrupt()
     assert kernel.run("1").result == "1"
+
+
+def test_a_debugger_is_loaded_when_it_is_asked_for(start: Callable[..., Kernel]) -> None:
+    kernel = start()
+    sequence = iter(range(1, 100))
+
+    def debug(command: str, **arguments: Any) -> Message:
+        content = {"type": "request", "seq": next(sequence), "command": command, "arguments": arguments}
+        reply = kernel.answer(kernel.send("debug_request", content, channel="control"), "control")
+        assert reply["success"], reply
+        return dict(reply.get("body") or {})
+
+    try:
+        assert kernel.run("import sys; 'debugpy' in sys.modules").result == "False"
+        assert debug("debugInfo")["isStarted"] is False
+        debug("initialize", clientID="test", adapterID="", pathFormat="path", linesStartAt1=True)
+        debug("attach")
+        code = "a = 6\na *= 7\nprint(a)"
+        path = debug("dumpCell", code=code)["sourcePath"]
+        debug("setBreakpoints", source={"path": path}, breakpoints=[{"line": 2}], sourceModified=False)
+        debug("configurationDone")
+        request = kernel.start(code)
+        while (stopped := kernel.client.get_iopub_msg(timeout=PATIENCE))["content"].get("event") != "stopped":
+            pass
+        thread = stopped["content"]["body"]["threadId"]
+        assert debug("stackTrace", threadId=thread)["stackFrames"][0]["line"] == 2
+        debug("continue", threadId=thread)
+        assert kernel.finish(request).text() == "42\n"
+        assert debug("debugInfo")["isStarted"] is True
+    finally:
+        kernel.close()
 
 
 def test_shutdown(start: Callable[..., Kernel]) -> None:

@@ -47,14 +47,30 @@ func ZygoteFiles() map[string]string {
 	return files
 }
 
-// requirements pins every package of the managed environment by version and hash.
-//
-//go:embed requirements.txt
-var requirements string
+// The packages of the managed environments, pinned by version and hash.
+var (
+	//go:embed requirements.txt
+	requirements string
+	//go:embed lab.txt
+	labRequirements string
+)
+
+// set is what an environment holds.
+type set struct {
+	folder       string // below the data directory
+	requirements string
+	try          string // a program that proves that it works
+}
+
+var (
+	forCode = set{"python", requirements, firstUse}
+	forLab  = set{"lab", labRequirements, "import jupyterlab.labapp, jupyter_server_terminals"}
+)
 
 // Options of Ensure. The zero value takes the first suitable Python on PATH and reports nothing.
 type Options struct {
 	Python string         // the base interpreter, a name on PATH or a path; empty: see Find
+	Lab    bool           // the environment of JupyterLab, in place of the one that code runs in
 	Report func(Progress) // called from the goroutine of Ensure or of its installer, never concurrently
 }
 
@@ -75,8 +91,12 @@ func Ensure(ctx context.Context, dataDir string, o Options) (interpreter string,
 	if err != nil {
 		return "", fmt.Errorf("cannot find the data directory: %w", err)
 	}
+	holds := forCode
+	if o.Lab {
+		holds = forLab
+	}
 	if o.Python == "" {
-		if interpreter, ok := Lookup(dataDir); ok {
+		if interpreter, ok := holds.lookup(dataDir); ok {
 			return interpreter, nil
 		}
 	}
@@ -84,7 +104,7 @@ func Ensure(ctx context.Context, dataDir string, o Options) (interpreter string,
 	if err != nil {
 		return "", err
 	}
-	env := environment{dir: filepath.Join(dataDir, "python", requirementsHash()+"-"+base.abi)}
+	env := environment{holds, filepath.Join(dataDir, holds.folder, holds.hash()+"-"+base.abi)}
 	if env.complete() {
 		return env.interpreter(), nil
 	}
@@ -97,25 +117,28 @@ func Ensure(ctx context.Context, dataDir string, o Options) (interpreter string,
 	return env.interpreter(), nil
 }
 
-// Lookup returns the interpreter of a complete managed environment under dataDir, if there is one.
+// Lookup returns the interpreter of a complete managed environment under dataDir, that code runs in, if there is one.
 // It starts no process.
-func Lookup(dataDir string) (interpreter string, ok bool) {
-	dirs, _ := filepath.Glob(filepath.Join(dataDir, "python", requirementsHash()+"-*"))
+func Lookup(dataDir string) (interpreter string, ok bool) { return forCode.lookup(dataDir) }
+
+func (s set) lookup(dataDir string) (interpreter string, ok bool) {
+	dirs, _ := filepath.Glob(filepath.Join(dataDir, s.folder, s.hash()+"-*"))
 	for i := len(dirs) - 1; i >= 0; i-- {
-		if env := (environment{dir: dirs[i]}); env.complete() {
+		if env := (environment{s, dirs[i]}); env.complete() {
 			return env.interpreter(), true
 		}
 	}
 	return "", false
 }
 
-func requirementsHash() string {
-	return fmt.Sprintf("%x", sha256.Sum256([]byte(requirements)))[:12]
-}
+func (s set) hash() string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s.requirements)))[:12] }
 
 // environment is a virtual environment. Its scripts name its directory, so it is built where it
 // will be used, and complete once it holds the marker that is written last.
-type environment struct{ dir string }
+type environment struct {
+	set
+	dir string
+}
 
 func (e environment) interpreter() string { return filepath.Join(e.dir, "bin", "python") }
 func (e environment) marker() string      { return filepath.Join(e.dir, "k2sandbox-complete") }

@@ -292,11 +292,17 @@ func TestKilledProcess(t *testing.T) {
 }
 
 func TestRequirementsArePinnedAndHashed(t *testing.T) {
-	text, err := os.ReadFile("requirements.txt")
+	for _, name := range []string{"requirements", "lab"} {
+		t.Run(name, func(t *testing.T) { checkPins(t, name) })
+	}
+}
+
+func checkPins(t *testing.T, name string) {
+	text, err := os.ReadFile(name + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
-	wanted, err := os.ReadFile("requirements.in")
+	wanted, err := os.ReadFile(name + ".in")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,6 +35,12 @@ func (s Signer) Encode(session string, req Request, identities ...[]byte) [][]by
 		s.sign(h, parent, metadata, content), h, parent, metadata, content)
 }
 
+// Seal returns the frames of a message that somebody else made, as it is, signed. Check has passed it.
+func (s Signer) Seal(m *Message) [][]byte {
+	return append([][]byte{delimiter, s.sign(m.Header, m.Parent, m.Metadata, m.Content),
+		m.Header, m.Parent, m.Metadata, m.Content}, m.Buffers...)
+}
+
 func object(b []byte) []byte {
 	if len(b) == 0 {
 		return []byte("{}")
@@ -64,24 +70,36 @@ func Decode(ch Channel, frames [][]byte, s Signer) (Message, error) {
 	if !ok {
 		return Message{}, ErrSignature
 	}
-	m := Message{Channel: ch, Buffers: frames[5:], signature: signature}
-	parts := [4]*[]byte{&m.Header, &m.Parent, &m.Metadata, &m.Content}
-	for i, name := range [4]string{"header", "parent_header", "metadata", "content"} {
-		b, err := clean(frames[1+i])
-		if err != nil {
-			return Message{}, fmt.Errorf("%s: %w", name, err)
-		}
-		*parts[i] = b
+	m := Message{
+		Channel: ch, Header: frames[1], Parent: frames[2], Metadata: frames[3], Content: frames[4],
+		Buffers: frames[5:], signature: signature,
 	}
 	if len(m.Buffers) == 0 {
 		m.Buffers = nil
 	}
+	if err := m.Check(); err != nil {
+		return Message{}, err
+	}
+	return m, nil
+}
+
+// Check makes the JSON parts valid UTF-8 and sees that each is an object, and that
+// the header has a msg_type. Its error names the part at fault.
+func (m *Message) Check() error {
+	parts := [4]*[]byte{&m.Header, &m.Parent, &m.Metadata, &m.Content}
+	for i, name := range [4]string{"header", "parent_header", "metadata", "content"} {
+		b, err := clean(*parts[i])
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		*parts[i] = b
+	}
 	m.kind = gjson.GetBytes(m.Header, "msg_type").String()
 	m.parent = gjson.GetBytes(m.Parent, "msg_id").String()
 	if m.kind == "" {
-		return Message{}, errors.New("header: no msg_type")
+		return errors.New("header: no msg_type")
 	}
-	return m, nil
+	return nil
 }
 
 // clean returns the JSON object as valid UTF-8.
@@ -89,5 +107,5 @@ func clean(b []byte) ([]byte, error) {
 	if !utf8.Valid(b) {
 		b = bytes.ToValidUTF8(b, []byte("\uFFFD"))
 	}
-	return b, checkObject(b)
+	return b, CheckObject(b)
 }

@@ -70,6 +70,12 @@ func (m *Message) ParentID() string {
 	return gjson.GetBytes(m.Parent, "msg_id").String()
 }
 
+// ParentType returns the msg_type of the request that the message belongs to, or "".
+func (m *Message) ParentType() string { return gjson.GetBytes(m.Parent, "msg_type").String() }
+
+// ParentSession returns the session of who sent the request that the message belongs to, or "".
+func (m *Message) ParentSession() string { return gjson.GetBytes(m.Parent, "session").String() }
+
 // Size returns the number of bytes that the message holds.
 func (m *Message) Size() int {
 	n := len(m.Header) + len(m.Parent) + len(m.Metadata) + len(m.Content)

@@ -27,10 +27,10 @@ const (
 	wantEnd
 )
 
-// checkObject sees that b is one JSON object (RFC 8259), whose UTF-8 it takes as
+// CheckObject sees that b is one JSON object (RFC 8259), whose UTF-8 it takes as
 // given. It needs no recursion, unlike gjson.Valid, and looks at strings eight
 // bytes at a time, unlike encoding/json: kernels say hundreds of megabytes in one.
-func checkObject(b []byte) error {
+func CheckObject(b []byte) error {
 	var ends []byte // that close the arrays and objects under way
 	want := wantValue
 	for i := 0; i < len(b); {

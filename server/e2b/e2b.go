@@ -25,7 +25,8 @@ const (
 type Options struct {
 	server.Options
 	Fleet     *fleet.Fleet   // stays the caller's to close
-	Native    *sandboxes.API // of the same fleet: it answers what is not for this API
+	Native    *sandboxes.API // of the same fleet
+	Next      http.Handler   // answers what is not for this API; nil: Native does
 	Templates []api.Template // that the fleet's runtime has
 	Pause     api.Capability // whether sandboxes can be paused here
 }
@@ -42,7 +43,12 @@ type API struct {
 }
 
 // New returns the API of a fleet.
-func New(o Options) *API { return newAPI(o, 0, new(implicit)) }
+func New(o Options) *API {
+	if o.Next == nil {
+		o.Next = o.Native
+	}
+	return newAPI(o, 0, new(implicit))
+}
 
 func newAPI(o Options, debug int, i *implicit) *API {
 	o.Options = o.WithDefaults()
@@ -61,7 +67,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case dataPlane:
 		a.data.ServeHTTP(w, r)
 	default:
-		a.o.Native.ServeHTTP(w, r)
+		a.o.Next.ServeHTTP(w, r)
 	}
 }
 

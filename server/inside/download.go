@@ -20,9 +20,14 @@ func (h *fileHandlers) read(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	f, err := h.box.Files().Open(path)
+	return fault("path", Download(h.box.Files(), path, w, r))
+}
+
+// Download sends a file, or the ranges of it that are asked for, such that no browser takes it for a page of ours.
+func Download(root *files.Root, path string, w http.ResponseWriter, r *http.Request) error {
+	f, err := root.Open(path)
 	if err != nil {
-		return fault("path", err)
+		return err
 	}
 	defer f.Close()
 	content := f.Sized()

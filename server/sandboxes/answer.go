@@ -29,7 +29,7 @@ func (p *passage) answer(resp *http.Response) error {
 		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
 	} else {
 		keep(resp.Header, known)
-		if p.foreign {
+		if p.foreign && p.Prefix == "" {
 			resp.Header.Del("Location")
 		}
 		resp.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'") // whatever it says that it is
@@ -138,7 +138,7 @@ func (p *passage) location(given string) (string, bool) {
 
 // reaches reports whether a path is one of this sandbox, and for a server inside one of ports.
 func (p *passage) reaches(path string) bool {
-	if p.foreign {
+	if p.foreign && p.Prefix == "" {
 		return p.Port && !strings.HasPrefix(path, "//")
 	}
 	rest, ok := strings.CutPrefix(path, p.prefix+"/")

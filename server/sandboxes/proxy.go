@@ -44,12 +44,16 @@ type Target struct {
 	Path string // that the agent gets, as the client wrote it
 	Port bool   // it goes to a server inside
 	Slow bool   // the client may take its time to send the body
+
+	// Prefix is that of the client's path, in place of what Path begins with, for an API below a path of its
+	// own: the agent is told, and where its answers point to has to be below it. "": they point to nothing.
+	Prefix string
 }
 
 // Forward sends a request of another API on to a sandbox in use, guarded as those of the native one are. An answer is
 // cut where the sandbox ends or is paused meanwhile, and never looks whole. Where there is an error nothing has been written.
 func (a *API) Forward(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to Target) error {
-	return a.h.pass(w, r, box, target{Target: to, foreign: true})
+	return a.h.pass(w, r, box, target{Target: to, prefix: to.Prefix, foreign: true})
 }
 
 // Observe counts an answer of another API: see server.Options.

@@ -7,7 +7,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -18,13 +17,9 @@ import (
 
 // contexts are those of the sandbox, with what E2B has beside: a default context for each language,
 // which starts when it is first used.
-type contexts struct {
-	box      *agent.Sandbox
-	starting sync.Mutex // held while a default context is
-}
+type contexts struct{ box *agent.Sandbox }
 
-// prefix begins the id of the default context of a language that is not the sandbox's own.
-const prefix = "default-"
+const prefix = agent.LanguagePrefix
 
 // ready is the language of which E2B has a context from the start, beside Python.
 const ready = "javascript"
@@ -35,41 +30,27 @@ func (c *contexts) of(ctx context.Context, id, language string) (string, error) 
 	if id == prefix+ready {
 		id, language = "", ready
 	}
-	language = canonical(language)
 	if id != "" || language == "" {
 		return id, nil
 	}
-	if own, err := c.box.ContextInfo(agent.DefaultContext); err == nil && own.Language == language {
-		return own.ContextID, nil
-	}
-	c.starting.Lock()
-	defer c.starting.Unlock()
-	id = prefix + language
-	if _, err := c.box.ContextInfo(id); err == nil {
-		return id, nil
-	}
-	_, err := c.create(ctx, id, language, "")
-	return id, err
+	info, err := c.box.LanguageContext(ctx, language)
+	return info.ContextID, explain(err, "")
 }
 
 // create starts a context. A language is that of a kernel, or the name of one.
-func (c *contexts) create(ctx context.Context, id, language, cwd string) (contextInfo, error) {
-	language = canonical(language)
-	info, err := c.start(ctx, id, language, cwd)
-	if errors.Is(err, agent.ErrUnknownKernel) && brings[language] != "" {
-		if err = c.install(ctx, brings[language]); err == nil {
-			info, err = c.start(ctx, id, language, cwd)
-		}
-	}
+func (c *contexts) create(ctx context.Context, language, cwd string) (contextInfo, error) {
+	info, err := c.box.StartLanguage(ctx, agent.ContextOptions{Language: language, Cwd: cwd})
+	return infoOf(info), explain(err, cwd)
+}
+
+func explain(err error, cwd string) error {
 	switch {
-	case errors.Is(err, agent.ErrUnknownKernel):
-		return contextInfo{}, api.Invalid("language", "there is no kernel for %.64q here", language)
+	case err == nil:
+		return nil
 	case errors.Is(err, process.ErrDirectory):
-		return contextInfo{}, api.Invalid("cwd", "%.1000s cannot be entered", cwd)
-	case err != nil:
-		return contextInfo{}, server.Explain(api.InvalidRequest, err)
+		return api.Invalid("cwd", "%.1000s cannot be entered", cwd)
 	}
-	return infoOf(info), nil
+	return server.Explain(api.InvalidRequest, err)
 }
 
 // all returns the contexts in the order of their creation, with the one that is ready to be started.
@@ -127,7 +108,7 @@ func (h *handlers) create(w http.ResponseWriter, r *http.Request) error {
 	if err := server.DecodeKnown(r, &req); err != nil {
 		return err
 	}
-	info, err := h.contexts.create(r.Context(), "", req.Language, req.Cwd)
+	info, err := h.contexts.create(r.Context(), req.Language, req.Cwd)
 	if err != nil {
 		return err
 	}
