@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -44,6 +44,7 @@ before(async () => {
   browser = await chromium.launch({ executablePath, args: ['--no-sandbox', '--disable-dev-shm-usage'] })
   page = await browser.newPage({ viewport: { width: 1100, height: 1500 } })
   page.setDefaultTimeout(60_000)
+  page.on('console', (message) => message.type() === 'error' && console.error(message.text()))
   await page.goto(`http://127.0.0.1:${port}/lab/tree/a.ipynb?token=lab`)
   await idle()
 })
@@ -70,7 +71,8 @@ async function free() {
   return port
 }
 
-const idle = () => page.locator('.jp-Notebook-ExecutionIndicator[data-status=idle]').waitFor()
+// idle waits until the status bar says so: the notebook itself is also called idle before it has a kernel.
+const idle = () => page.getByText('Python 3 (ipykernel) | Idle').waitFor()
 const cell = (name) => page.locator('.jp-Notebook .jp-Cell').nth(NUMBER[name])
 const output = (name) => cell(name).locator('.jp-OutputArea-output')
 
@@ -135,7 +137,8 @@ test('a restart', async () => {
 
 test('the notebook is saved with its outputs', async () => {
   await page.keyboard.press('Control+s')
-  await page.locator('.jp-mod-current .jp-DocumentWidget, .jp-NotebookPanel').first().waitFor()
-  await page.keyboard.press('Escape')
-  await shoot('saved')
+  await page.getByText('Saving completed').waitFor()
+  const { cells } = JSON.parse(readFileSync(join(root, 'a.ipynb')))
+  assert.ok(cells[NUMBER.plot].outputs.some(({ data }) => data?.['image/png']))
+  assert.deepEqual(cells[NUMBER.restarted].outputs.map(({ text }) => text.join('')), ['False\n'])
 })
