@@ -73,7 +73,7 @@ func writeE2B(out, warnings io.Writer, address, key string) error {
 // writeJupyter writes those of jupyter_server, of which one ending in / would give paths that there are not.
 func writeJupyter(out io.Writer, address, key string) error {
 	if strings.HasPrefix(address, "unix:") {
-		return errors.New("Jupyter's servers cannot talk to a unix socket: name an http:// address by --url")
+		return errors.New("a Jupyter server cannot talk to a unix socket: name an http:// address by --url")
 	}
 	export(out, "JUPYTER_GATEWAY_URL", strings.TrimRight(address, "/"))
 	if key != "" {
