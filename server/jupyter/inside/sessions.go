@@ -19,7 +19,8 @@ import (
 // Bounds of sessions.
 const (
 	maxSessions = 1000
-	maxWords    = 4096 // bytes of a path, a name or a type
+	maxWords    = 4096 // bytes of a path or a name
+	maxType     = 256  // bytes of a type
 )
 
 // session is what uses a kernel, such as a notebook, by its path.
@@ -133,6 +134,9 @@ func (r *sessionRequest) Validate() error {
 		if text != nil && len(*text) > maxWords {
 			return api.Invalid(field, "is longer than %d bytes", maxWords)
 		}
+	}
+	if r.Type != nil && len(*r.Type) > maxType {
+		return api.Invalid("type", "is longer than %d bytes", maxType)
 	}
 	return nil
 }
