@@ -66,6 +66,9 @@ func (c *Context) Observe(request Request, cell Cell) (*Execution, error) {
 func (c *Context) observe(e *Execution) {
 	t := turn{Execution: e, conn: c.conn, o: &c.o}
 	end := t.run(c.life)
+	if t.reply != nil && exits(t.reply) {
+		c.awaitExit() // else the next turn would be given to a kernel that ends
+	}
 	c.mu.Lock()
 	c.observed = slices.DeleteFunc(c.observed, func(o *Execution) bool { return o == e })
 	c.last = time.Now()
@@ -106,6 +109,7 @@ func (c *Context) sweep() {
 				dropped = append(dropped, e)
 			}
 		}
+		tick.Reset(c.o.IdleWait) // a whole wait: one that came meanwhile does not count
 	}
 }
 

@@ -14,12 +14,13 @@ import (
 const (
 	leasePath    = "/v1/lease" // POST with ?seconds=
 	leaseRounds  = 4           // in Options.Lease
+	leaseRound   = 15 * time.Minute
 	leasesAtOnce = 8
 )
 
 // renew renews all leases, now and then, until the fleet is closed.
 func (f *Fleet) renew() {
-	tick := time.NewTicker(max(f.o.Lease/leaseRounds, time.Millisecond))
+	tick := time.NewTicker(max(min(f.o.Lease/leaseRounds, leaseRound), time.Millisecond))
 	defer tick.Stop()
 	for {
 		f.renewAll()

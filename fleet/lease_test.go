@@ -17,6 +17,7 @@ func TestLeasesAreRenewed(t *testing.T) {
 		told := make(chan string, 100)
 		options := fleet.Options{Dir: dir, Lease: time.Hour}
 		f := open(t, h, options)
+		synctest.Wait() // its first round is over
 		info, m := create(t, f, h, fleet.CreateOptions{})
 		m.serve = func(w http.ResponseWriter, r *http.Request) bool {
 			told <- r.Method + " " + r.URL.RequestURI()
@@ -30,6 +31,15 @@ func TestLeasesAreRenewed(t *testing.T) {
 			if got := <-told; got != "POST /v1/lease?seconds="+want+".000" {
 				t.Errorf("got %s, want %s seconds", got, want)
 			}
+		}
+		if _, err := f.Pause(t.Context(), info.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Resume(t.Context(), info.ID); err != nil {
+			t.Fatal(err)
+		}
+		if got := <-told; got != "POST /v1/lease?seconds=39600.000" {
+			t.Errorf("once it was resumed: %s", got)
 		}
 		if err := f.Close(t.Context()); err != nil {
 			t.Fatal(err)

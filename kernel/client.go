@@ -70,18 +70,27 @@ func (c *Client) Send(ctx context.Context, m *wire.Message) error {
 	if l == nil {
 		return fmt.Errorf("cannot send %s: channel %q takes no requests", m.Type(), m.Channel)
 	}
-	return l.sock.send(ctx, l.signer.Seal(m)...)
+	return c.conv.explain(ctx, m.Type(), l.sock.send(ctx, l.signer.Seal(m)...))
 }
 
 // Follow has all messages kept that belong to a request which this client is about to Send, for the loop that it returns,
-// which must be run: it is as that of Kernel.Ask. The error is a *wire.Death, or says that a request with this msg_id is under way.
-func (c *Client) Follow(ctx context.Context, id string) (func(context.Context) iter.Seq2[wire.Message, error], error) {
+// which must be run: it is as that of Kernel.Ask, and begins once sent has what came of sending.
+// The error is a *wire.Death, or says that a request with this msg_id is under way.
+func (c *Client) Follow(ctx context.Context, id string, sent <-chan error) (func(context.Context) iter.Seq2[wire.Message, error], error) {
 	in, err := c.conv.register(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	sent := func() error { return nil }
-	return func(ctx context.Context) iter.Seq2[wire.Message, error] { return c.conv.messages(ctx, id, in, sent) }, nil
+	return func(ctx context.Context) iter.Seq2[wire.Message, error] {
+		return c.conv.messages(ctx, id, in, func() error {
+			select {
+			case err := <-sent:
+				return err
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}, nil
 }
 
 // Flush returns when the kernel has answered a request of the engine's that follows, on this client's shell socket,
@@ -92,7 +101,12 @@ func (c *Client) Flush(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	send := func() error { return c.links.shell.send(ctx, c.conv.session, req) }
+	send := func() error {
+		if c.links.shell.send(ctx, c.conv.session, req) == nil {
+			return nil
+		}
+		return c.conv.tell(ctx, req) // the client has ended: what it has sent came before, about
+	}
 	for m, err := range c.conv.messages(ctx, req.ID, in, send) {
 		if err != nil || m.Channel == wire.IOPub && m.Get("execution_state").String() == "idle" {
 			return err

@@ -28,6 +28,9 @@ func execute(id, code string) *wire.Message {
 func kinds(t *testing.T, from <-chan wire.Message, last string) (seen []string) {
 	t.Helper()
 	for m := range from {
+		if m.ParentID() == "" { // what the kernel says of its start
+			continue
+		}
 		kind := m.Type()
 		if kind == "status" {
 			kind = m.Get("execution_state").String()
@@ -49,16 +52,18 @@ func TestClientsOfOneKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	messages, err := c.Follow(t.Context(), "1")
+	sent := make(chan error, 1)
+	messages, err := c.Follow(t.Context(), "1", sent)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.Follow(t.Context(), "1"); err == nil {
+	if _, err := c.Follow(t.Context(), "1", nil); err == nil {
 		t.Error("a msg_id is followed twice")
 	}
 	if err := c.Send(t.Context(), execute("1", "print('a'); x = input('b'); x")); err != nil {
 		t.Fatal(err)
 	}
+	sent <- nil
 	if m := <-own; m.Channel != wire.Stdin || m.Get("prompt").String() != "b" {
 		t.Errorf("was asked %s", m.Content)
 	}
@@ -110,13 +115,14 @@ func TestClientsOfOneKernel(t *testing.T) {
 		t.Error("a client can speak on iopub")
 	}
 
-	messages, err = c.Follow(t.Context(), "5")
+	messages, err = c.Follow(t.Context(), "5", sent)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Send(t.Context(), execute("5", "import os; os._exit(3)")); err != nil {
 		t.Fatal(err)
 	}
+	sent <- nil
 	var d *wire.Death
 	for _, err := range messages(t.Context()) {
 		if err != nil && (!errors.As(err, &d) || d.Code != 3) {
@@ -140,8 +146,21 @@ func TestClientsOfOneKernel(t *testing.T) {
 	if m := <-own; m.ParentID() != "6" {
 		t.Errorf("was told %s", m.Type())
 	}
+	unsent := make(chan error, 1)
+	if messages, err = c.Follow(t.Context(), "7", unsent); err != nil {
+		t.Fatal(err)
+	}
 	c.Close()
 	<-c.Done()
+	unsent <- errors.New("not sent")
+	for _, err := range messages(t.Context()) {
+		if err == nil || err.Error() != "not sent" {
+			t.Errorf("a request that was not sent ended with %v", err)
+		}
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Errorf("flushed behind a client that has ended: %v", err)
+	}
 	two(t, k)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

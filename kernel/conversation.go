@@ -221,7 +221,11 @@ func (c *conversation) tell(ctx context.Context, req wire.Request) error {
 	if l == nil {
 		return fmt.Errorf("cannot send %s: channel %q takes no requests", req.Type, req.Channel)
 	}
-	err := l.send(ctx, c.session, req)
+	return c.explain(ctx, req.Type, l.send(ctx, c.session, req))
+}
+
+// explain returns the death where a message could not be sent because of it.
+func (c *conversation) explain(ctx context.Context, kind string, err error) error {
 	if err == nil || ctx.Err() != nil {
 		return err
 	}
@@ -230,7 +234,7 @@ func (c *conversation) tell(ctx context.Context, req wire.Request) error {
 	if death := c.await(soon); soon.Err() == nil {
 		return death
 	}
-	return fmt.Errorf("cannot send %s: %w", req.Type, err)
+	return fmt.Errorf("cannot send %s: %w", kind, err)
 }
 
 // nudge sends a kernel_info_request on shell, from a socket of its own whose

@@ -131,8 +131,8 @@ func (s *Service) run(c *net.UnixConn, a *answer) error {
 		s.stop(p)
 	}
 	a.Code = p.Exit().Code // it is not closed, as it has left nothing of ours, and what it started may stay
-	if name := p.Exit().Signal; name != "" {
-		a.Code, a.Signal = 0, int(unix.SignalNum(name))
+	if number := unix.SignalNum(p.Exit().Signal); number != 0 {
+		a.Code, a.Signal = 0, int(number)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import getopt
 import grp
 import json
@@ -196,7 +197,10 @@ class Terminal:
 
 def interactive() -> bool:
     """Whether the command is to have a terminal of its own: it could not control this one."""
-    return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
+    try:
+        return os.isatty(0) and os.isatty(1) and os.tcgetpgrp(0) == os.getpgrp()
+    except OSError:  # it is another session's
+        return False
 
 
 def ask(arguments: list[str]) -> NoReturn:
@@ -222,10 +226,14 @@ def ask(arguments: list[str]) -> NoReturn:
         if terminal:
             stdio = [terminal.theirs, terminal.theirs, terminal.theirs if os.isatty(2) else 2]
         try:
+            numbers = [signal.Signals[name] for name in FORWARDED]
+            signal.pthread_sigmask(signal.SIG_BLOCK, numbers)  # until they are forwarded
             socket.send_fds(agent, [b"\0"], stdio)
             agent.sendall(json.dumps(request).encode() + b"\n")
-            for name in FORWARDED:
-                signal.signal(signal.Signals[name], lambda number, _: tell(agent, number))
+            for number in numbers:
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as by nohup
+                    signal.signal(number, lambda number, _: tell(agent, number))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, numbers)
             if terminal:
                 os.close(terminal.theirs)
                 terminal.carry(agent)
@@ -239,7 +247,8 @@ def ask(arguments: list[str]) -> NoReturn:
 
 
 def tell(agent: socket.socket, number: int) -> None:
-    agent.sendall(b'{"signal": %d}\n' % number)
+    with contextlib.suppress(OSError):  # the command has ended
+        agent.sendall(b'{"signal": %d}\n' % number)
 
 
 def encode(text: str) -> str:

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,7 +80,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	o.jupyter.spec = spec
 	environ, net := reach(environ, o.confined.private)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: time.Duration(o.confined.orphan), Root: o.confined.root, Agent: agents, Network: net, Log: log,
+		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: o.confined.lease(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -129,9 +130,15 @@ func (c *confined) check() (fleet.Limits, error) {
 	return limits, nil
 }
 
+// lease is how long past its time a sandbox goes on without a server. One that may do so for ever has a lease, too: it may have
+// been started with a short one, by a server with other settings.
+func (c *confined) lease() time.Duration {
+	return min(cmp.Or(time.Duration(c.orphan), maxLease/2), maxLease/2)
+}
+
 func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {
 	return fleet.Options{
-		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max, Lease: time.Duration(c.orphan),
+		Dir: dir, Runtime: r, Log: log, EndOnClose: end, Max: c.max, Lease: c.lease(),
 		DefaultTimeout: time.Duration(c.timeout), MaxTimeout: time.Duration(c.maxTimeout),
 		Quota: func(string) fleet.Quota {
 			return fleet.Quota{Sandboxes: c.perKey, Rate: c.createsPerMinute / 60, Burst: max(1, int(c.createsPerMinute/6))}

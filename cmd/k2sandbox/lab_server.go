@@ -60,9 +60,9 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 		MaxIdleConnsPerHost: 16,
 	}}
 	state := filepath.Join(o.folder, "state")
-	workspaces, root, terminals := filepath.Join(state, "workspaces"), o.notebooks, "False"
-	if o.sandboxed { // what is open belongs to a sandbox, and is gone with it
-		workspaces, root, terminals = filepath.Join(dir, "workspaces"), filepath.Join(dir, "empty"), "True"
+	kept, root, terminals := state, o.notebooks, "False"
+	if o.sandboxed { // what is open belongs to a sandbox, and so do settings, which what it shows can change: they are gone with it
+		kept, root, terminals = dir, filepath.Join(dir, "empty"), "True"
 	}
 	if err := errors.Join(configureLab(filepath.Join(state, "config", "labconfig")), os.MkdirAll(filepath.Join(dir, "empty"), 0o700)); err != nil {
 		return nil, errors.Join(err, guard.Close())
@@ -73,7 +73,7 @@ func startLab(ctx context.Context, o labOptions) (*labServer, error) {
 		Dir: dir, Guard: guard, KillGroup: true, Stdout: s.words, Stderr: s.words,
 		Env: append(labEnviron(), "JUPYTER_TOKEN="+o.token, "JUPYTER_GATEWAY_AUTH_TOKEN="+o.token, "JUPYTER_RUNTIME_DIR="+filepath.Join(dir, "run"),
 			"JUPYTER_CONFIG_DIR="+filepath.Join(state, "config"), "JUPYTER_DATA_DIR="+filepath.Join(state, "data"), "IPYTHONDIR="+filepath.Join(state, "ipython"),
-			"JUPYTERLAB_SETTINGS_DIR="+filepath.Join(state, "settings"), "JUPYTERLAB_WORKSPACES_DIR="+workspaces),
+			"JUPYTERLAB_SETTINGS_DIR="+filepath.Join(kept, "settings"), "JUPYTERLAB_WORKSPACES_DIR="+filepath.Join(kept, "workspaces")),
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start JupyterLab: %w", err), guard.Close())

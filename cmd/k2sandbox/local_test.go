@@ -105,7 +105,7 @@ func TestLocalServerDoesNotStart(t *testing.T) {
 func TestLocalServerTakesItsTime(t *testing.T) {
 	dir := shortDir(t)
 	hold := fifo(t, dir)
-	l := program(t, dir, "read go <"+hold+"; exit 1\n")
+	l := program(t, dir, "mkdir "+dir+"/once || exit 1\nread go <"+hold+"; exit 1\n") // where the next comes late, it starts one of its own
 	ctx, cancel := context.WithCancel(t.Context())
 	gaveUp := make(chan error, 1)
 	go func() { gaveUp <- l.ready(ctx) }()

@@ -31,6 +31,11 @@ func (r *Runtime) makeRoot(ctx context.Context) error {
 	case os.Geteuid() != 0:
 		return errors.New("only a server that runs as root can give a sandbox one that is nobody else on this machine")
 	}
+	for _, what := range []string{"pids", "memory"} { // limits of each user's are none for who has 65,536
+		if why := r.parent.Missing()[what]; why != nil {
+			return fmt.Errorf("only a control group can bound what a root uses of %s: %w", what, why)
+		}
+	}
 	t, err := r.makeTemplate(ctx, true)
 	if err != nil {
 		return fmt.Errorf("cannot make the template: %w", err)

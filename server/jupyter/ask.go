@@ -114,10 +114,15 @@ func checkKernel(sandboxID string, k *api.JupyterKernel) bool {
 	return ok && box == sandboxID && specName.MatchString(k.Name) && slices.Contains(states, k.ExecutionState) && k.Connections >= 0
 }
 
+// Bounds of what a session has, as an agent's are.
+const (
+	longest     = 4096 // bytes of a path or a name
+	longestType = 256  // bytes of a type
+)
+
 // checkSession is checkKernel for a session.
 func checkSession(sandboxID string, s *api.JupyterSession) bool {
 	box, _, ok := api.ParseSessionID(s.ID)
-	const longest = 4096
 	return ok && box == sandboxID && checkKernel(sandboxID, &s.Kernel) &&
-		len(s.Path) <= longest && len(s.Name) <= longest && len(s.Type) <= 256 && len(s.Notebook.Path) <= longest && len(s.Notebook.Name) <= longest
+		len(s.Path) <= longest && len(s.Name) <= longest && len(s.Type) <= longestType && len(s.Notebook.Path) <= longest && len(s.Notebook.Name) <= longest
 }

@@ -177,7 +177,14 @@ func (a *API) getKernel(w http.ResponseWriter, r *http.Request) error {
 
 // deleteKernel ends a kernel, and its sandbox where that was made for it.
 func (a *API) deleteKernel(w http.ResponseWriter, r *http.Request) error {
-	id := server.Param(r, "id")
+	if err := a.endKernel(w, r, server.Param(r, "id")); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) endKernel(w http.ResponseWriter, r *http.Request, id string) error {
 	sandbox, name, ok := api.ParseKernelID(id)
 	if !ok {
 		return refuse(http.StatusNotFound, "Kernel does not exist: %.100q", id)
@@ -186,11 +193,7 @@ func (a *API) deleteKernel(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return missing("Kernel", id, err)
 	}
-	if err := a.end(w, r, info, "/api/kernels/"+id, name); err != nil {
-		return missing("Kernel", id, err)
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return missing("Kernel", id, a.end(w, r, info, "/api/kernels/"+id, name))
 }
 
 // end has an agent delete what is at the path, with the kernel of the context, and ends the sandbox where that was made

@@ -80,7 +80,13 @@ func (a *API) askKernels(ctx context.Context, info fleet.Info) ([]api.JupyterKer
 	if made != "" && !a.isDefault(made) {
 		hidden = api.KernelID(info.ID, agent.DefaultContext)
 	}
-	return slices.DeleteFunc(all, func(k api.JupyterKernel) bool { return !checkKernel(info.ID, &k) || k.ID == hidden }), nil
+	known := []api.JupyterKernel{}
+	for _, k := range all {
+		if checkKernel(info.ID, &k) && k.ID != hidden {
+			known = append(known, k)
+		}
+	}
+	return known, nil
 }
 
 // standIn returns the kernels of a sandbox that is paused, or does not answer: clients are to know that they are

@@ -1,9 +1,10 @@
 package jupyter
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"net/http"
-	"slices"
 	"sync"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -41,7 +42,13 @@ func (a *API) sessions(r *http.Request) ([]api.JupyterSession, error) {
 		if err := ask(ctx, box, http.MethodGet, "/api/sessions", nil, &all); err != nil || len(all) > mostSessions {
 			return nil, err
 		}
-		return slices.DeleteFunc(all, func(s api.JupyterSession) bool { return !checkSession(info.ID, &s) }), nil
+		var known []api.JupyterSession
+		for _, s := range all {
+			if checkSession(info.ID, &s) {
+				known = append(known, s)
+			}
+		}
+		return known, nil
 	}), nil
 }
 
@@ -70,6 +77,10 @@ func (q *sessionRequest) normal() error {
 		return refuse(http.StatusBadRequest, "Missing field in JSON data: path")
 	case q.Type == "":
 		return refuse(http.StatusBadRequest, "Missing field in JSON data: type")
+	case len(*q.Path) > longest || len(q.Name) > longest:
+		return refuse(http.StatusBadRequest, "path, name: longer than %d bytes", longest)
+	case len(q.Type) > longestType:
+		return refuse(http.StatusBadRequest, "type: longer than %d bytes", longestType)
 	}
 	return nil
 }
@@ -93,7 +104,8 @@ func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 	if err := req.normal(); err != nil {
 		return err
 	}
-	leave, err := a.turns.take(r.Context(), server.CallerOf(r).Key+"\n"+*req.Path)
+	caller := server.CallerOf(r)
+	leave, err := a.turns.take(r.Context(), caller.Key+"\n"+caller.Sandbox+"\n"+*req.Path)
 	if err != nil {
 		return err
 	}
@@ -112,21 +124,26 @@ func (a *API) session(w http.ResponseWriter, r *http.Request, req sessionRequest
 	if err != nil {
 		return api.JupyterSession{}, err
 	}
+	in := cmp.Or(r.URL.Query().Get("sandbox"), server.CallerOf(r).Sandbox)
 	for _, s := range all {
-		if s.Path == *req.Path {
+		if box, _, _ := api.ParseSessionID(s.ID); s.Path == *req.Path && (in == "" || box == in) {
 			return s, nil
 		}
 	}
 	asked := sessionPayload{Path: *req.Path, Name: req.Name, Type: req.Type}
-	asked.Kernel.ID = req.Kernel.ID
-	if asked.Kernel.ID == "" {
-		k, err := a.start(w, r, api.JupyterKernelRequest{Name: req.Kernel.Name, Path: *req.Path})
-		if err != nil {
-			return api.JupyterSession{}, unavailable(req.Kernel.Name, err)
-		}
-		asked.Kernel.ID = k.ID
+	if asked.Kernel.ID = req.Kernel.ID; asked.Kernel.ID != "" {
+		return a.attach(r, asked)
 	}
-	return a.attach(r, asked)
+	k, err := a.start(w, r, api.JupyterKernelRequest{Name: req.Kernel.Name, Path: *req.Path})
+	if err != nil {
+		return api.JupyterSession{}, unavailable(req.Kernel.Name, err)
+	}
+	asked.Kernel.ID = k.ID
+	s, err := a.attach(r, asked)
+	if err != nil { // nobody knows of its kernel
+		err = errors.Join(err, a.endKernel(w, r.WithContext(context.WithoutCancel(r.Context())), k.ID))
+	}
+	return s, err
 }
 
 // attach has an agent make a session of one of its kernels.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -45,8 +46,8 @@ type BridgeOptions struct {
 // that clients, which wait but seconds for a program to be there, do not see how long a server may take to start.
 type Bridge struct {
 	o     BridgeOptions
-	calls atomic.Int64 // so far; they are tokens of progress
-	used  atomic.Bool  // a server was found
+	calls atomic.Int64           // so far; they are tokens of progress
+	used  atomic.Pointer[Server] // that was found; nil: none yet
 
 	mu       sync.Mutex
 	progress map[int64]func(*sdk.ProgressNotificationParams)
@@ -73,8 +74,8 @@ func (b *Bridge) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 	pipe := newPipe(in, out)
 	err := s.Run(ctx, &sdk.IOTransport{Reader: pipe, Writer: pipe, MaxLineLength: -1})
 	pipe.Close()
-	if b.used.Load() && !b.o.Keep && b.o.Sandbox == "" {
-		b.end()
+	if at := b.used.Load(); at != nil && !b.o.Keep && b.o.Sandbox == "" {
+		b.end(*at)
 	}
 	if errors.Is(err, io.EOF) {
 		err = nil
@@ -183,7 +184,7 @@ func (b *Bridge) find(ctx context.Context) (Server, error) {
 		err = errors.New("it is still being started; the first time on a machine this takes a minute, as the Python that code runs in is set up")
 	}
 	if err == nil {
-		b.used.Store(true)
+		b.used.Store(&at)
 	}
 	return at, err
 }
@@ -200,6 +201,7 @@ func (b *Bridge) endpoint(at Server) string {
 func (b *Bridge) authorized(c *http.Client) *http.Client {
 	with := *c
 	with.Transport = keyed{b.o.Key, c.Transport}
+	with.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse } // which may lead to another's server
 	return &with
 }
 
@@ -231,15 +233,13 @@ var refusals = map[int]error{
 // leaveTime is how long the end of a session may take; the server goes on with it by itself.
 const leaveTime = 3 * time.Second
 
-// end ends the session's sandbox.
-func (b *Bridge) end() {
+// end ends the session's sandbox. It starts no server for that: one that has ended has none.
+func (b *Bridge) end(at Server) {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
-	at, err := b.o.Find(ctx)
-	if err == nil {
-		err = b.delete(ctx, at)
-	}
-	if err != nil {
+	err := b.delete(ctx, at)
+	var dial *net.OpError
+	if err != nil && !(errors.As(err, &dial) && dial.Op == "dial") {
 		b.o.Log.Warn("cannot end the session's sandbox", "error", err)
 	}
 }

@@ -7,11 +7,11 @@ import (
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
-// callID names a call as a cancellation does: by the JSON of its id, which a client has once in a session.
+// callID names a call as a cancellation does: by the JSON of its id, which a client has once.
 type callID struct {
-	caller  server.Caller
-	session string
-	id      string
+	caller server.Caller
+	client string
+	id     string
 }
 
 // calls are those that are being answered. A cancellation comes with a request of its own, which the SDK, to which
@@ -24,7 +24,7 @@ type calls struct {
 // begin returns a context that ends when the call is cancelled, or done.
 func (c *calls) begin(id callID) (context.Context, func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	if id.session == "" || id.id == "" {
+	if id.client == "" || id.id == "" {
 		return ctx, cancel
 	}
 	c.mu.Lock()

@@ -142,7 +142,7 @@ func sessionMetadata(v *visit) map[string]string {
 
 // endSession ends the default sandbox of a session whose client has done.
 func (a *API) endSession(w http.ResponseWriter, v *visit) error {
-	if v.sandbox == "" {
+	if v.sandbox == "" && (v.client == "" || v.client == v.session) { // that of a name stays when one client leaves
 		page, err := a.o.Fleet.List(fleet.ListOptions{Owner: server.CallerOf(v.r).Key, Metadata: sessionMetadata(v)})
 		if err != nil {
 			return err

@@ -66,6 +66,10 @@ func (a *API) answer(ctx context.Context, c *call) (*sdk.CallToolResult, error) 
 	if err := json.Unmarshal(raw, &c.args); err != nil {
 		return nil, api.Errorf(api.InvalidRequest, "the arguments are no JSON object")
 	}
+	if c.args == nil { // they are null
+		c.args = map[string]json.RawMessage{}
+	}
+	maps.DeleteFunc(c.args, func(_ string, given json.RawMessage) bool { return string(given) == "null" }) // is as good as left out
 	if err := c.checkNames(); err != nil {
 		return nil, err
 	}

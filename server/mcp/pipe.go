@@ -45,7 +45,7 @@ func (p *pipe) Read(b []byte) (int, error) { return p.reader.Read(b) }
 // Write is for io.Writer. It gets whole lines.
 func (p *pipe) Write(b []byte) (int, error) {
 	n, err := p.write(b)
-	_ = p.note(b, nil) // the SDK writes messages
+	_, _ = p.note(b, nil) // the SDK writes messages
 	return n, err
 }
 
@@ -90,12 +90,17 @@ func (p *pipe) line() ([]byte, error) {
 
 // pass reports whether there is still somebody to pass a line to.
 func (p *pipe) pass(line []byte) bool {
-	if why := p.check(line); why != nil {
+	messages, why := p.check(line)
+	if why != nil {
 		_, err := p.write(refuse(why))
 		return err == nil
 	}
-	_, err := p.writer.Write(line)
-	return err == nil
+	for _, message := range messages { // to the SDK, a batch is an error in most versions, and a blank at the end of a line in all
+		if _, err := p.writer.Write(append(bytes.TrimSpace(message), '\n')); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // refuse returns the answer to what is no message (JSON-RPC 2.0 section 5.1).
@@ -106,9 +111,9 @@ func refuse(why error) []byte {
 	return append(raw, '\n')
 }
 
-func (p *pipe) check(line []byte) error {
+func (p *pipe) check(line []byte) ([]json.RawMessage, error) {
 	if len(line) > maxFrame {
-		return fmt.Errorf("it has more than %d bytes", maxFrame)
+		return nil, fmt.Errorf("it has more than %d bytes", maxFrame)
 	}
 	return p.note(line, func(r *jsonrpc.Request) {
 		var cancelled struct {
@@ -125,21 +130,25 @@ func (p *pipe) check(line []byte) error {
 	})
 }
 
-// note keeps track of what is open, by a line from the client or, without a function for requests, to it.
-func (p *pipe) note(line []byte, requested func(*jsonrpc.Request)) error {
-	parts := []json.RawMessage{line}
-	if bytes.HasPrefix(bytes.TrimSpace(line), []byte("[")) {
-		if err := json.Unmarshal(line, &parts); err != nil {
-			return err
+// note keeps track of what is open, by a line from the client or, without a function for requests, to it. It returns
+// the messages in the line, or an error, and then it has noted nothing.
+func (p *pipe) note(line []byte, requested func(*jsonrpc.Request)) (parts []json.RawMessage, err error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(line), []byte("[")) {
+		parts = []json.RawMessage{line}
+	} else if err := json.Unmarshal(line, &parts); err != nil {
+		return nil, err
+	} else if len(parts) == 0 {
+		return nil, errors.New("a batch of none")
+	}
+	messages := make([]jsonrpc.Message, len(parts))
+	for i, part := range parts {
+		if messages[i], err = jsonrpc.DecodeMessage(part); err != nil {
+			return nil, err
 		}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, part := range parts {
-		message, err := jsonrpc.DecodeMessage(part)
-		if err != nil {
-			return err
-		}
+	for _, message := range messages {
 		switch m := message.(type) {
 		case *jsonrpc.Request:
 			if requested != nil {
@@ -150,7 +159,7 @@ func (p *pipe) note(line []byte, requested func(*jsonrpc.Request)) error {
 		}
 	}
 	p.settle()
-	return nil
+	return parts, nil
 }
 
 func (p *pipe) end() {

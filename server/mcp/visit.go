@@ -30,7 +30,8 @@ var validSession = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]*$`)
 type visit struct {
 	r       *http.Request
 	id      string          // of the request
-	session string          // of the client; "" where it has none
+	client  string          // the id that it was given by initialize; "" where there is none
+	session string          // of the client, or of several that know its name; "" where it has none
 	sandbox string          // for calls that name none; "" is the session's own
 	ended   context.Context // by the client, with another request
 }
@@ -43,9 +44,12 @@ func visitOf(ctx context.Context) *visit { return ctx.Value(visitKey{}).(*visit)
 // visit returns what a request says beside its message.
 func (a *API) visit(r *http.Request) (*visit, error) {
 	query := r.URL.Query()
-	v := &visit{r: r, session: cmp.Or(query.Get(sessionQuery), r.Header.Get(sessionHeader)), sandbox: query.Get(sandboxQuery)}
-	if v.session != "" && (len(v.session) > longestSession || !validSession.MatchString(v.session)) {
-		return nil, api.Invalid(sessionQuery, "expected at most %d letters, digits and . _ : -", longestSession)
+	v := &visit{r: r, client: r.Header.Get(sessionHeader), sandbox: query.Get(sandboxQuery)}
+	v.session = cmp.Or(query.Get(sessionQuery), v.client)
+	for _, name := range []string{v.session, v.client} {
+		if name != "" && (len(name) > longestSession || !validSession.MatchString(name)) {
+			return nil, api.Invalid(sessionQuery, "expected at most %d letters, digits and . _ : -", longestSession)
+		}
 	}
 	caller, err := a.authenticate(r, v.sandbox)
 	if err != nil {
@@ -106,17 +110,18 @@ func (a *API) post(w http.ResponseWriter, v *visit) error {
 		return err
 	}
 	m := parseMessage(body)
-	if m.Method == "initialize" && v.session == "" {
-		v.session = rand.Text()
-		w.Header().Set(sessionHeader, v.session)
+	if m.Method == "initialize" && v.client == "" { // also where the session has a name: others who know it have the same ids of calls
+		v.client = rand.Text()
+		v.session = cmp.Or(v.session, v.client)
+		w.Header().Set(sessionHeader, v.client)
 	}
 	caller := server.CallerOf(v.r)
 	if m.Method == methodCancelled {
-		a.calls.cancel(callID{caller, v.session, string(m.Params.RequestID)})
+		a.calls.cancel(callID{caller, v.client, string(m.Params.RequestID)})
 	}
 	v.id = w.Header().Get("X-Request-Id")
 	var done func()
-	v.ended, done = a.calls.begin(callID{caller, v.session, string(m.ID)})
+	v.ended, done = a.calls.begin(callID{caller, v.client, string(m.ID)})
 	defer done()
 	w.Header().Set("X-Accel-Buffering", "no") // nginx would hold progress back
 	r := v.r.WithContext(context.WithValue(v.r.Context(), visitKey{}, v))

@@ -52,6 +52,7 @@ func TestRunsAreSeenFromBothSides(t *testing.T) {
 	}
 	runs := shared.box.Executions()
 	e := runs[0]
+	asks(t, e)
 	if s := e.Summary(); s.State != executor.Running || !s.WaitingForInput {
 		t.Errorf("the run is %+v", s)
 	}
@@ -94,7 +95,9 @@ func TestRunsAreSeenFromBothSides(t *testing.T) {
 
 func TestRunsThatFail(t *testing.T) {
 	c := shared.dial(t, "default", "", v1, nil)
-	first, second := c.run("1/0"), c.run("print('never')")
+	first, second := c.run("input()\n1/0"), c.run("print('never')") // the second waits when the first fails
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	c.send("stdin", "input_reply", object{"value": ""})
 	find(t, c.done(first), "error")
 	if got := find(t, c.done(second), "execute_reply").Content["status"]; got != "aborted" {
 		t.Errorf("the second is %v", got)
@@ -173,6 +176,7 @@ func TestReplay(t *testing.T) {
 	id := c.run("print('one', flush=True)\ninput()\nprint('two')\n3")
 	c.until(func(m message) bool { return m.kind() == "input_request" })
 	e := shared.box.Executions()[0]
+	asks(t, e)
 	if err := c.conn.Close(websocket.StatusNormalClosure, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -215,6 +219,7 @@ func TestAnswered(t *testing.T) {
 	id := c.run("input()\nprint('on', flush=True)\nimport time; time.sleep(600)")
 	c.until(func(m message) bool { return m.kind() == "input_request" })
 	e := shared.box.Executions()[0]
+	asks(t, e)
 	if !e.Summary().WaitingForInput {
 		t.Error("the run does not wait")
 	}
@@ -349,7 +354,9 @@ func TestDeath(t *testing.T) {
 	}
 	c := shared.dial(t, info.ContextID, "s", v1, nil)
 	other := shared.dial(t, info.ContextID, "", "", nil)
-	id, queued := c.run("import os\nos._exit(7)"), c.run("print('never')")
+	id, queued := c.run("import os\ninput()\nos._exit(7)"), c.run("print('never')") // which waits when the kernel dies
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	c.send("stdin", "input_reply", object{"value": ""})
 	of := c.until(func(m message) bool { return m.is("status", "restarting") })
 	for _, id := range []string{id, queued} {
 		replied := slices.ContainsFunc(of, func(m message) bool {

@@ -266,6 +266,20 @@ func text(of []message, stream string) (text string) {
 	return text
 }
 
+// asks returns when a run waits for input: a client may hear of the question first.
+func asks(t *testing.T, e *executor.Execution) {
+	t.Helper()
+	for event, err := range e.Events(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if event.Type == executor.Input {
+			return
+		}
+	}
+	t.Fatal("the run has not asked")
+}
+
 // find returns the first message of a type.
 func find(t *testing.T, of []message, kind string) message {
 	t.Helper()

@@ -216,9 +216,11 @@ func (s *session) send(ctx context.Context, m *wire.Message) {
 	s.hub.expect(s, m)
 	client, err := s.join(ctx)
 	if err == nil {
-		s.observe(ctx, client, m)
-		if err = client.Send(ctx, m); err == nil {
-			s.answered(m)
+		sent := make(chan error, 1)
+		s.observe(ctx, client, m, sent)
+		s.answered(m) // first: the run may ask again as soon as it has the answer
+		err = client.Send(ctx, m)
+		if sent <- err; err == nil {
 			return
 		}
 		client.Close() // half a message may have left: the next takes other sockets
@@ -270,11 +272,11 @@ func (s *session) take(m wire.Message) {
 }
 
 // observe has a run of the client's kept like all others. In a subshell it is not one of the kernel's turns, and is not.
-func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Message) {
+func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Message, sent <-chan error) {
 	if m.Channel != wire.Shell || m.Type() != "execute_request" || gjson.GetBytes(m.Header, "subshell_id").String() != "" {
 		return
 	}
-	messages, err := client.Follow(ctx, m.ID())
+	messages, err := client.Follow(ctx, m.ID(), sent)
 	if err != nil {
 		return // the kernel is gone, which sending tells, or this msg_id's run is kept already
 	}

@@ -143,7 +143,7 @@ func (h *handlers) interruptKernel(w http.ResponseWriter, r *http.Request) error
 	if err != nil {
 		return err
 	}
-	if err := running.Interrupt(context.WithoutCancel(r.Context())); err != nil {
+	if err := running.Signal(context.WithoutCancel(r.Context())); err != nil {
 		return server.Explain(api.Internal, err)
 	}
 	w.WriteHeader(http.StatusNoContent)

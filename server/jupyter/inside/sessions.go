@@ -176,7 +176,10 @@ func (h *handlers) startSession(w http.ResponseWriter, r *http.Request) error {
 	}
 	s.contextID = c.ContextID
 	if err := h.sessions.put(s); err != nil {
-		return errors.Join(err, h.box.DeleteContext(c.ContextID))
+		if req.Kernel == nil || req.Kernel.ID == "" { // else the kernel was there before
+			err = errors.Join(err, h.box.DeleteContext(c.ContextID))
+		}
+		return err
 	}
 	h.created(w, r, "/api/sessions/"+api.SessionID(h.id, s.id), h.model(s, c))
 	return nil
