@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -56,6 +57,8 @@ func listening(t *testing.T, c call, state, script string) *house {
 		h.cmd.Path, h.cmd.Args = "/bin/sh", append([]string{"sh", "-c", script, "sh", binary}, h.args...)
 	}
 	h.cmd.Stderr = h.log
+	h.cmd.Cancel = func() error { return h.cmd.Process.Signal(syscall.SIGTERM) } // so that it ends its sandboxes
+	h.cmd.WaitDelay = time.Minute
 	stdout, err := h.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -64,8 +67,7 @@ func listening(t *testing.T, c call, state, script string) *house {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if h.cmd.ProcessState == nil {
-			_ = h.cmd.Process.Signal(syscall.SIGTERM)
+		if h.cmd.ProcessState == nil { // it has been told to end
 			_ = h.cmd.Wait()
 		}
 		if t.Failed() {
