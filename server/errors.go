@@ -52,6 +52,7 @@ var codes = []struct {
 	{agent.ErrNotFound, api.NotFound},
 	{agent.ErrUnknownKernel, api.Unprocessable},
 	{agent.ErrDefaultContext, api.Conflict},
+	{agent.ErrNoRoot, api.Forbidden},
 	{executor.ErrUnsupported, api.Unprocessable},
 	{agent.ErrClosed, api.Gone},
 	{agent.ErrTooManyContexts, api.LimitReached},

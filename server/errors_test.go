@@ -40,6 +40,7 @@ var sentinels = map[string]struct {
 	"agent.ErrUnknownKernel":    {agent.ErrUnknownKernel, 422},
 	"agent.ErrTooManyContexts":  {agent.ErrTooManyContexts, 429},
 	"agent.ErrDefaultContext":   {agent.ErrDefaultContext, 409},
+	"agent.ErrNoRoot":           {agent.ErrNoRoot, 403},
 	"agent.ErrNoPackages":       {agent.ErrNoPackages, 422},
 	"agent.ErrTooManyInstalls":  {agent.ErrTooManyInstalls, 429},
 	"agent.ErrTooManyNotebooks": {agent.ErrTooManyNotebooks, 429},
