@@ -19,8 +19,10 @@ func rootOf(base int) (*os.File, error) {
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 1}}
 	holder := exec.Command("/proc/self/exe")
 	holder.Env, holder.Dir = []string{}, "/"
-	// It is stopped before its first instruction.
-	holder.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one, Ptrace: true, Setsid: true}
+	// It is stopped before its first instruction, and ends with this program.
+	holder.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER, UidMappings: one, GidMappings: one, Ptrace: true, Pdeathsig: unix.SIGKILL, Setsid: true,
+	}
 	if err := holder.Start(); err != nil {
 		return nil, fmt.Errorf("cannot make a user namespace: %w", err)
 	}
