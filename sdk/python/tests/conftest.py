@@ -22,6 +22,8 @@ from worlds import world_of
 
 from k2sandbox import AsyncSandbox, Sandbox
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a script that runs this in the background has it ignore
+
 ROOT = Path(__file__).resolve().parents[3]
 BINARY = os.environ.get("K2_TEST_BINARY", str(ROOT / "bin" / "k2sandbox"))
 PYTHON = os.environ.get("K2_TEST_PYTHON", str(ROOT / ".venv" / "bin" / "python"))
