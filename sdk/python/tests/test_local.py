@@ -52,16 +52,17 @@ class House:
         )
 
     def servers(self) -> list[int]:
-        """The servers that run here."""
-        found = []
+        """The servers that run here, without a child of one that is on its way to be another program."""
+        found = {}
         for file in Path("/proc").glob("[0-9]*/cmdline"):
             try:
                 words = file.read_bytes().split(b"\0")
-            except OSError:
+                parent = int((file.parent / "stat").read_text().rpartition(")")[2].split()[1])
+            except (OSError, IndexError):
                 continue
             if b"serve" in words and any(word.startswith(f"unix:{self.folder}/".encode()) for word in words):
-                found.append(int(file.parent.name))
-        return found
+                found[int(file.parent.name)] = parent
+        return [pid for pid, parent in found.items() if parent not in found]
 
     def log(self) -> str:
         return "".join(file.read_text() for file in (self.folder / "state" / "k2sandbox").glob("*.log"))
