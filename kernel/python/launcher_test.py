@@ -586,10 +586,9 @@ def test_no_interrupt_of_a_flush_holds_back_what_comes_later(start: Callable[...
 
 def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
     kernel.run("import time")
-    for i in range(100):  # one in fifty comes just before the call
-        request = kernel.start(
-            "print(1, flush=True); time.sleep(1000)"
-        )  # IPython takes those in its own callbacks before
+    # One in fifty comes just before the call. Those that come earlier IPython can take, in its own callbacks.
+    for i in range(100):
+        request = kernel.start("print(1, flush=True); time.sleep(1000)")
         kernel.await_state(request, "stream")
         time.sleep(i / 60_000)
         kernel.interrupt()

@@ -47,7 +47,7 @@ type API struct {
 	keys  *server.Keys
 	front http.Handler
 	seen  seen
-	turns turns // of those who want a session
+	turns server.Turns // of those who want a session
 }
 
 // New returns the API of a fleet.

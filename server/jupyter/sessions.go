@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"sync"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -105,7 +104,7 @@ func (a *API) createSession(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	caller := server.CallerOf(r)
-	leave, err := a.turns.take(r.Context(), caller.Key+"\n"+caller.Sandbox+"\n"+*req.Path)
+	leave, err := a.turns.Take(r.Context(), caller.Key+"\n"+caller.Sandbox+"\n"+*req.Path)
 	if err != nil {
 		return err
 	}
@@ -219,38 +218,4 @@ func (a *API) getSession(r *http.Request, info fleet.Info, id string) (s api.Jup
 		return s, senseless(box, "its session makes no sense: %+v", s)
 	}
 	return s, nil
-}
-
-// turns has those wait who want the same, so that it is not made twice.
-type turns struct {
-	mu   sync.Mutex
-	busy map[string]chan struct{} // closed when it is somebody else's turn
-}
-
-// take returns what ends the caller's turn.
-func (t *turns) take(ctx context.Context, what string) (leave func(), err error) {
-	for {
-		t.mu.Lock()
-		other := t.busy[what]
-		if other == nil {
-			mine := make(chan struct{})
-			if t.busy == nil {
-				t.busy = map[string]chan struct{}{}
-			}
-			t.busy[what] = mine
-			t.mu.Unlock()
-			return func() {
-				t.mu.Lock()
-				defer t.mu.Unlock()
-				delete(t.busy, what)
-				close(mine)
-			}, nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -21,40 +20,6 @@ const (
 
 // errNoDefault says that a session has no sandbox.
 var errNoDefault = api.Errorf(api.NotFound, "there is no default sandbox yet, so that nothing has run in it")
-
-// turns let one call at a time find or make the default sandbox of a session.
-type turns struct {
-	mu   sync.Mutex
-	held map[string]chan struct{} // closed when the turn is over
-}
-
-// take returns what gives the turn back.
-func (t *turns) take(ctx context.Context, key string) (func(), error) {
-	for {
-		t.mu.Lock()
-		other := t.held[key]
-		if other == nil {
-			mine := make(chan struct{})
-			if t.held == nil {
-				t.held = map[string]chan struct{}{}
-			}
-			t.held[key] = mine
-			t.mu.Unlock()
-			return func() {
-				t.mu.Lock()
-				defer t.mu.Unlock()
-				delete(t.held, key)
-				close(mine)
-			}, nil
-		}
-		t.mu.Unlock()
-		select {
-		case <-other:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
 
 // place is where a call is answered.
 type place struct {
@@ -85,7 +50,7 @@ func (a *API) find(ctx context.Context, v *visit, id string, fresh bool) (place,
 
 func (a *API) findDefault(ctx context.Context, v *visit, fresh bool) (place, error) {
 	owner := server.CallerOf(v.r).Key
-	done, err := a.turns.take(ctx, owner+" "+v.session)
+	done, err := a.turns.Take(ctx, owner+" "+v.session)
 	if err != nil {
 		return place{}, err
 	}

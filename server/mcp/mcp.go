@@ -34,7 +34,7 @@ type API struct {
 	guarded  http.Handler
 	protocol http.Handler
 	calls    calls
-	turns    turns
+	turns    server.Turns
 }
 
 // New returns the API of a fleet.
