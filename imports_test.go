@@ -22,11 +22,12 @@ const module = "github.com/k2sandbox/k2sandbox"
 var allowed = map[string][]string{
 	"mime":                    {},
 	"internal/leaktest":       {},
+	"internal/netraw":         {},
 	"kernel/wire":             {gjson, uuid},
 	"kernel/python":           {xsys},
 	"process":                 {"journal", gjson, pty, xsys},
 	"kernel/kerneltest":       {"kernel", "kernel/python", "process", xsys},
-	"kernel":                  {"kernel/wire", "process", "kernel/python", zmq4, uuid},
+	"kernel":                  {"internal/netraw", "kernel/wire", "process", "kernel/python", zmq4, uuid},
 	"journal":                 {gjson},
 	"files":                   {"journal", xsys},
 	"packages":                {"process"},
@@ -49,11 +50,11 @@ var allowed = map[string][]string{
 	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
 	"sudo":                    {"process", xsys},
-	"fleet":                   {"api", bbolt, xtime},
+	"fleet":                   {"api", "internal/netraw", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

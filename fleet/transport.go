@@ -11,8 +11,9 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/netraw"
 )
 
 const (
@@ -165,6 +166,7 @@ func (t *transport) take(ctx context.Context) (*line, error) {
 	if err != nil {
 		return nil, err
 	}
+	conn = netraw.Conn(conn)
 	limit := &io.LimitedReader{R: conn, N: math.MaxInt64}
 	return &line{Conn: conn, from: bufio.NewReader(limit), limit: limit}, nil
 }
@@ -196,25 +198,7 @@ func (t *transport) drop(l *line) {
 
 // quiet reports whether the agent has said nothing since its last answer, not even that it
 // closes the connection. What it says unasked is nobody's answer.
-func (l *line) quiet() bool {
-	if l.from.Buffered() > 0 {
-		return false
-	}
-	socket, ok := l.Conn.(syscall.Conn)
-	if !ok {
-		return true
-	}
-	raw, err := socket.SyscallConn()
-	if err != nil {
-		return false
-	}
-	var peeked error
-	err = raw.Read(func(fd uintptr) bool {
-		_, _, peeked = syscall.Recvfrom(int(fd), make([]byte, 1), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		return true
-	})
-	return err == nil && errors.Is(peeked, syscall.EAGAIN)
-}
+func (l *line) quiet() bool { return l.from.Buffered() == 0 && netraw.Quiet(l.Conn) }
 
 // answer is the body of an answer; its connection is free once it has been read.
 type answer struct {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/go-zeromq/zmq4"
 	"github.com/go-zeromq/zmq4/security/null"
+
+	"github.com/k2sandbox/k2sandbox/internal/netraw"
 )
 
 const (
@@ -49,7 +51,7 @@ func dial(ctx context.Context, typ zmq4.SocketType, identity, endpoint string, l
 	raw, err := new(net.Dialer).DialContext(ctx, network, address) // TCP_NODELAY is Go's default
 	if err == nil {
 		var s *socket
-		if s, err = handshake(ctx, raw, typ, identity, limit); err == nil {
+		if s, err = handshake(ctx, netraw.Conn(raw), typ, identity, limit); err == nil {
 			return s, nil
 		}
 		raw.Close()

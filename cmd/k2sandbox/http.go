@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/netraw"
 )
 
 // closing is how long open answers may take to end once the server stops.
@@ -24,6 +26,7 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, secure *tls
 		IdleTimeout:       2 * time.Minute, // no ReadTimeout or WriteTimeout: a stream lasts as long as its run
 		MaxHeaderBytes:    64 << 10,
 	}
+	ln = netraw.Listener(ln)
 	failed := make(chan error, 1)
 	go func() {
 		if secure != nil {
