@@ -3,29 +3,109 @@ package process
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // Listening returns the TCP sockets of this network namespace that wait for connections:
-// the port of each, by the inode that names the socket (proc_net(5)).
+// the port of each, by the inode that names the socket.
 func Listening() map[uint64]int {
 	ports := map[uint64]int{}
+	if diagnosed(ports) != nil {
+		clear(ports)
+		listed(ports)
+	}
+	return ports
+}
+
+// diagnosed asks Linux for these sockets alone (sock_diag(7)). Not every Linux tells.
+func diagnosed(ports map[uint64]int) error {
+	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(s)
+	_ = unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}) // it answers at once
+	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
+		if err := unix.Sendto(s, listenersOf(family), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+			return err
+		}
+		if err := readListeners(s, ports); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Sizes and places in structs of linux/inet_diag.h.
+const (
+	diagRequest = 56 // bytes of an inet_diag_req_v2
+	diagPort    = 4  // of an inet_diag_msg: id.idiag_sport, in network order
+	diagInode   = 68 // idiag_inode
+	diagSize    = 72
+)
+
+// listenersOf is the request for all listening sockets of TCP in a family of addresses.
+func listenersOf(family byte) []byte {
+	b := make([]byte, unix.SizeofNlMsghdr+diagRequest)
+	binary.NativeEndian.PutUint32(b, uint32(len(b)))
+	binary.NativeEndian.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
+	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	b[unix.SizeofNlMsghdr], b[unix.SizeofNlMsghdr+1] = family, unix.IPPROTO_TCP
+	binary.NativeEndian.PutUint32(b[unix.SizeofNlMsghdr+4:], 1<<unix.BPF_TCP_LISTEN) // of the states
+	return b
+}
+
+// readListeners reads the answer up to its end.
+func readListeners(s int, ports map[uint64]int) error {
+	b := make([]byte, 32<<10) // more than Linux sends at once
+	for {
+		n, from, err := unix.Recvfrom(s, b, 0)
+		if err != nil {
+			return err
+		}
+		if by, ok := from.(*unix.SockaddrNetlink); !ok || by.Pid != 0 {
+			continue // Linux itself has none
+		}
+		messages, err := syscall.ParseNetlinkMessage(b[:n])
+		if err != nil {
+			return err
+		}
+		for _, m := range messages {
+			switch {
+			case m.Header.Type == unix.NLMSG_DONE:
+				return nil
+			case m.Header.Type == unix.NLMSG_ERROR || len(m.Data) < diagSize:
+				return errors.New("no answer to a question for sockets")
+			}
+			if inode := binary.NativeEndian.Uint32(m.Data[diagInode:]); inode != 0 {
+				ports[uint64(inode)] = int(binary.BigEndian.Uint16(m.Data[diagPort:]))
+			}
+		}
+	}
+}
+
+// listed looks for the sockets in the tables of all there are (proc_net(5)), which may be many.
+func listed(ports map[uint64]int) {
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		f, err := os.Open(name)
 		if err != nil {
 			continue // without IPv6 there is no tcp6
 		}
-		for lines := bufio.NewScanner(f); lines.Scan(); { // there may be many connections
+		for lines := bufio.NewScanner(f); lines.Scan(); {
 			if inode, port, ok := listener(lines.Text()); ok {
 				ports[inode] = port
 			}
 		}
 		f.Close()
 	}
-	return ports
 }
 
 // listener reads a line of such a table: "sl local_address rem_address st … inode …".
