@@ -49,12 +49,13 @@ var allowed = map[string][]string{
 	"server/mcp/inside":       {"api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
+	"fleet/template":          {containers, compress, xsys},
 	"sudo":                    {"process", xsys},
 	"fleet":                   {"api", "internal/netraw", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -76,6 +77,8 @@ const (
 	xtime       = "golang.org/x/time"
 	websocket   = "github.com/coder/websocket"
 	gosdk       = "github.com/modelcontextprotocol/go-sdk"
+	containers  = "github.com/google/go-containerregistry"
+	compress    = "github.com/klauspost/compress"
 )
 
 func TestImportsGoOneWay(t *testing.T) {
