@@ -55,7 +55,11 @@ func (p *ports) followed(lines iter.Seq2[journal.Line, error]) iter.Seq2[journal
 
 // watchPorts tells the timeline of ports until the sandbox closes.
 func (s *Sandbox) watchPorts() {
-	p := s.ports
+	p, listeners := s.ports, s.o.Listeners
+	if listeners == nil {
+		listeners = process.NewListeners()
+		defer listeners.Close()
+	}
 	for {
 		select {
 		case <-p.wake:
@@ -63,7 +67,7 @@ func (s *Sandbox) watchPorts() {
 			return
 		}
 		began := time.Now()
-		looked := s.lookAtPorts()
+		looked := s.lookAtPorts(listeners.Ports())
 		select {
 		case <-time.After(max(portPause, 20*time.Since(began))):
 		case <-p.quit:
@@ -75,10 +79,9 @@ func (s *Sandbox) watchPorts() {
 	}
 }
 
-// lookAtPorts tells of what changed since the last look. It cannot while a kernel starts, whose
+// lookAtPorts tells of what changed since the last look, with the port of each socket that listens. It cannot while a kernel starts, whose
 // own sockets are not known yet.
-func (s *Sandbox) lookAtPorts() (looked bool) {
-	listening := process.Listening()
+func (s *Sandbox) lookAtPorts(listening map[uint64]int) (looked bool) {
 	if !s.withoutKernels(listening) {
 		return false
 	}

@@ -14,30 +14,51 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listening returns the TCP sockets of this network namespace that wait for connections:
-// the port of each, by the inode that names the socket.
-func Listening() map[uint64]int {
-	ports := map[uint64]int{}
-	if diagnosed(ports) != nil {
-		clear(ports)
-		listed(ports)
+// Listeners finds the TCP sockets of a network namespace that wait for connections. It is for one goroutine.
+type Listeners struct {
+	socket int // that Linux is asked by; -1: it is not
+	asked  uint32
+}
+
+// NewListeners returns one for the network namespace of this process. It is to be made before rules that keep from other
+// sockets than those of programs.
+func NewListeners() *Listeners {
+	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err != nil {
+		return &Listeners{socket: -1}
 	}
+	_ = unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}) // it answers at once
+	return &Listeners{socket: s}
+}
+
+// Close lets go of the socket.
+func (l *Listeners) Close() {
+	if l.socket >= 0 {
+		unix.Close(l.socket)
+	}
+	l.socket = -1
+}
+
+// Ports returns the port of each socket, by the inode that names it.
+func (l *Listeners) Ports() map[uint64]int {
+	ports := map[uint64]int{}
+	if l.socket >= 0 && l.diagnosed(ports) == nil {
+		return ports
+	}
+	l.Close() // not every Linux tells
+	clear(ports)
+	listed(ports)
 	return ports
 }
 
-// diagnosed asks Linux for these sockets alone (sock_diag(7)). Not every Linux tells.
-func diagnosed(ports map[uint64]int) error {
-	s, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(s)
-	_ = unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 1}) // it answers at once
+// diagnosed asks Linux for these sockets alone (sock_diag(7)).
+func (l *Listeners) diagnosed(ports map[uint64]int) error {
 	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		if err := unix.Sendto(s, listenersOf(family), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		l.asked++
+		if err := unix.Sendto(l.socket, listenersOf(family, l.asked), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			return err
 		}
-		if err := readListeners(s, ports); err != nil {
+		if err := l.read(ports); err != nil {
 			return err
 		}
 	}
@@ -53,21 +74,22 @@ const (
 )
 
 // listenersOf is the request for all listening sockets of TCP in a family of addresses.
-func listenersOf(family byte) []byte {
+func listenersOf(family byte, number uint32) []byte {
 	b := make([]byte, unix.SizeofNlMsghdr+diagRequest)
 	binary.NativeEndian.PutUint32(b, uint32(len(b)))
 	binary.NativeEndian.PutUint16(b[4:], unix.SOCK_DIAG_BY_FAMILY)
 	binary.NativeEndian.PutUint16(b[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint32(b[8:], number)
 	b[unix.SizeofNlMsghdr], b[unix.SizeofNlMsghdr+1] = family, unix.IPPROTO_TCP
 	binary.NativeEndian.PutUint32(b[unix.SizeofNlMsghdr+4:], 1<<unix.BPF_TCP_LISTEN) // of the states
 	return b
 }
 
-// readListeners reads the answer up to its end.
-func readListeners(s int, ports map[uint64]int) error {
+// read reads the answer up to its end.
+func (l *Listeners) read(ports map[uint64]int) error {
 	b := make([]byte, 32<<10) // more than Linux sends at once
 	for {
-		n, from, err := unix.Recvfrom(s, b, 0)
+		n, from, err := unix.Recvfrom(l.socket, b, 0)
 		if err != nil {
 			return err
 		}
@@ -80,6 +102,8 @@ func readListeners(s int, ports map[uint64]int) error {
 		}
 		for _, m := range messages {
 			switch {
+			case m.Header.Seq != l.asked:
+				continue // of a question before
 			case m.Header.Type == unix.NLMSG_DONE:
 				return nil
 			case m.Header.Type == unix.NLMSG_ERROR || len(m.Data) < diagSize:

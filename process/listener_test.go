@@ -24,7 +24,7 @@ func TestListeningByBothWays(t *testing.T) {
 			}
 			defer conn.Close()
 			own := Sockets(os.Getpid())
-			for name, look := range map[string]func(map[uint64]int){"sock_diag": asked(t), "/proc": listed} {
+			for name, look := range map[string]func(map[uint64]int){"sock_diag": diagnosed(t), "/proc": listed} {
 				found, times := map[uint64]int{}, 0
 				look(found)
 				for inode, port := range found {
@@ -40,18 +40,22 @@ func TestListeningByBothWays(t *testing.T) {
 	}
 }
 
-// asked is diagnosed, or else, on a Linux that does not tell, the other way.
-func asked(t *testing.T) func(map[uint64]int) {
+// diagnosed is the first way, or, on a Linux that does not tell, the other.
+func diagnosed(t *testing.T) func(map[uint64]int) {
 	return func(found map[uint64]int) {
-		if err := diagnosed(found); err != nil {
+		l := NewListeners()
+		defer l.Close()
+		if err := l.diagnosed(found); err != nil {
 			t.Logf("this Linux does not tell: %v", err)
 			listed(found)
 		}
 	}
 }
 
-func BenchmarkListening(b *testing.B) {
+func BenchmarkListeners(b *testing.B) {
+	l := NewListeners()
+	defer l.Close()
 	for b.Loop() {
-		Listening()
+		l.Ports()
 	}
 }

@@ -154,8 +154,10 @@ func withParts(native http.Handler, parts map[string]http.Handler) http.Handler 
 
 // furnish returns the sandbox and what lets go of what it was started with.
 func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release func(), err error) {
+	listeners := process.NewListeners()
 	on, root, err := cage(in)
 	if err != nil {
+		listeners.Close()
 		return nil, nil, err
 	}
 	var asked *sudo.Service
@@ -164,6 +166,7 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 	}
 	var zygote *kernel.Zygote
 	release = func() {
+		listeners.Close()
 		if root != nil {
 			asked.Close()
 			root.Close()
@@ -180,7 +183,7 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 	if err == nil {
 		var o agent.Options
 		if o, err = options(in, on, zygote, log); err == nil {
-			o.AsRoot = root
+			o.AsRoot, o.Listeners = root, listeners
 			box, err = agent.New(context.Background(), o)
 		}
 	}
