@@ -33,6 +33,12 @@ LATE = [
     "unicodedata",
 ]
 
+# The files beside the launcher that it loads.
+COMPANIONS = (
+    *("outlet", "stream", "channel", "session"),
+    *("formatters", "table", "chart", "variables", "e2b", "images"),
+)
+
 # Variables that interpreters, C libraries and modules read once, when they are started or imported. Those
 # of a kernel have to be the zygote's own, but for the others, which are read again.
 ONCE = (
@@ -70,8 +76,10 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
     for name in LATE:
         with contextlib.suppress(ImportError):  # another version has others
             importlib.import_module(name)
-    for name in ("formatters", "table", "chart", "variables", "e2b", "images"):
+    for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
+    for name in COMPANIONS[:4]:  # which every kernel needs
+        launcher.companion(name)
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
     for value in vars(launcher).values():

@@ -30,28 +30,23 @@ if __name__ == "__main__" and not getattr(sys.flags, "safe_path", False):
 
 import asyncio
 import atexit
-import codecs
 import contextlib
-import fcntl
 import fnmatch
 import functools
 import importlib
 import importlib.util
 import inspect
 import os
-import select
+import selectors
 import signal
 import socket
-import struct
-import termios
 import threading
 import time
 import types
-from collections.abc import Iterator
 from typing import Any
 
 import zmq
-from ipykernel.iostream import OutStream
+from ipykernel import kernelapp
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from traitlets import Bool, Type, default
@@ -59,83 +54,10 @@ from traitlets.config import Config
 
 FEATURES = ("k2:run_options", "k2:variables")
 
-MESSAGE = 1 << 20  # bytes of text in one stream message, at most
-BACKLOG = 4 << 20  # characters written but not yet sent, above which a writer waits
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
 NUDGE = signal.SIGURG  # ends a system call, and has no other effect
 INSIST = (0.02, 0.1, 0.3, 1, 3)  # seconds to wait before each; the last ones are for busy machines
-
-
-class Stream(OutStream):
-    """sys.stdout or sys.stderr: bounded messages, bounded memory, and a pipe that can be awaited."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self._backlog = 0
-        self._pipe = threading.Condition()
-        self._taken = self._handed = 0  # bytes read from the pipe, and of these written to self
-        super().__init__(*args, **kwargs)
-
-    def write(self, string: str) -> int:
-        if isinstance(string, str) and len(string) > BACKLOG:  # its head is sent while its tail is packed
-            return sum(self.write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
-        super().write(string)
-        self._backlog += len(string)
-        if self._backlog >= BACKLOG:
-            self.flush()
-        return len(string)
-
-    def flush(self) -> None:
-        """Send what was written. A reader that is slow is waited for, a thread that has ended is not."""
-        thread = self.pub_thread.thread if self.pub_thread else None
-        if thread is None or not thread.is_alive() or thread is threading.current_thread():
-            self._flush()
-            return
-        sent = threading.Lock()  # an interrupt can leave an Event locked, which then stops the other thread
-        sent.acquire()
-        self.pub_thread.schedule(self._flush)
-        self.pub_thread.schedule(sent.release)
-        while not sent.acquire(timeout=0.1):
-            if not thread.is_alive():
-                self._flush()
-                return
-
-    def _flush_buffers(self) -> Iterator[tuple[dict[str, Any], str]]:
-        self._backlog = 0
-        for parent, text in super()._flush_buffers():
-            step = MESSAGE if text.isascii() else MESSAGE // 4
-            for i in range(0, len(text), step):
-                yield parent, text[i : i + step]
-
-    def _watch_pipe_fd(self) -> None:
-        """Forward what is written to the file descriptor. Runs in a thread of its own."""
-        if self._fid is None:
-            return
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        readable = select.poll()
-        readable.register(self._fid, select.POLLIN)
-        while self._should_watch:
-            readable.poll()
-            with self._pipe:
-                data = os.read(self._fid, 1 << 16)
-                self._taken += len(data)
-            if not data or not self._should_watch:
-                return
-            self.write(decode(data))
-            with self._pipe:
-                self._handed += len(data)
-                self._pipe.notify_all()
-            with contextlib.suppress(OSError):
-                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
-
-    def settle(self, timeout: float) -> None:
-        """Wait until all that is in the pipe now has been written to the stream."""
-        if self._fid is None or self._master_pid != os.getpid():
-            return
-        with self._pipe:
-            waiting = struct.unpack("i", fcntl.ioctl(self._fid, termios.FIONREAD, b"\0" * 4))[0]
-            target = self._taken + waiting
-            self._pipe.wait_for(lambda: self._handed >= target, timeout)
 
 
 def apply_options(options: Any, undo: contextlib.ExitStack) -> None:
@@ -203,6 +125,17 @@ def is_alive(thread: Any) -> bool:
     return lock is not None and lock.locked()
 
 
+def leave_descriptors(loop: Any) -> None:
+    """Have the loop of a forked child not look at descriptors, which are its parent's. It can only run tasks.
+
+    Else it would take the signs of requests from its parent, and be caught in libzmq, which wants to be
+    asked again by a child, for ever.
+    """
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        loop._selector = selectors.DefaultSelector()  # type: ignore[attr-defined]
+        loop._make_self_pipe()  # type: ignore[attr-defined]
+
+
 class Kernel(IPythonKernel):
     """The IPython kernel with run options and with replies that are never lost."""
 
@@ -214,12 +147,24 @@ class Kernel(IPythonKernel):
         self._pid = os.getpid()
         self._interrupted = False
         self.shell_handlers["k2_variables_request"] = self.k2_variables_request
-        self._streams = [s for s in (sys.stdout, sys.stderr) if isinstance(s, Stream)]
+        self._channel: Any = None  # where we serve shell
+        self._streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]
 
     def start(self) -> None:
-        super().start()
+        outlet: Any = companion("outlet")
+        if getattr(self, "shell_channel_thread", None) and outlet.zmq_send():
+            stream: Any = self.shell_stream
+            self.shell_stream = None  # so that its thread does not receive by it
+            super().start()
+            self.shell_stream = stream
+            self.shell_channel_thread.manager.set_on_recv_callback(self.shell_main)
+            self._channel = companion("channel").ShellChannel(self, outlet.Outlet(stream.socket))
+        else:
+            super().start()
         signal.signal(signal.SIGINT, self.note_interrupt)
         signal.signal(NUDGE, nothing)
+        loop: Any = self.io_loop
+        os.register_at_fork(after_in_child=functools.partial(leave_descriptors, loop.asyncio_loop))
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -234,9 +179,44 @@ class Kernel(IPythonKernel):
         """
         while received := self._wakeup[0].recv(1 << 10):
             with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.io_loop.add_callback(nothing)
+                self.io_loop.add_callback(self._channel.read if self._channel else nothing)
             if signal.SIGINT in received:
                 insist()
+
+    def _abort_queues(self, subshell_id: str | None = None) -> None:
+        if subshell_id is None and self._channel and self._channel.ours:
+            self._aborting = True
+            self._channel.stop_aborting()
+        else:
+            super()._abort_queues(*([subshell_id] if subshell_id else []))
+
+    async def create_subshell_request(self, *args: Any) -> None:
+        if self._channel:
+            self._channel.hand_over()
+        await super().create_subshell_request(*args)
+
+    def enter_eventloop(self) -> None:
+        if self._channel:
+            self._channel.hand_over()
+        super().enter_eventloop()
+
+    def _publish_status(self, status: str, channel: str, parent: Any = None) -> None:
+        """Publish busy or idle. What comes just after it, or before, is sent with it: fewer wake-ups."""
+        if channel == "shell" and status == "busy":
+            kind = self.get_parent("shell")["header"]["msg_type"]
+            self._cork(kind == "execute_request")  # then its execute_input comes
+        super()._publish_status(status, channel, *([parent] if parent else []))
+        if channel == "shell" and status == "idle":
+            self._cork(False)
+
+    def _cork(self, corked: bool) -> None:
+        """Hold back what the main thread sends, or send it."""
+        if threading.current_thread() is threading.main_thread():
+            self.iopub_thread.corked = corked
+            if not corked:
+                if self._channel:
+                    self._channel.send()
+                self.iopub_thread.send()
 
     @property
     def kernel_info(self) -> dict[str, Any]:
@@ -254,18 +234,18 @@ class Kernel(IPythonKernel):
         module = importlib.reload(importlib.import_module("ipykernel.debugger"))
         if not module._is_debugpy_available:
             return
-        given = [
-            *(
-                self.log,
-                self.debugpy_stream,
-                self._publish_debug_event,
-                self.debug_shell_socket,
-                self.session,
-            ),
-            *(self._kernel_modules, self.debug_just_my_code, getattr(self, "filter_internal_frames", True)),
-        ]
-        known = len(inspect.signature(module.Debugger).parameters)  # another version has fewer
-        self.debugger = module.Debugger(*given[:known])
+        given = {
+            "log": self.log,
+            "debugpy_stream": self.debugpy_stream,
+            "event_callback": self._publish_debug_event,
+            "shell_socket": self.debug_shell_socket,
+            "session": self.session,
+            "kernel_modules": getattr(self, "_kernel_modules", []),
+            "just_my_code": self.debug_just_my_code,
+            "filter_internal_frames": getattr(self, "filter_internal_frames", True),
+        }
+        known = inspect.signature(module.Debugger).parameters  # which differ between versions
+        self.debugger = module.Debugger(**{name: given[name] for name in known})
         self._debugging = asyncio.get_running_loop().create_task(self.poll_stopped_queue())
 
     def do_history(self, hist_access_type: str, output: bool, raw: bool, *more: Any, **which: Any) -> Any:
@@ -309,17 +289,25 @@ class Kernel(IPythonKernel):
             if options.get("display") == "e2b" and self.rich_data:
                 with contextlib.suppress(Exception):  # such as a file that the user has removed
                     companion("e2b").enter(self.shell, companion, undo)
+            self._cork(False)
+            accepts = threading.current_thread() is threading.main_thread()
             try:
-                self._accept_interrupts()
-                reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
-                self._defer_interrupts()
+                try:
+                    if accepts:
+                        self._accept_interrupts()
+                    reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
+                finally:
+                    if accepts:  # not by a function, before whose first line handlers of signals are called
+                        signal.signal(signal.SIGINT, self.note_interrupt)
             except KeyboardInterrupt as error:  # not in the cell's code, but just before or after it
-                self._defer_interrupts()
+                if accepts:
+                    self._defer_interrupts()
                 reply = self._fail(error)
         if os.getpid() != self._pid:
             self._end_child(reply)
         for stream in self._streams:
             stream.settle(SETTLE)
+        self._cork(True)  # for its last output and its reply, up to its idle
         return reply
 
     async def k2_variables_request(self, stream: Any, ident: Any, parent: dict[str, Any]) -> None:
@@ -337,14 +325,15 @@ class Kernel(IPythonKernel):
             self.session.send(stream, "k2_variables_reply", content, parent, ident)
 
     def _accept_interrupts(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            if self._interrupted:
-                raise KeyboardInterrupt
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _defer_interrupts(self) -> None:
-        if threading.current_thread() is threading.main_thread():
+        try:
             signal.signal(signal.SIGINT, self.note_interrupt)
+        except KeyboardInterrupt:  # one more, which came just before
+            self._defer_interrupts()
 
     def _end_child(self, reply: dict[str, Any]) -> None:
         """End a process that the cell forked and that came back from it: the kernel is its parent."""
@@ -381,6 +370,11 @@ def companion(name: str) -> types.ModuleType:
     return module
 
 
+def stream(*args: Any, **kwargs: Any) -> Any:
+    """Return what is to be sys.stdout or sys.stderr."""
+    return companion("stream").Stream(*args, **kwargs)
+
+
 class App(IPKernelApp):
     """The application that binds the sockets and makes the kernel."""
 
@@ -399,7 +393,7 @@ class App(IPKernelApp):
                     "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
                     "InteractiveShell": {"colors": "nocolor"},
                     "IPKernelApp": {
-                        "outstream_class": f"{__name__}.Stream",
+                        "outstream_class": f"{__name__}.stream",
                         "parent_handle": int(os.environ.get("JPY_PARENT_PID") or 1),  # 1: no advice on stdout
                     },
                 }
@@ -418,7 +412,13 @@ class App(IPKernelApp):
         self.update_config(self.cli_config)
 
     def init_iopub(self, context: Any) -> None:
-        super().init_iopub(context)
+        companion("session").quicken(self.session)
+        module: Any = kernelapp
+        stock, module.IOPubThread = module.IOPubThread, companion("outlet").Publisher
+        try:
+            super().init_iopub(context)
+        finally:
+            module.IOPubThread = stock
         atexit.register(self.end_control)  # which comes before the iopub thread's end, registered just now
         if sys.version_info < (3, 13):
             thread = self.iopub_thread.thread
@@ -434,6 +434,7 @@ class App(IPKernelApp):
         if not self.debugger:
             without_debugpy()
         super().init_kernel()
+        self.kernel.shell.displayhook.pub_socket = companion("outlet").Later(self.iopub_thread)
         if self.rich_data:
             self.kernel.rich_data = True
             companion("formatters").add(self.kernel.shell.display_formatter, companion)

@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import subprocess
@@ -545,43 +546,111 @@ def test_no_interrupt_makes_the_iopub_thread_look_ended(kernel: Kernel) -> None:
         request = kernel.start("while True: iopub.is_alive()")
         kernel.await_state(request, "status")
         time.sleep(i / 60_000)
-        kernel.interrupt()
-        assert kernel.finish(request).reply["ename"] == "KeyboardInterrupt"
+        assert kernel.interrupt_until_idle(request)["ename"] == "KeyboardInterrupt"
     assert kernel.run("iopub.is_alive()").result == "True"
 
 
-INTERRUPTED_FLUSH = """
-import sys
+INTERRUPTED_PRINTS = """
+import signal, sys, threading
 
-def flush(steps):  # interrupted after so many
-    def trace(*_):
-        nonlocal steps
-        steps -= 1
-        if steps == 0:
-            raise KeyboardInterrupt
-        return trace
-    sys.settrace(trace)
-    try:
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        return False
-    finally:
-        sys.settrace(None)
-    return True
+def say(who, i):
+    sys.stdout.write(f"<{who} {i}>")
+    sys.stdout.flush()
 
-steps = 1
-while not flush(steps):
-    steps += 1
-print(steps > 10)
+def stop(*_):
+    raise InterruptedError
+
+def say_all(who, n):  # what was said, and what was interrupted
+    done, rest = [], []
+    for i in range(n):
+        try:
+            signal.setitimer(signal.ITIMER_REAL, (i % 97 + 1) * 3e-6)
+            say(who, i)
+            done.append(i)
+        except InterruptedError:
+            rest.append(i)
+        finally:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except InterruptedError:
+                pass
+    return done, rest
+
+before = signal.signal(signal.SIGALRM, stop)
+beside = threading.Thread(target=lambda: [say("beside", i) for i in range(500)])
+beside.start()
+done, rest = say_all("main", 1500)
+signal.signal(signal.SIGALRM, before)
+beside.join()
+done, len(rest)
 """
 
 
-def test_no_interrupt_of_a_flush_holds_back_what_comes_later(start: Callable[..., Kernel]) -> None:
+def test_no_interrupt_of_a_print_loses_output_or_sends_it_twice(start: Callable[..., Kernel]) -> None:
     kernel = start()
     try:
-        assert kernel.run(INTERRUPTED_FLUSH).text() == "True\n"
+        run = kernel.run(INTERRUPTED_PRINTS)
+        done, interrupted = eval(run.result)
+        assert interrupted > 10
+        said = re.findall(r"<(\w+) (\d+)>", run.text())
+        assert run.text() == "".join(f"<{who} {n}>" for who, n in said)
+        main = [int(n) for who, n in said if who == "main"]
+        assert main == sorted(set(main))
+        assert set(done) <= set(main)
+        assert [int(n) for who, n in said if who == "beside"] == list(range(500))
+        assert kernel.run("print(1)").text() == "1\n"
     finally:
         kernel.close()
+
+
+WITHOUT_ZMQ_SEND = """
+import ctypes
+class Library(ctypes.PyDLL):
+    def __getitem__(self, name):
+        if name == "zmq_send":
+            raise AttributeError(name)
+        return super().__getitem__(name)
+ctypes.PyDLL = Library
+"""
+
+
+def test_where_libzmq_cannot_be_called_by_itself(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_ZMQ_SEND)
+    kernel = Kernel(env={"PYTHONPATH": str(tmp_path)})
+    try:
+        assert kernel.run("import ctypes; ctypes.PyDLL.__name__").result == "'Library'"
+        run = kernel.run("""
+            from IPython.display import publish_display_data
+            for i in range(300):
+                print(i, flush=i % 7 == 0)
+                publish_display_data({"text/plain": str(i)})
+            "the last"
+            """)
+        said = [
+            (m["content"].get("text") or m["content"]["data"]["text/plain"]).strip()
+            for m in run.published
+            if m["msg_type"] in ("stream", "display_data")
+        ]
+        assert said == [str(i) for i in range(300) for _ in "ab"]
+        assert run.result == "'the last'"
+        request = kernel.start("while True: pass")
+        kernel.await_state(request, "status")
+        assert kernel.interrupt_until_idle(request)["ename"] == "KeyboardInterrupt"
+    finally:
+        kernel.close()
+
+
+def test_what_was_not_sent_before_a_fork_is_the_parents(kernel: Kernel) -> None:
+    run = kernel.run("""
+        import os
+        print("once", end=" ")
+        pid = os.fork()
+        if pid == 0:
+            print("child", end=" ", flush=True)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        """)
+    assert sorted(run.text().split()) == ["child", "once"]
 
 
 def test_no_interrupt_is_lost_to_a_system_call(kernel: Kernel) -> None:
