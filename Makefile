@@ -72,6 +72,7 @@ test: build venv ## every test, with real kernels and the race detector
 	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -timeout 10m -p 2 ./kernel ./agent ./server/inside
 	go test -timeout 15m ./chaos -run Fleet -sandboxes 200
 	$(PY) -m pytest kernel/python
+	$(PY) -m pytest bench
 	cd sdk/python && rm -f .coverage*; K2_TEST_BINARY=$(BIN) $(PY) -m coverage run -m pytest && $(PY) -m coverage combine -q && $(PY) -m coverage report
 
 check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
@@ -169,8 +170,18 @@ fuzz: ## every fuzz target in turn, FUZZTIME each
 	  done; \
 	done
 
-bench: build venv ## compare with raw pyzmq and jupyter_client: doc/bench (BENCH=quick: a tenth, printed)
-	$(PY) bench/bench.py --binary $(BIN) $(if $(filter quick,$(BENCH)),--quick,--out doc/bench)
+# The clients and servers that the benchmark compares us with, and the Python that runs all kernels in it.
+bin/bench/.ready: bench/peers.txt kernel/python/requirements.txt | venv
+	rm -rf $(@D)
+	$(PY) -m venv --without-pip $(@D)
+	install() { $(PY) -m uv pip install --quiet --require-hashes --python $(@D)/bin/python \
+	  -r kernel/python/requirements.txt -r $< "$$@"; }; \
+	install --system-certs || install
+	touch $@
+
+bench: build venv bin/bench/.ready ## measure us beside our peers: doc/bench (BENCH=quick: a tenth, printed; BENCH=long: hours; ONLY=PART,...)
+	bin/bench/bin/python bench/bench.py --binary $(BIN) --scale $(or $(BENCH),default) --only '$(ONLY)' \
+	  $(if $(filter quick,$(BENCH)),,--out doc/bench)
 
 chaos: venv ## start and kill N kernels, and SANDBOXES of a server, at random points; nothing may be left
 	go test ./chaos -v -count=1 -timeout 60m -kernels $(N) -sandboxes $(SANDBOXES)
@@ -183,6 +194,7 @@ lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile .ci/requirements.in -c kernel/python/requirements.txt -o .ci/requirements.txt; \
 	compile .ci/schemathesis.in -o .ci/schemathesis.txt; \
 	compile .ci/compare.in -c kernel/python/requirements.txt -o .ci/compare.txt; \
+	compile bench/peers.in -c kernel/python/requirements.txt -o bench/peers.txt; \
 	compile $(JUPYTER)/clients.in -c kernel/python/requirements.txt -o $(JUPYTER)/clients.txt; \
 	for pair in new old; do compile $(E2B)/$$pair.in -o $(E2B)/$$pair.txt; done
 

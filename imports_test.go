@@ -51,11 +51,12 @@ var allowed = map[string][]string{
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
 	"fleet/template":          {containers, compress, xsys},
 	"sudo":                    {"process", xsys},
+	"internal/bench":          {"api", "client", "executor"},
 	"fleet":                   {"api", "internal/netraw", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

@@ -1,37 +1,54 @@
-"""What the clients talk to: our engine, and a kernel that nobody else is connected to."""
+"""Our binary in a process of its own: the agent of one sandbox, and the server of many."""
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import re
-import secrets
 import subprocess
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-LAUNCHER = Path(__file__).parents[1] / "kernel" / "python" / "launcher.py"
+from endpoint import HTTP
+
+Address = tuple[str, int]
+
+
+def listening(process: subprocess.Popen[str]) -> Address:
+    """Return the address that a process says it listens on."""
+    assert process.stdout
+    line = process.stdout.readline()
+    found = re.search(r"http://([\d.]+):(\d+)", line)
+    if not found:
+        raise RuntimeError(f"{process.args!r} did not start: {line!r}")
+    return found[1], int(found[2])
+
+
+def ask(address: Address, method: str, path: str, body: str | None = None) -> Any:
+    """Send a request on a connection of its own, and return the answer, the last line of a stream."""
+    with closing(http.client.HTTPConnection(*address, timeout=120)) as connection:
+        connection.request(method, path, body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        text = answer.read()
+    if answer.status >= 300:
+        raise RuntimeError(f"{method} {path}: {answer.status} {text!r}")
+    return json.loads(text.splitlines()[-1]) if text else None
 
 
 class Engine:
-    """`k2sandbox agent` in a process of its own, with one kernel."""
+    """`k2sandbox agent`, with one kernel, confined by nothing."""
 
     def __init__(self, binary: str, python: str, *options: str) -> None:
         self.dir = tempfile.TemporaryDirectory(prefix="k2b-")
         agent = [binary, "agent", "--listen", "127.0.0.1:0", "--python", python, "--log-level", "error"]
+        environment = {**os.environ, "TMPDIR": self.dir.name}
         self.process = subprocess.Popen(
-            [*agent, *options],
-            stdout=subprocess.PIPE,
-            env={**os.environ, "TMPDIR": self.dir.name},
-            text=True,
+            [*agent, *options], stdout=subprocess.PIPE, env=environment, text=True
         )
-        assert self.process.stdout
-        line = self.process.stdout.readline()
-        found = re.search(r"http://([\d.]+):(\d+)", line)
-        if not found:
-            raise RuntimeError(f"the engine did not start: {line!r}")
-        self.address = found[1], int(found[2])
+        self.address = listening(self.process)
 
     @property
     def connection_file(self) -> Path:
@@ -39,48 +56,56 @@ class Engine:
         (file,) = Path(self.dir.name).glob("k2-*/connection.json")
         return file
 
-    def memory(self, field: str) -> float:
-        """Return VmRSS (resident now) or VmHWM (its peak) of the engine's process, in MB."""
-        status = Path(f"/proc/{self.process.pid}/status").read_text()
-        found = re.search(rf"^{field}:\s+(\d+) kB", status, re.MULTILINE)
-        assert found
-        return int(found[1]) * 1024 / 1e6
-
-    def reset_peak(self) -> None:
-        """Have VmHWM start anew (proc(5), clear_refs)."""
-        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
-
     def close(self) -> None:
-        self.process.terminate()
-        self.process.wait()
+        end(self.process)
         self.dir.cleanup()
 
 
-class Twin:
-    """The same kernel, by the same launcher and interpreter, that no engine is connected to."""
+class Server:
+    """`k2sandbox serve`."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, binary: str, python: str, *options: str) -> None:
         self.dir = tempfile.TemporaryDirectory(prefix="k2b-")
-        self.connection_file = Path(self.dir.name) / "connection.json"
-        info: dict[str, Any] = {
-            "transport": "ipc",
-            "ip": f"{self.dir.name}/s",
-            "key": secrets.token_hex(),
-            "signature_scheme": "hmac-sha256",
-            "kernel_name": "python3",
-        }
-        names = ("shell_port", "iopub_port", "stdin_port", "control_port", "hb_port")
-        info.update((name, i) for i, name in enumerate(names, 1))
-        self.connection_file.write_text(json.dumps(info))
+        serve = [binary, "serve", "--listen", "127.0.0.1:0", "--state-dir", self.dir.name, "--python", python]
         self.process = subprocess.Popen(
-            [python, str(LAUNCHER), "-f", str(self.connection_file)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "COLUMNS": "80", "LINES": "24"},
+            [*serve, "--log-level", "error", *options], stdout=subprocess.PIPE, text=True
         )
+        self.address = listening(self.process)
+
+    def ask(self, method: str, path: str, body: str | None = None) -> Any:
+        return ask(self.address, method, "/v1/sandboxes" + path, body)
+
+    def create(self) -> str:
+        return str(self.ask("POST", "", '{"timeout": 3600}')["sandbox_id"])
+
+    def kill(self, sandbox: str) -> None:
+        self.ask("DELETE", "/" + sandbox)
+
+    def reset(self, sandbox: str) -> None:
+        self.ask("POST", f"/{sandbox}/reset", "{}")
+
+    def context(self, sandbox: str) -> str:
+        """Return the id of a context more."""
+        return str(self.ask("POST", f"/{sandbox}/contexts", "{}")["context_id"])
+
+    def runner(self, sandbox: str, context: str = "") -> HTTP:
+        return HTTP(self.address, f"/v1/sandboxes/{sandbox}/code", context)
+
+    def agent(self, sandbox: str) -> int:
+        """Return the process id of a sandbox's agent."""
+        record = json.loads((Path(self.dir.name) / "sandboxes" / sandbox / "machine.json").read_text())
+        return int(record["pid"])
 
     def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
+        end(self.process)
         self.dir.cleanup()
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Have a process end as it wants to or, after a minute, as it is."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,36 +1,32 @@
-"""Compares reading and writing a file over HTTP with cat on the same disk: see README.md here.
-
-    python bench/files.py --binary bin/k2sandbox [--quick] [--dir DIR]
-
-Lanes take turns, in an order that is shuffled in each round. Nothing is asserted about time;
-what arrives is compared with what was sent.
-"""
+"""Reading and writing a file over HTTP, beside cat and cp on the same disk."""
 
 from __future__ import annotations
 
-import argparse
 import filecmp
 import os
-import random
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
+from statistics import median
+from typing import Any
 from urllib.parse import quote
 
-from engine import Engine
-from report import against, table
-from stats import percentile
+from engine import Address, Engine
+from options import Options
+from report import against, failures, table
+from turns import take_turns
 
 GB = 1_000_000_000
 PIECE = 1 << 20
+OURS = "k2sandbox"
 
 
-def request(address: tuple[str, int], method: str, path: Path, size: int = 0) -> socket.socket:
+def request(address: Address, method: str, path: Path, size: int = 0) -> socket.socket:
     """Send the head of a request, and return the connection."""
     conn = socket.create_connection(address)
     head = f"{method} /v1/files?path={quote(str(path))} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
@@ -43,7 +39,7 @@ def check(answer: bytes, status: bytes) -> None:
         raise RuntimeError(answer[:1000].decode(errors="replace"))
 
 
-def http_read(address: tuple[str, int], path: Path) -> None:
+def http_read(address: Address, path: Path) -> None:
     """Read all of the file into one buffer, piece by piece."""
     buffer = bytearray(PIECE)
     with request(address, "GET", path) as conn:
@@ -56,7 +52,7 @@ def http_read(address: tuple[str, int], path: Path) -> None:
         raise RuntimeError(f"{got} bytes of {path.stat().st_size}")
 
 
-def http_write(address: tuple[str, int], source: Path, target: Path) -> None:
+def http_write(address: Address, source: Path, target: Path) -> None:
     """Send the file from the page cache; the answer comes when it is on disk."""
     with source.open("rb") as file, request(address, "PUT", target, source.stat().st_size) as conn:
         conn.sendfile(file)
@@ -86,89 +82,84 @@ def drop(path: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def timed(do: Callable[[], None], before: Callable[[], None] = lambda: None) -> float:
+def copy(source: Path, target: Path, sync: bool) -> None:
+    subprocess.run(["cp", source, target], check=True)
+    if sync:
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def timed(do: Callable[[], None], before: Callable[[], None]) -> float:
     before()
     start = time.perf_counter()
     do()
     return time.perf_counter() - start
 
 
-def lanes(address: tuple[str, int], home: Path, size: int, rounds: int) -> dict[str, dict[str, list[float]]]:
-    """Return the seconds of each turn, by what is done and lane."""
-    source, target, other = home / "source", home / "http", home / "cat"
-    with source.open("wb") as file:
-        for _ in range(size // PIECE):
-            file.write(os.urandom(PIECE))
-    groups: dict[str, dict[str, Callable[[], float]]] = {
-        "read, from memory": {
-            "http": lambda: timed(lambda: http_read(address, source)),
-            "cat to a reader": lambda: timed(lambda: cat_read(source)),
-            "cat > /dev/null": lambda: timed(lambda: cat(source, Path("/dev/null"), sync=False)),
-        },
-        "read, from disk": {
-            "http": lambda: timed(lambda: http_read(address, source), lambda: drop(source)),
-            "cat to a reader": lambda: timed(lambda: cat_read(source), lambda: drop(source)),
-            "cat > /dev/null": lambda: timed(
-                lambda: cat(source, Path("/dev/null"), sync=False), lambda: drop(source)
-            ),
-        },
-        "write, to disk": {
-            "http": lambda: timed(lambda: http_write(address, source, target)),
-            "cat > file, fsync": lambda: timed(lambda: cat(source, other, sync=True)),
-            "cat > file": lambda: timed(lambda: cat(source, other, sync=False)),
-        },
+def written(do: Callable[[], None], source: Path, target: Path) -> float:
+    """Return the seconds that a write took, which has to have been of all."""
+    seconds = timed(do, lambda: target.unlink(missing_ok=True))
+    if not filecmp.cmp(source, target, shallow=False):
+        raise RuntimeError("what was written is not what was sent")
+    target.unlink()
+    return seconds
+
+
+def groups(address: Address, source: Path) -> dict[str, dict[str, Callable[[], float]]]:
+    """Return what is done with a file, by lane."""
+    reads: dict[str, Callable[[], None]] = {
+        OURS: lambda: http_read(address, source),
+        "cat to a reader": lambda: cat_read(source),
+        "cat > /dev/null": lambda: cat(source, Path("/dev/null"), sync=False),
     }
-    times: dict[str, dict[str, list[float]]] = {}
-    for name, group in groups.items():
-        times[name] = {lane: [] for lane in group}
-        for _ in range(rounds):
-            for lane in random.sample(list(group), len(group)):
-                target.unlink(missing_ok=True)
-                other.unlink(missing_ok=True)
-                times[name][lane].append(group[lane]())
-                if target.exists() and not filecmp.cmp(source, target, shallow=False):
-                    raise RuntimeError("what was written is not what was sent")
-        print(f"{name}: done", file=sys.stderr)
-    return times
+    target = source.with_name("target")
+    writes: dict[str, Callable[[], None]] = {
+        OURS: lambda: http_write(address, source, target),
+        "cat > file, fsync": lambda: cat(source, target, sync=True),
+        "cp, fsync": lambda: copy(source, target, sync=True),
+        "cp": lambda: copy(source, target, sync=False),
+    }
+    return {
+        "read, from memory": {name: partial(timed, do, lambda: None) for name, do in reads.items()},
+        "read, from disk": {name: partial(timed, do, lambda: drop(source)) for name, do in reads.items()},
+        "write, to disk": {name: partial(written, do, source, target) for name, do in writes.items()},
+    }
 
 
-def sizes(quick: bool) -> tuple[int, int]:
-    """Return the size of the file in bytes, and how many rounds."""
-    return (GB // 10, 2) if quick else (GB, 5)
-
-
-def measure(
-    binary: str, python: str, size: int, rounds: int, place: Path | None = None
-) -> dict[str, dict[str, list[float]]]:
-    """Measure an engine of its own, on files in a directory of place."""
+def measure(o: Options) -> dict[str, Any]:
+    """Return the seconds of each turn by size, by what is done, and by lane."""
+    full = o.pick(GB // 10, GB)
+    found = {}
     with (
-        tempfile.TemporaryDirectory(prefix="k2b-", dir=place) as home,
-        closing(Engine(binary, python)) as engine,
+        tempfile.TemporaryDirectory(prefix="k2b-") as home,
+        closing(Engine(o.binary, o.python)) as engine,
     ):
-        return lanes(engine.address, Path(home), size, rounds)
+        for size in (full // 100, full // 10, full):
+            source = Path(home) / "source"
+            with source.open("wb") as file:
+                for start in range(0, size, PIECE):
+                    file.write(os.urandom(min(PIECE, size - start)))
+            by_what = {}
+            for what, turns in groups(engine.address, source).items():
+                failed: dict[str, str] = {}
+                times = take_turns(turns, o.pick(2, 7), failed, seconds=o.pick(5, 40))
+                by_what[what] = {"times": times, "failed": failed}
+            found[str(size)] = by_what
+    return found
 
 
-def page(times: dict[str, dict[str, list[float]]], size: int) -> str:
-    """Return the results as a table: throughput, and http's share of that of the others."""
-    rows = []
-    for name, lanes in times.items():
-        for lane, values in lanes.items():
-            speed = f"{size / percentile(values, 50) / 1e6:,.0f}"
-            share = "" if lane == "http" else against(values, lanes["http"])
-            rows.append([name, lane, speed, share])
-    return table(["what", "by", "MB/s", "http is so many times as fast"], rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--binary", required=True, help="k2sandbox")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the kernel")
-    parser.add_argument("--dir", type=Path, help="directory on the disk that is measured")
-    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
-    options = parser.parse_args()
-    size, rounds = sizes(options.quick)
-    print(page(measure(options.binary, options.python, size, rounds, options.dir), size))
-
-
-if __name__ == "__main__":
-    main()
+def page(found: dict[str, Any]) -> str:
+    """Return throughput by size, and http's share of that of the others at the largest."""
+    largest = list(found)[-1]
+    rows, notes = [], ""
+    for what, group in found[largest].items():
+        for name, times in group["times"].items():
+            by_size = [found[size][what]["times"][name] for size in found]
+            speeds = [
+                f"{int(size) / median(values) / 1e6:,.0f}" if values else ""
+                for size, values in zip(found, by_size, strict=True)
+            ]
+            rows.append([what, name, *speeds, against(times, group["times"][OURS])])
+        notes += failures(group["failed"])
+    head = ["", "", *(f"{int(size) // 1_000_000:,} MB: MB/s" for size in found)]
+    return table([*head, "k2sandbox is so many times as fast"], rows) + notes

@@ -1,33 +1,30 @@
-"""Compares POST /v1/packages of a wheel that is in uv's cache with `uv pip install` of it.
+"""Installing a package whose wheel is in the installer's cache, or in a folder: nothing comes from outside.
 
-    python bench/packages.py --binary bin/k2sandbox [--rounds N]
-
-Each round installs another package, whose wheel was installed once before, so that it is in the
-cache, into the sandbox and into a virtual environment of uv's own, in an order that is shuffled.
+Each round installs another package of FILES files.
 """
 
 from __future__ import annotations
 
-import argparse
-import http.client
 import json
 import os
-import random
 import subprocess
-import sys
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from engine import Engine
-from report import against, table
-from stats import percentile
+from engine import Engine, ask
+from options import Options
+from report import SPREAD, against, failures, spread, table
+from turns import take_turns
 
-FILES = 50  # of a package
-OURS = "POST /v1/packages"
+FILES = 50
+WARM = 2
+OURS = "k2sandbox, POST /v1/packages"
 
 
 def make_wheel(folder: Path, name: str) -> None:
@@ -44,73 +41,64 @@ def make_wheel(folder: Path, name: str) -> None:
             wheel.writestr(file, text)
 
 
-def uv_install(python: str, interpreter: Path, wheels: Path, *names: str) -> None:
-    uv = [python, "-m", "uv", "pip", "install", "--quiet", "--python", str(interpreter), "--no-index"]
-    subprocess.run([*uv, "--find-links", str(wheels), *names], check=True)
+class Installer:
+    """A command that installs into a virtual environment of its own, from a folder of wheels."""
+
+    def __init__(self, python: str, command: list[str], folder: Path, name: str) -> None:
+        subprocess.run([python, "-m", "venv", "--without-pip", folder / name], check=True)
+        self.interpreter = folder / name / "bin" / "python"
+        self.command = [arg.format(python=python, interpreter=self.interpreter) for arg in command]
+        self.command += ["--quiet", "--no-index", "--find-links", str(folder)]
+
+    def install(self, *names: str) -> None:
+        subprocess.run([*self.command, *names], check=True)
+        for name in names:
+            found = list(self.interpreter.parents[1].glob(f"lib/python*/site-packages/{name}/m0.py"))
+            if not found:
+                raise RuntimeError(f"{name} was not installed")
 
 
-def post(address: tuple[str, int], name: str) -> None:
-    with closing(http.client.HTTPConnection(*address)) as connection:
-        connection.request("POST", "/v1/packages", json.dumps({"packages": [name]}))
-        *_, end = connection.getresponse().read().splitlines()
-    last = json.loads(end)
+def post(engine: Engine, name: str) -> None:
+    last = ask(engine.address, "POST", "/v1/packages", json.dumps({"packages": [name]}))
     if last["status"] != "ok" or [d["name"] for d in last["installed"]] != [name]:
         raise RuntimeError(f"{name} was not installed: {last}")
 
 
-def timed(install: Callable[[], None]) -> float:
+def timed(install: Callable[[str], None], names: list[str]) -> float:
+    """Return the seconds that it took to install the next of the packages."""
+    name = names.pop()
     start = time.perf_counter()
-    install()
+    install(name)
     return time.perf_counter() - start
 
 
-def measure(binary: str, python: str, rounds: int) -> dict[str, list[float]]:
+def measure(o: Options) -> dict[str, Any]:
     """Return the seconds of each installation, by lane."""
-    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):  # both look at our wheels alone
+    for name in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):  # all look at our wheels alone
         os.environ.pop(name, None)
-    with tempfile.TemporaryDirectory(prefix="k2b-") as place:
+    rounds = o.pick(3, 20)
+    names = [f"k2bench{i}" for i in range(rounds + WARM)]
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        place = stack.enter_context(tempfile.TemporaryDirectory(prefix="k2b-"))
         folder = Path(place)
-        names = [f"k2bench{i}" for i in range(rounds + 2)]
         for name in names:
             make_wheel(folder, name)
-        for env in ("cache", "uv"):
-            subprocess.run([python, "-m", "venv", "--without-pip", folder / env], check=True)
-        interpreter = folder / "uv" / "bin" / "python"
-        uv_install(python, folder / "cache" / "bin" / "python", folder, *names)
+        uv = ["{python}", "-m", "uv", "pip", "install", "--python", "{interpreter}"]
+        pip = ["{python}", "-m", "pip", "--python", "{interpreter}", "install", "--disable-pip-version-check"]
+        Installer(o.python, uv, folder, "cache").install(*names)  # which puts them into uv's cache
         options = ("--package-find-links", place, "--package-no-index")
-        ours: list[float] = []
-        theirs: list[float] = []
-        with closing(Engine(binary, python, *options)) as engine:
-            for n, name in enumerate(names):
-                lanes: list[tuple[list[float], Callable[[], None]]] = [
-                    (ours, lambda name=name: post(engine.address, name)),  # type: ignore[misc]
-                    (theirs, lambda name=name: uv_install(python, interpreter, folder, name)),  # type: ignore[misc]
-                ]
-                for times, install in random.sample(lanes, 2):
-                    seconds = timed(install)
-                    if n >= 2:  # the first ones only warm up
-                        times.append(seconds)
-        return {OURS: ours, "uv pip install": theirs}
+        engine = stack.enter_context(closing(Engine(o.binary, o.python, *options)))
+        lanes: dict[str, Callable[[str], None]] = {
+            OURS: partial(post, engine),
+            "uv pip install": Installer(o.python, uv, folder, "uv").install,
+            "pip install": Installer(o.python, pip, folder, "pip").install,
+        }
+        turns = {name: partial(timed, lane, list(names)) for name, lane in lanes.items()}
+        return {"times": take_turns(turns, rounds, failed, warm=WARM), "failed": failed}
 
 
-def page(times: dict[str, list[float]]) -> str:
-    """Return the results as a table."""
-    rows = []
-    for lane, values in times.items():
-        numbers = [f"{percentile(values, p) * 1000:.0f}" for p in (50, 90)]
-        share = "" if lane == OURS else against(times[OURS], values)
-        rows.append([lane, *numbers, str(len(values)), share])
-    return table(["by", "p50 ms", "p90 ms", "rounds", f"{OURS} / this"], rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--binary", required=True, help="k2sandbox")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the kernel, which has uv")
-    parser.add_argument("--rounds", type=int, default=20)
-    options = parser.parse_args()
-    print(page(measure(options.binary, options.python, options.rounds)))
-
-
-if __name__ == "__main__":
-    main()
+def page(found: dict[str, Any]) -> str:
+    times = found["times"]
+    rows = [[n, *spread(t, 0), str(len(t)), against(times[OURS], t)] for n, t in times.items()]
+    return table(["", *SPREAD, "rounds", "k2sandbox / this"], rows) + failures(found["failed"])

@@ -1,34 +1,26 @@
-"""Compares processes and terminals over HTTP with Python's own: see README.md here.
-
-    python bench/processes.py --binary bin/k2sandbox [--quick]
-
-Lanes take turns, in an order that is shuffled in each round. Nothing is asserted about time;
-output that is not complete is an error.
-"""
+"""Processes and terminals over HTTP, beside Python's own."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import pty
-import random
 import selectors
 import socket
 import struct
 import subprocess
-import sys
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
-from typing import Protocol, cast
+from functools import partial
+from typing import Any, Protocol, cast
 
-from engine import Engine
-from report import against, table
-from stats import percentile
+from engine import Address, Engine
+from options import Options
+from report import SPREAD, against, failures, spread, table
+from turns import take_turns
 
-Address = tuple[str, int]
 ECHO = "stty raw -echo; echo ready; exec cat"
+OURS = "k2sandbox"
 
 
 def post(address: Address, path: str, body: dict[str, object]) -> socket.socket:
@@ -163,64 +155,30 @@ def echoed(terminal: Terminal) -> float:
     return time.perf_counter() - start
 
 
-def take_turns(lanes: dict[str, Callable[[], float]], rounds: int, warm: int) -> dict[str, list[float]]:
-    """Return the seconds of each turn, by lane."""
-    times: dict[str, list[float]] = {lane: [] for lane in lanes}
-    for n in range(-warm, rounds):
-        for lane in random.sample(list(lanes), len(lanes)):
-            seconds = lanes[lane]()
-            if n >= 0:  # the first ones only warm up
-                times[lane].append(seconds)
-    return times
-
-
-def workloads(address: Address, many: int, rounds: int, echoes: int) -> dict[str, dict[str, list[float]]]:
+def measure(o: Options) -> dict[str, Any]:
     """Return the seconds of each turn, by what is done and lane."""
-    times = {
-        f"{many} processes at once": take_turns(
-            {"http": lambda: http_many(address, many), "Popen": lambda: popen_many(many)}, rounds, 1
+    found = {}
+    with closing(Engine(o.binary, o.python)) as engine, ExitStack() as stack:
+        for many in o.pick((2, 20), (2, 20, 200)):
+            failed: dict[str, str] = {}
+            turns = {OURS: partial(http_many, engine.address, many), "Popen": partial(popen_many, many)}
+            times = take_turns(turns, o.pick(2, 10), failed, warm=1)
+            found[f"{many} processes at once"] = {"times": times, "failed": failed}
+        ours = stack.enter_context(closing(Attached(engine.address)))
+        raw = stack.enter_context(closing(Raw()))
+        failed = {}
+        times = take_turns(
+            {OURS: partial(echoed, ours), "pty": partial(echoed, raw)}, o.pick(100, 1000), failed, warm=20
         )
-    }
-    with ExitStack() as stack:
-        ours, raw = stack.enter_context(closing(Attached(address))), stack.enter_context(closing(Raw()))
-        times["echo of a terminal"] = take_turns(
-            {"http": lambda: echoed(ours), "pty": lambda: echoed(raw)}, echoes, 20
-        )
-    return times
+        found["echo of a terminal"] = {"times": times, "failed": failed}
+    return found
 
 
-def sizes(quick: bool) -> tuple[int, int, int]:
-    """Return how many processes, rounds and echoes."""
-    return (20, 2, 100) if quick else (200, 10, 1000)
-
-
-def measure(
-    binary: str, python: str, many: int, rounds: int, echoes: int
-) -> dict[str, dict[str, list[float]]]:
-    """Measure an engine of its own."""
-    with closing(Engine(binary, python)) as engine:
-        return workloads(engine.address, many, rounds, echoes)
-
-
-def page(times: dict[str, dict[str, list[float]]]) -> str:
-    """Return the results as a table."""
-    rows = []
-    for name, lanes in times.items():
-        for lane, values in lanes.items():
-            numbers = [f"{percentile(values, p) * 1000:.2f}" for p in (50, 90, 99)]
-            share = "" if lane == "http" else against(lanes["http"], values)
-            rows.append([name, lane, *numbers, str(len(values)), share])
-    return table(["what", "by", "p50 ms", "p90 ms", "p99 ms", "rounds", "http / this"], rows)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--binary", required=True, help="k2sandbox")
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the kernel")
-    parser.add_argument("--quick", action="store_true", help="a tenth of it, to see that it works")
-    options = parser.parse_args()
-    print(page(measure(options.binary, options.python, *sizes(options.quick))))
-
-
-if __name__ == "__main__":
-    main()
+def page(found: dict[str, Any]) -> str:
+    rows, notes = [], ""
+    for what, group in found.items():
+        for name, values in group["times"].items():
+            share = against(group["times"][OURS], values)
+            rows.append([what, name, *spread(values), str(len(values)), share])
+        notes += failures(group["failed"])
+    return table(["", "", *SPREAD, "rounds", "k2sandbox / this"], rows) + notes

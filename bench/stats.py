@@ -28,3 +28,13 @@ def ratio(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, float,
         drawn = rng.choices(rounds, k=len(rounds))
         found.append(median([ours[i] for i in drawn]) / median([theirs[i] for i in drawn]))
     return median(ours) / median(theirs), percentile(found, 2.5), percentile(found, 97.5)
+
+
+def slope(sizes: Sequence[float], values: Sequence[float]) -> float:
+    """Return the exponent with which values grow as sizes do, by least squares: 1 is in proportion.
+
+    There are two sizes at the least, and all numbers are above 0.
+    """
+    x, y = [math.log(size) for size in sizes], [math.log(value) for value in values]
+    mx, my = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - mx) * (b - my) for a, b in zip(x, y, strict=True)) / sum((a - mx) ** 2 for a in x)

@@ -47,6 +47,6 @@ func command() *cobra.Command {
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand())
 	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), envCommand(), templateCommand())
-	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), pythonCommand(), versionCommand())
+	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), benchCommand(), pythonCommand(), versionCommand())
 	return root
 }
