@@ -22,32 +22,33 @@ const module = "github.com/k2sandbox/k2sandbox"
 var allowed = map[string][]string{
 	"mime":                    {},
 	"internal/leaktest":       {},
+	"internal/lazy":           {},
 	"internal/netraw":         {},
 	"kernel/wire":             {gjson, uuid},
-	"kernel/python":           {xsys},
+	"kernel/python":           {"internal/lazy", xsys},
 	"process":                 {"journal", gjson, pty, xsys},
 	"kernel/kerneltest":       {"kernel", "kernel/python", "process", xsys},
-	"kernel":                  {"internal/netraw", "kernel/wire", "process", "kernel/python", zmq4, uuid},
+	"kernel":                  {"internal/lazy", "internal/netraw", "kernel/wire", "process", "kernel/python", zmq4, uuid},
 	"journal":                 {gjson},
-	"files":                   {"journal", xsys},
-	"packages":                {"process"},
+	"files":                   {"internal/lazy", "journal", xsys},
+	"packages":                {"internal/lazy", "process"},
 	"executor":                {"kernel/wire", "mime", "journal", gjson},
-	"notebook":                {"executor", "mime", "journal", gjson, uuid},
+	"notebook":                {"internal/lazy", "executor", "mime", "journal", gjson, uuid},
 	"fixtures":                {"kernel/wire", "executor", gjson},
-	"agent":                   {"api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
-	"api":                     {"executor", "files", "process", "packages", "journal", "notebook"},
+	"agent":                   {"internal/lazy", "api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
+	"api":                     {"internal/lazy", "executor", "files", "process", "packages", "journal", "notebook"},
 	"client":                  {"api", "executor", "journal", "process", "packages", "files", websocket},
-	"server":                  {"api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
+	"server":                  {"internal/lazy", "api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
 	"server/sandboxes":        {"api", "fleet", "server"},
-	"server/jupyter":          {"api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
-	"server/e2b":              {"api", "fleet", "server", "server/sandboxes"},
+	"server/jupyter":          {"internal/lazy", "api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
+	"server/e2b":              {"internal/lazy", "api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
 	"server/e2b/interpreter":  {"api", "agent", "executor", "process", "mime", "server", gjson},
-	"server/jupyter/inside":   {"api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
+	"server/jupyter/inside":   {"internal/lazy", "api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
 	"server/jupyter/channels": {"api", "agent", "executor", "kernel", "kernel/wire", "server", gjson, websocket},
-	"server/mcp":              {"api", "fleet", "server", "server/sandboxes", gosdk},
-	"server/mcp/inside":       {"api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
-	"server/inside":           {"api", "agent", "executor", "files", "server", "process", "journal", websocket},
+	"server/mcp":              {"internal/lazy", "api", "fleet", "server", "server/sandboxes", gosdk},
+	"server/mcp/inside":       {"internal/lazy", "api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
+	"server/inside":           {"internal/lazy", "api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "kernel/python", "sudo", xsys},
 	"fleet/template":          {containers, compress, xsys},
 	"sudo":                    {"process", xsys},
@@ -56,7 +57,7 @@ var allowed = map[string][]string{
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {gvisor, xsys},
-	"cmd/k2sandbox":           {"api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -109,6 +110,38 @@ func TestImportsGoOneWay(t *testing.T) {
 			t.Errorf("the import table has a row for %q, where there is no package", dir)
 		}
 	}
+}
+
+// What is compiled when it is first used would else fail only then.
+func TestLazyExpressionsCompile(t *testing.T) {
+	found := 0
+	for _, f := range sources(t) {
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok || len(call.Args) != 1 {
+				return true
+			}
+			if fun, ok := call.Fun.(*ast.SelectorExpr); !ok || fun.Sel.Name != "Regexp" || !isIdent(fun.X, "lazy") {
+				return true
+			}
+			if lit, ok := call.Args[0].(*ast.BasicLit); ok { // those that are put together have tests of their own
+				expr, _ := strconv.Unquote(lit.Value)
+				if _, err := regexp.Compile(expr); err != nil {
+					t.Errorf("%s: %v", f.name, err)
+				}
+				found++
+			}
+			return true
+		})
+	}
+	if found < 40 {
+		t.Errorf("only %d expressions were found", found)
+	}
+}
+
+func isIdent(x ast.Expr, name string) bool {
+	id, ok := x.(*ast.Ident)
+	return ok && id.Name == name
 }
 
 func TestOneFileImportsZeroMQ(t *testing.T) {

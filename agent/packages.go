@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/packages"
 	"github.com/k2sandbox/k2sandbox/process"
@@ -41,12 +41,12 @@ func (s *Sandbox) furnish(ctx context.Context) {
 	}
 }
 
-var pythonProgram = regexp.MustCompile(`^python[0-9.]*$`)
+var pythonProgram = lazy.Regexp(`^python[0-9.]*$`)
 
 // python returns the path of the interpreter that a kernel runs in.
 func (s *Sandbox) python(spec *kernel.Spec) (string, error) {
 	program := spec.Program(process.Variable(s.environ, "HOME"))
-	if !pythonProgram.MatchString(filepath.Base(program)) {
+	if !pythonProgram().MatchString(filepath.Base(program)) {
 		return "", fmt.Errorf("the kernel %s runs in %s, which is no Python", spec.Name, program)
 	}
 	if filepath.IsAbs(program) {

@@ -2,9 +2,10 @@ package api
 
 import (
 	"encoding/json"
-	"regexp"
 	"strings"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // LocalSandbox stands in ids for Jupyter's clients for the sandbox of an agent that no server is before.
@@ -19,7 +20,7 @@ func KernelID(sandboxID, contextID string) string {
 // SessionID returns the id by which Jupyter's clients know a session, of the form of KernelID. name is the agent's.
 func SessionID(sandboxID, name string) string { return sandboxID + "-" + name + "-s-s-s" }
 
-var jupyterID = regexp.MustCompile(`^(\w+)-(\w+)-(k-k-k|s-s-s)$`)
+var jupyterID = lazy.Regexp(`^(\w+)-(\w+)-(k-k-k|s-s-s)$`)
 
 // ParseKernelID returns what KernelID was made of.
 func ParseKernelID(id string) (sandboxID, contextID string, ok bool) {
@@ -31,7 +32,7 @@ func ParseKernelID(id string) (sandboxID, contextID string, ok bool) {
 func ParseSessionID(id string) (sandboxID, name string, ok bool) { return parseJupyterID(id, "s-s-s") }
 
 func parseJupyterID(id, kind string) (sandboxID, name string, ok bool) {
-	parts := jupyterID.FindStringSubmatch(id)
+	parts := jupyterID().FindStringSubmatch(id)
 	if len(id) > 256 || parts == nil || parts[3] != kind {
 		return "", "", false
 	}

@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/journal"
 )
 
@@ -75,7 +75,7 @@ func ParseCursor(text string) (Cursor, error) {
 		}
 		n, err := strconv.ParseUint(number, 10, 63) // no sign
 		_, twice := c.Logs[name]
-		if err != nil || named && !validID.MatchString(name) || !named && i > 0 || twice {
+		if err != nil || named && !validID().MatchString(name) || !named && i > 0 || twice {
 			return Cursor{}, fmt.Errorf("expected a number, or a cursor that a stream gave, got %.200q", text)
 		}
 		switch {
@@ -90,7 +90,7 @@ func ParseCursor(text string) (Cursor, error) {
 	return c, nil
 }
 
-var validID = regexp.MustCompile(`^[A-Za-z0-9_]{1,64}$`)
+var validID = lazy.Regexp(`^[A-Za-z0-9_]{1,64}$`)
 
 // String returns the cursor as the parameter "after" takes it: EPOCH:N,ID:N,…
 func (c Cursor) String() string {

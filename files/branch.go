@@ -164,7 +164,7 @@ func (b *branches) look(dir *os.File, c *branch, news bool, depth int) error {
 		if err == nil && b.stop != nil {
 			err = b.stop()
 		}
-		if errors.Is(err, unix.ENOENT) || draftName.MatchString(name) {
+		if errors.Is(err, unix.ENOENT) || draftName().MatchString(name) {
 			return nil
 		}
 		if err != nil {

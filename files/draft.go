@@ -5,19 +5,20 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"regexp"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // draftName is how a draft is called where it has to have a name. Watches say nothing of it.
-var draftName = regexp.MustCompile(`^\.k2-[0-9a-f]{16}\.tmp$`)
+var draftName = lazy.Regexp(`^\.k2-[0-9a-f]{16}\.tmp$`)
 
 // nameless is what Linux calls a file that had no name when it got one.
-var nameless = regexp.MustCompile(`^#[0-9]+$`)
+var nameless = lazy.Regexp(`^#[0-9]+$`)
 
 func newDraftName() string { return fmt.Sprintf(".k2-%016x.tmp", rand.Uint64()) }
 

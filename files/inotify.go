@@ -83,7 +83,7 @@ func (b *branches) event(e inotifyEvent) error {
 	}
 	b.settle(func(m move) bool { return m.from == c && m.name == e.name })
 	path, isDir := b.path(c, e.name), e.mask&unix.IN_ISDIR != 0
-	draft := draftName.MatchString(e.name)
+	draft := draftName().MatchString(e.name)
 	switch {
 	case e.mask&unix.IN_MOVED_FROM != 0:
 		delete(c.told, e.name)
@@ -111,7 +111,7 @@ func (b *branches) event(e inotifyEvent) error {
 		if b.last.Type != Modified || b.last.Path != gopath.Clean("/"+path) {
 			b.tell(Modified, path, "", isDir)
 		}
-	case e.mask&unix.IN_ATTRIB != 0 && !nameless.MatchString(e.name):
+	case e.mask&unix.IN_ATTRIB != 0 && !nameless().MatchString(e.name):
 		b.tell(Attributes, path, "", isDir)
 	}
 	return nil
@@ -161,7 +161,7 @@ func (b *branches) arrive(c *branch, e inotifyEvent, path string, isDir bool) er
 	}
 	m := b.moves[i]
 	b.moves = slices.Delete(b.moves, i, i+1)
-	draft := draftName.MatchString(m.name)
+	draft := draftName().MatchString(m.name)
 	switch {
 	case draft && !isDir:
 		b.tell(Modified, path, "", false)
@@ -188,7 +188,7 @@ func (b *branches) settle(over func(move) bool) {
 			return false
 		}
 		b.leave(m.from, m.name)
-		if !draftName.MatchString(m.name) {
+		if !draftName().MatchString(m.name) {
 			b.tell(Removed, m.path, "", m.isDir)
 		}
 		return true

@@ -4,9 +4,10 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // inherited are the variables that a kernel gets of our own environment; "*"
@@ -98,12 +99,12 @@ func activate(env map[string]string, program string) {
 	env["PATH"] = strings.TrimSuffix(bin+":"+env["PATH"], ":")
 }
 
-var variable = regexp.MustCompile(`\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
+var variable = lazy.Regexp(`\$(?:\$|([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)\})`)
 
 // substitute is Python's string.Template.safe_substitute: ${NAME} and $NAME are
 // replaced where known and left where not, $$ is a dollar.
 func substitute(text string, env map[string]string) string {
-	return variable.ReplaceAllStringFunc(text, func(ref string) string {
+	return variable().ReplaceAllStringFunc(text, func(ref string) string {
 		if ref == "$$" {
 			return "$"
 		}

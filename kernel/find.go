@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // ErrNotFound means that no kernel spec has the name.
@@ -59,12 +60,12 @@ func DefaultSearchPath(getenv func(string) string, prefixes ...string) SearchPat
 	return path
 }
 
-var specName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+var specName = lazy.Regexp(`^[A-Za-z0-9._-]+$`)
 
 // Find returns the spec with the name, whose case does not matter. The error is
 // ErrNotFound where there is none.
 func Find(name string, path SearchPath) (Spec, error) {
-	if !specName.MatchString(name) {
+	if !specName().MatchString(name) {
 		return Spec{}, fmt.Errorf("kernel name %q: letters, digits, '.', '_' and '-' only", name)
 	}
 	for _, dir := range path {
@@ -103,7 +104,7 @@ func names(dir string) []string {
 	var found []string
 	for _, e := range entries {
 		info, err := os.Stat(filepath.Join(dir, e.Name(), "kernel.json"))
-		if err == nil && info.Mode().IsRegular() && specName.MatchString(e.Name()) {
+		if err == nil && info.Mode().IsRegular() && specName().MatchString(e.Name()) {
 			found = append(found, e.Name())
 		}
 	}

@@ -12,10 +12,10 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/process"
 )
@@ -301,8 +301,8 @@ type portTaken struct{ error }
 func (e *portTaken) Unwrap() error { return e.error }
 
 var (
-	inUse    = regexp.MustCompile(`(?i)address (is )?already in use|EADDRINUSE`)
-	noModule = regexp.MustCompile(`No module named '?([A-Za-z0-9_]+)`)
+	inUse    = lazy.Regexp(`(?i)address (is )?already in use|EADDRINUSE`)
+	noModule = lazy.Regexp(`No module named '?([A-Za-z0-9_]+)`)
 )
 
 // late says in plain words that an error is that of the time limit. A dial may
@@ -325,7 +325,7 @@ func (l *life) failure(spec *Spec, program string, err error) error {
 	}
 	exit, tail := l.proc.Exit(), said(l.tail)
 	death := &wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}
-	if m := noModule.FindStringSubmatch(tail); m != nil {
+	if m := noModule().FindStringSubmatch(tail); m != nil {
 		module := strings.TrimSuffix(m[1], "_launcher")
 		if spec.launcher != nil {
 			module = "ipykernel" // or what it needs
@@ -334,7 +334,7 @@ func (l *life) failure(spec *Spec, program string, err error) error {
 			module, program, program, module, death)
 	}
 	err = withTail(death, tail)
-	if inUse.MatchString(tail) {
+	if inUse().MatchString(tail) {
 		err = &portTaken{err}
 	}
 	return err

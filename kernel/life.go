@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/process"
 )
@@ -162,8 +162,8 @@ func (k *Kernel) listen(l *life) {
 }
 
 // chatter is what ipykernel says of itself at every start.
-var chatter = regexp.MustCompile(`(?m)^.*(Kernel is running over TCP without encryption|To connect another client to this kernel).*\n?`)
+var chatter = lazy.Regexp(`(?m)^.*(Kernel is running over TCP without encryption|To connect another client to this kernel).*\n?`)
 
 func said(t *process.Tail) string {
-	return strings.TrimSpace(chatter.ReplaceAllString(strings.ToValidUTF8(t.String(), "\uFFFD"), ""))
+	return strings.TrimSpace(chatter().ReplaceAllString(strings.ToValidUTF8(t.String(), "\uFFFD"), ""))
 }

@@ -7,9 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/kernel/python"
 )
 
@@ -122,15 +122,15 @@ func (s *Spec) ipykernel() bool {
 }
 
 var (
-	placeholder = regexp.MustCompile(`\{([A-Za-z0-9_]+)\}`)
-	barePython  = regexp.MustCompile(`^python(3(\.[0-9]+)?)?$`)
+	placeholder = lazy.Regexp(`\{([A-Za-z0-9_]+)\}`)
+	barePython  = lazy.Regexp(`^python(3(\.[0-9]+)?)?$`)
 )
 
 // command returns the arguments with values in place of the known {name}s.
 func (s *Spec) command(values map[string]string, home string) []string {
 	argv := make([]string, len(s.Argv))
 	for i, arg := range s.Argv {
-		argv[i] = placeholder.ReplaceAllStringFunc(arg, func(name string) string {
+		argv[i] = placeholder().ReplaceAllStringFunc(arg, func(name string) string {
 			if v, ok := values[name[1:len(name)-1]]; ok {
 				return v
 			}
@@ -140,7 +140,7 @@ func (s *Spec) command(values map[string]string, home string) []string {
 			argv[i] = home + rest
 		}
 	}
-	if barePython.MatchString(argv[0]) && s.Prefix != "" {
+	if barePython().MatchString(argv[0]) && s.Prefix != "" {
 		argv[0] = s.python(argv[0])
 	}
 	return argv

@@ -4,8 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"regexp"
 	"slices"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // The types of cells.
@@ -48,9 +49,9 @@ func (c *Cell) Tags() []string {
 // HasTag reports whether the cell has a tag.
 func (c *Cell) HasTag(tag string) bool { return slices.Contains(c.Tags(), tag) }
 
-var idPattern = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+var idPattern = lazy.Regexp(`^[a-zA-Z0-9_-]{1,64}$`)
 
-func validID(id string) bool { return idPattern.MatchString(id) }
+func validID(id string) bool { return idPattern().MatchString(id) }
 
 // newID returns an id that is not taken, as nbformat makes them: 8 hexadecimal digits.
 func newID(taken map[string]bool) string {

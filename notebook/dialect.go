@@ -10,7 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // dialect is how a language sets variables. Its pieces are formats of fmt.
@@ -34,16 +35,10 @@ type dialect struct {
 	allNull  bool                         // null may be the empty string
 }
 
-// pattern compiles an expression when it is first used: the classes of letters take their
-// time, which each start of the program would pay for.
-func pattern(expr string) func() *regexp.Regexp {
-	return sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(expr) })
-}
-
 var (
-	word      = pattern(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$`)
-	asciiWord = pattern(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
-	dotted    = pattern(`^_*(\.?[\p{L}_]|\.$)[\p{L}\p{Nd}._]*$`)
+	word      = lazy.Regexp(`^[\p{L}\p{Nl}_][\p{L}\p{Nl}\p{Mn}\p{Mc}\p{Nd}\p{Pc}]*$`)
+	asciiWord = lazy.Regexp(`^[a-zA-Z_][a-zA-Z0-9_]*$`)
+	dotted    = lazy.Regexp(`^_*(\.?[\p{L}_]|\.$)[\p{L}\p{Nd}._]*$`)
 )
 
 var lower, upper = [2]string{"false", "true"}, [2]string{"False", "True"}
@@ -365,13 +360,13 @@ func powershellString(text string) (string, error) {
 		"\u201c", "`\u201c", "\u201d", "`\u201d", "\u201e", "`\u201e").Replace(text) + `"`, nil
 }
 
-var bashPlain = regexp.MustCompile(`^[a-zA-Z0-9_@%+=:,./-]+$`)
+var bashPlain = lazy.Regexp(`^[a-zA-Z0-9_@%+=:,./-]+$`)
 
 func bashString(text string) (string, error) {
 	if strings.Contains(text, "\x00") {
 		return "", errors.New("a string with NUL cannot be expressed in Bash")
 	}
-	if bashPlain.MatchString(text) {
+	if bashPlain().MatchString(text) {
 		return text, nil
 	}
 	if strings.ContainsFunc(text, func(r rune) bool { return r != '\n' && isControl(r) }) {

@@ -2,8 +2,9 @@ package notebook
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Declared is a parameter that a notebook declares, as papermill's inspect_notebook
@@ -44,8 +45,8 @@ func (n *Notebook) Parameters() ([]Declared, error) {
 type statement struct{ code, comment string }
 
 var (
-	assignment  = pattern(`(?s)^([\p{L}_][\p{L}\p{N}_]*)\s*(?::\s*["']?([\p{L}_][\p{L}\p{N}_\[\],.|\s]*?)["']?\s*)?=([^=].*)$`)
-	typeComment = regexp.MustCompile(`^type:\s*(\S*)\s*(.*)$`)
+	assignment  = lazy.Regexp(`(?s)^([\p{L}_][\p{L}\p{N}_]*)\s*(?::\s*["']?([\p{L}_][\p{L}\p{N}_\[\],.|\s]*?)["']?\s*)?=([^=].*)$`)
+	typeComment = lazy.Regexp(`^type:\s*(\S*)\s*(.*)$`)
 )
 
 func (s statement) declares() (Declared, bool) {
@@ -54,7 +55,7 @@ func (s statement) declares() (Declared, bool) {
 		return Declared{}, false
 	}
 	d := Declared{Name: m[1], Type: m[2], Default: strings.TrimSpace(m[3]), Help: s.comment}
-	if c := typeComment.FindStringSubmatch(s.comment); c != nil {
+	if c := typeComment().FindStringSubmatch(s.comment); c != nil {
 		d.Help = c[2]
 		if d.Type == "" {
 			d.Type = c[1]

@@ -4,11 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Moment is when and as which run a notebook runs, for its paths.
@@ -62,11 +63,11 @@ func (m Moment) Path(template string, values []Parameter) (string, error) {
 	return b.String(), nil
 }
 
-var pathField = regexp.MustCompile(`^([^\[\].:!]+)((?:\[[^\[\]]+\])*)(?::(.*))?$`)
+var pathField = lazy.Regexp(`^([^\[\].:!]+)((?:\[[^\[\]]+\])*)(?::(.*))?$`)
 
 // fill returns what a field of a template stands for.
 func fill(field string, all []Parameter) (string, error) {
-	m := pathField.FindStringSubmatch(field)
+	m := pathField().FindStringSubmatch(field)
 	if m == nil {
 		return "", errors.New("want {name}, {name[key]} or {name:format}")
 	}

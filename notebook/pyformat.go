@@ -5,23 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // formatSpec is Python's format specification: fill and alignment, sign, zero,
 // width, comma, precision, type.
 // https://docs.python.org/3/library/string.html#format-specification-mini-language
-var formatSpec = regexp.MustCompile(`^(?:(.)?([<>^=]))?([-+ ])?(0)?(\d{0,3})(,)?(?:\.(\d{1,3}))?([sdfFeEgGxXob%])?$`)
+var formatSpec = lazy.Regexp(`^(?:(.)?([<>^=]))?([-+ ])?(0)?(\d{0,3})(,)?(?:\.(\d{1,3}))?([sdfFeEgGxXob%])?$`)
 
 var errFormat = errors.New("a format that is not known")
 
 // pad formats text.
 func pad(text, spec string) (string, error) {
-	m := formatSpec.FindStringSubmatch(spec)
+	m := formatSpec().FindStringSubmatch(spec)
 	if m == nil || m[2] == "=" || m[3]+m[6] != "" || m[8] != "" && m[8] != "s" {
 		return "", errFormat
 	}
@@ -60,7 +61,7 @@ func align(text string, m []string, alignment string) string {
 
 // formatNumber formats a number that Python spells so.
 func formatNumber(n json.Number, spec string) (string, error) {
-	m := formatSpec.FindStringSubmatch(spec)
+	m := formatSpec().FindStringSubmatch(spec)
 	if m == nil || m[8] == "s" || m[6] != "" {
 		return "", errFormat
 	}

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Run runs the notebook's code cells in the kernel, one after the other, and puts
@@ -118,7 +118,7 @@ func (r *run) cells(ctx context.Context) (Event, error) {
 	return Event{Type: Ended, Status: executor.OK}, nil
 }
 
-var description = regexp.MustCompile(`papermill_description=(\S+)`)
+var description = lazy.Regexp(`papermill_description=(\S+)`)
 
 // cell runs one cell. It reports whether the run goes on, and else how it ended.
 func (r *run) cell(ctx context.Context, i int, c *Cell) (Event, bool, error) {
@@ -129,7 +129,7 @@ func (r *run) cell(ctx context.Context, i int, c *Cell) (Event, bool, error) {
 		return Event{}, false, err
 	}
 	began := Event{Type: CellStarted, Cell: &i, CellID: c.ID, ExecutionID: e.ID()}
-	if m := description.FindStringSubmatch(c.Source); m != nil {
+	if m := description().FindStringSubmatch(c.Source); m != nil {
 		began.Description = m[1]
 	}
 	record := r.record.cellBegins(c)

@@ -10,10 +10,11 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Distribution is an installed distribution package.
@@ -141,7 +142,7 @@ func (d Distribution) files() []string {
 	}
 }
 
-var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var identifier = lazy.Regexp(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // modules returns the modules that the distribution brings: packages and single
 // files at the top, and below namespace packages.
@@ -166,7 +167,7 @@ func (d Distribution) modules() []string {
 				break
 			}
 		}
-		if !slices.ContainsFunc(parts, func(s string) bool { return !identifier.MatchString(s) }) {
+		if !slices.ContainsFunc(parts, func(s string) bool { return !identifier().MatchString(s) }) {
 			modules[strings.Join(parts, ".")] = true
 		}
 	}

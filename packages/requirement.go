@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Requirement is a dependency specifier, as in "pandas[excel]>=2,<3; python_version >= '3.9'".
@@ -24,23 +26,23 @@ const MaxRequirement = 1000
 
 var (
 	name       = `[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`
-	head       = regexp.MustCompile(`^(` + name + `) *(\[[^\]]*\])? *`)
-	extras     = regexp.MustCompile(`^\[ *(?:` + name + `(?: *, *` + name + `)*)? *\]$`)
-	clause     = regexp.MustCompile(`^(===|~=|==|!=|<=|>=|<|>) *(\S+)$`)
-	arbitrary  = regexp.MustCompile(`^[A-Za-z0-9.+!_-]+$`)
-	version    = regexp.MustCompile(`^(?i)v?(?:\d+!)?(\d+(?:\.\d+)*)(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?$`)
-	archive    = regexp.MustCompile(`(?i)\.(?:whl|zip|egg|tar|tgz|tbz2?|txz|tlz|tzst|tar\.[a-z0-9]+)$`) // a path, for uv and pip
-	separators = regexp.MustCompile(`[-_.]+`)
+	head       = lazy.Regexp(`^(` + name + `) *(\[[^\]]*\])? *`)
+	extras     = lazy.Regexp(`^\[ *(?:` + name + `(?: *, *` + name + `)*)? *\]$`)
+	clause     = lazy.Regexp(`^(===|~=|==|!=|<=|>=|<|>) *(\S+)$`)
+	arbitrary  = lazy.Regexp(`^[A-Za-z0-9.+!_-]+$`)
+	version    = lazy.Regexp(`^(?i)v?(?:\d+!)?(\d+(?:\.\d+)*)(?:[-_.]?(?:alpha|a|beta|b|preview|pre|c|rc)[-_.]?\d*)?(?:-\d+|[-_.]?(?:post|rev|r)[-_.]?\d*)?([-_.]?dev[-_.]?\d*)?(\+[a-z0-9]+(?:[-_.][a-z0-9]+)*)?$`)
+	archive    = lazy.Regexp(`(?i)\.(?:whl|zip|egg|tar|tgz|tbz2?|txz|tlz|tzst|tar\.[a-z0-9]+)$`) // a path, for uv and pip
+	separators = lazy.Regexp(`[-_.]+`)
 )
 
 // Normalize makes names of distributions comparable (PEP 503).
 func Normalize(name string) string {
-	return strings.ToLower(separators.ReplaceAllString(name, "-"))
+	return strings.ToLower(separators().ReplaceAllString(name, "-"))
 }
 
 // ParseName checks the name of a distribution alone.
 func ParseName(s string) error {
-	if m := head.FindStringSubmatch(s); m == nil || m[1] != s {
+	if m := head().FindStringSubmatch(s); m == nil || m[1] != s {
 		return fmt.Errorf("%.100q is not the name of a package", s)
 	}
 	return nil
@@ -59,16 +61,16 @@ func Parse(s string) (Requirement, error) {
 	if i := strings.IndexFunc(s, func(c rune) bool { return c < ' ' || c > '~' }); i >= 0 {
 		return Requirement{}, fmt.Errorf("has a character that no requirement has, at byte %d", i)
 	}
-	m := head.FindStringSubmatch(s)
+	m := head().FindStringSubmatch(s)
 	if m == nil {
 		return Requirement{}, fmt.Errorf("%.100q begins with no name of a package", s)
 	}
-	if m[2] != "" && !extras.MatchString(m[2]) {
+	if m[2] != "" && !extras().MatchString(m[2]) {
 		return Requirement{}, fmt.Errorf("%.100q are no extras", m[2])
 	}
 	r := Requirement{Name: m[1], text: s}
 	rest := s[len(m[0]):]
-	if archive.MatchString(m[1]) {
+	if archive().MatchString(m[1]) {
 		return Requirement{}, fmt.Errorf("%.100q is the name of a file", m[1])
 	}
 	if url, ok := strings.CutPrefix(rest, "@"); ok {
@@ -115,7 +117,7 @@ func checkSpecifier(s string) error {
 	}
 	for one := range strings.SplitSeq(s, ",") {
 		one = strings.Trim(one, " ")
-		m := clause.FindStringSubmatch(one)
+		m := clause().FindStringSubmatch(one)
 		if m == nil {
 			return fmt.Errorf("%.100q is no version specifier, such as ==1.2 or >=1,<2", one)
 		}
@@ -129,14 +131,14 @@ func checkSpecifier(s string) error {
 func checkVersion(operator, v string) error {
 	bad := fmt.Errorf("%.100q is no version for %s", v, operator)
 	if operator == "===" {
-		if !arbitrary.MatchString(v) {
+		if !arbitrary().MatchString(v) {
 			return bad
 		}
 		return nil
 	}
 	exact := operator == "==" || operator == "!="
 	prefix, wild := strings.CutSuffix(v, ".*")
-	m := version.FindStringSubmatch(prefix)
+	m := version().FindStringSubmatch(prefix)
 	switch {
 	case m == nil,
 		wild && (!exact || m[2] != "" || m[3] != ""),
@@ -148,7 +150,7 @@ func checkVersion(operator, v string) error {
 }
 
 var (
-	markerToken = regexp.MustCompile(`^ *(\(|\)|===|~=|==|!=|<=|>=|<|>|"[^"]*"|'[^']*'|[a-z_.]+)`)
+	markerToken = lazy.Regexp(`^ *(\(|\)|===|~=|==|!=|<=|>=|<|>|"[^"]*"|'[^']*'|[a-z_.]+)`)
 	variables   = []string{
 		"python_version", "python_full_version", "os_name", "sys_platform", "platform_release", "platform_system",
 		"platform_version", "platform_machine", "platform_python_implementation", "implementation_name",
@@ -161,7 +163,7 @@ var (
 func checkMarker(s string) error {
 	var m marker
 	for rest := strings.TrimRight(s, " "); rest != ""; {
-		found := markerToken.FindStringSubmatch(rest)
+		found := markerToken().FindStringSubmatch(rest)
 		if found == nil {
 			return fmt.Errorf("%.100q is no marker", s)
 		}

@@ -37,7 +37,7 @@ func (e *Environment) prepare(before []Distribution) (*stage, error) {
 	e.stage = nil // until all went well
 	wanted := map[string]Distribution{}
 	for _, d := range before {
-		if ParseName(d.Name) == nil && version.MatchString(d.Version) { // uv would stumble over others
+		if ParseName(d.Name) == nil && version().MatchString(d.Version) { // uv would stumble over others
 			wanted[strings.ReplaceAll(Normalize(d.Name), "-", "_")+"-"+d.Version+".dist-info"] = d
 		}
 	}

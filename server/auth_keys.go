@@ -7,8 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Keys are the API keys that a server takes, of which it keeps but the SHA-256. nil
@@ -23,8 +24,8 @@ type apiKey struct {
 const maxKeys, maxKey = 1000, 512
 
 var (
-	validKeyName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
-	validKey     = regexp.MustCompile(`^[!-9;-~]+$`) // one that fits into a header, without a colon
+	validKeyName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$`)
+	validKey     = lazy.Regexp(`^[!-9;-~]+$`) // one that fits into a header, without a colon
 )
 
 // ReadKeys reads keys, one a line: NAME:KEY, or KEY alone, whose name is then made of
@@ -59,9 +60,9 @@ func (k *Keys) add(given string) error {
 		name = fmt.Sprintf("key-%x", hash[:4])
 	}
 	switch {
-	case !validKeyName.MatchString(name):
+	case !validKeyName().MatchString(name):
 		return errors.New("the name of a key has 1 to 64 letters, digits and . _ @ -")
-	case len(secret) > maxKey || !validKey.MatchString(secret):
+	case len(secret) > maxKey || !validKey().MatchString(secret):
 		return fmt.Errorf("a key has 1 to %d printable ASCII characters, no spaces and no colon", maxKey)
 	case len(k.keys) == maxKeys:
 		return fmt.Errorf("there are more than %d keys", maxKeys)

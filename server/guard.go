@@ -7,18 +7,18 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 const requestIDHeader = "X-Request-Id"
 
-var validRequestID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]*$`)
+var validRequestID = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._:/+=-]*$`)
 
 const longestRequestID = 128 // bytes; a bound in the expression is that many states, which cost each start of the program
 
@@ -38,7 +38,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := &response{ResponseWriter: rw, control: http.NewResponseController(rw), patience: s.WriteTimeout}
 		id := r.Header.Get(requestIDHeader)
-		if len(id) > longestRequestID || !validRequestID.MatchString(id) {
+		if len(id) > longestRequestID || !validRequestID().MatchString(id) {
 			id = fmt.Sprintf("req_%016x", rand.Uint64())
 		}
 		w.Header().Set(requestIDHeader, id)
@@ -133,14 +133,14 @@ func (o Options) AllowsOrigin(origin string) bool {
 }
 
 // portPath is where servers inside are reached, on an agent or through a server.
-var portPath = regexp.MustCompile(`^/v1/(sandboxes/[^/]+/(v1/)?)?ports/`)
+var portPath = lazy.Regexp(`^/v1/(sandboxes/[^/]+/(v1/)?)?ports/`)
 
 // fromPort reports whether a page that came through a port loads what belongs to it,
 // through a port, too. It has an origin of its own, "null", and is told from pages of
 // other sites, which can have that too, by the Referer: a page cannot choose that one.
 func fromPort(r *http.Request) bool {
 	origin, referer := r.Header.Get("Origin"), r.Header.Get("Referer")
-	return portPath.MatchString(r.URL.Path) && (origin == "" || origin == "null") && sameHost(referer, r.Host)
+	return portPath().MatchString(r.URL.Path) && (origin == "" || origin == "null") && sameHost(referer, r.Host)
 }
 
 func (s *server) hostAllowed(r *http.Request) bool {

@@ -5,16 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // anyE2BKey is for a server without keys: E2B's clients need one, and some look at its form.
 var anyE2BKey = "e2b_" + strings.Repeat("0", 40)
 
-var e2bKey = regexp.MustCompile(`^e2b_[0-9a-f]+$`)
+var e2bKey = lazy.Regexp(`^e2b_[0-9a-f]+$`)
 
 func envCommand() *cobra.Command {
 	var (
@@ -61,7 +62,7 @@ func writeE2B(out, warnings io.Writer, address, key string) error {
 		return errors.New("E2B's clients cannot talk to a unix socket: name an http:// address by --url")
 	}
 	address = strings.TrimRight(address, "/")
-	if key != "" && !e2bKey.MatchString(key) {
+	if key != "" && !e2bKey().MatchString(key) {
 		fmt.Fprintln(warnings, "k2sandbox: some of E2B's clients take only keys that are e2b_ and hexadecimal digits: for those set E2B_VALIDATE_API_KEY=false, or make such a key")
 	}
 	export(out, "E2B_API_URL", address)

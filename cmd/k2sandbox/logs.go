@@ -238,7 +238,7 @@ func shown(line string) string {
 			return unicode.ReplacementChar
 		}
 		return r
-	}, colours.ReplaceAllString(strings.TrimSuffix(line, "\r"), ""))
+	}, colours().ReplaceAllString(strings.TrimSuffix(line, "\r"), ""))
 }
 
 // rest tells what a run or process has printed after its last line.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math/big"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/notebook"
 )
 
@@ -105,8 +105,8 @@ func fromPair(pair string, value func(string) any) ([]notebook.Parameter, error)
 }
 
 var (
-	pythonInt   = regexp.MustCompile(`^[+-]?[0-9]+(_[0-9]+)*$`)
-	pythonFloat = regexp.MustCompile(`(?i)^[+-]?([0-9][0-9_]*\.?[0-9_]*(e[+-]?[0-9]+)?|\.[0-9][0-9_]*(e[+-]?[0-9]+)?|nan|inf|infinity)$`)
+	pythonInt   = lazy.Regexp(`^[+-]?[0-9]+(_[0-9]+)*$`)
+	pythonFloat = lazy.Regexp(`(?i)^[+-]?([0-9][0-9_]*\.?[0-9_]*(e[+-]?[0-9]+)?|\.[0-9][0-9_]*(e[+-]?[0-9]+)?|nan|inf|infinity)$`)
 )
 
 // typed reads a value as papermill's -p does.
@@ -117,10 +117,10 @@ func typed(text string) any {
 		return text == "True"
 	case text == "None":
 		return nil
-	case pythonInt.MatchString(strings.TrimSpace(text)):
+	case pythonInt().MatchString(strings.TrimSpace(text)):
 		n, _ := new(big.Int).SetString(number, 10) // is one
 		return json.Number(n.String())
-	case pythonFloat.MatchString(strings.TrimSpace(text)):
+	case pythonFloat().MatchString(strings.TrimSpace(text)):
 		f, _ := strconv.ParseFloat(number, 64) // beyond its range: infinite, as in Python
 		return f
 	}
@@ -219,7 +219,7 @@ func fromScalar(n *yaml.Node) (any, error) {
 		return truth, nil
 	case n.ShortTag() == "!!timestamp" || n.ShortTag() == "!!binary":
 		return n.Value, nil
-	case n.ShortTag() != "!!str" && pythonInt.MatchString(n.Value) && !strings.HasPrefix(n.Value, "0"):
+	case n.ShortTag() != "!!str" && pythonInt().MatchString(n.Value) && !strings.HasPrefix(n.Value, "0"):
 		return typed(n.Value), nil // of any size
 	}
 	var value any

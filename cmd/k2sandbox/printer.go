@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // printer shows events to people.
@@ -74,7 +74,7 @@ func (p *printer) result(e executor.Event) error {
 	return nil
 }
 
-var colours = regexp.MustCompile(`\x1b\[[0-9;]*m`)
+var colours = lazy.Regexp(`\x1b\[[0-9;]*m`)
 
 func (p *printer) traceback(e executor.Event) string {
 	text := strings.Join(e.Traceback, "\n")
@@ -82,7 +82,7 @@ func (p *printer) traceback(e executor.Event) string {
 		text = strings.TrimSuffix(e.Name+": "+e.Value, ": ")
 	}
 	if !p.colour {
-		text = colours.ReplaceAllString(text, "")
+		text = colours().ReplaceAllString(text, "")
 	}
 	return strings.TrimRight(text, "\n") + "\n"
 }

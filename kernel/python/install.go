@@ -7,12 +7,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // installer makes one environment, step by step.
@@ -86,13 +87,13 @@ func (i *installer) pip(ctx context.Context, line func(string), args ...string) 
 	return i.run(ctx, line, nil, i.interpreter(), append(pip, args...)...)
 }
 
-var uvLine = regexp.MustCompile(`^\s*(Resolved|Downloading|Downloaded|Prepared|Installed) (\S+)`)
+var uvLine = lazy.Regexp(`^\s*(Resolved|Downloading|Downloaded|Prepared|Installed) (\S+)`)
 
 // uvProgress counts the packages that are there. uv names only the large ones as they come.
 func (i *installer) uvProgress() func(string) {
 	var total, coming int64
 	return func(line string) {
-		m := uvLine.FindStringSubmatch(line)
+		m := uvLine().FindStringSubmatch(line)
 		if m == nil {
 			return
 		}

@@ -3,12 +3,12 @@ package e2b
 import (
 	"errors"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // The headers of E2B's clients.
@@ -42,11 +42,11 @@ func sandboxOf(r *http.Request) string {
 	return plainID(r.Header.Get(idHeader))
 }
 
-var hostLabel = regexp.MustCompile(`^([0-9]{1,5})-([a-z0-9_]+)\.`)
+var hostLabel = lazy.Regexp(`^([0-9]{1,5})-([a-z0-9_]+)\.`)
 
 // hosted returns what a host such as 8000-sb_x6cf4vzqj2m3n5b7k8l9.example.org names.
 func hosted(host string) (id string, port int, ok bool) {
-	parts := hostLabel.FindStringSubmatch(strings.ToLower(host))
+	parts := hostLabel().FindStringSubmatch(strings.ToLower(host))
 	if parts == nil {
 		return "", 0, false
 	}

@@ -6,12 +6,12 @@ import (
 	"mime"
 	"net/http"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // read sends a file, or the ranges of it that are asked for.
@@ -58,7 +58,7 @@ func setRange(r *http.Request, size int64) {
 		r.Header.Del("Range")
 		return
 	}
-	some := slices.DeleteFunc(strings.Split(ranges, ","), func(one string) bool { return noBytes.MatchString(one) })
+	some := slices.DeleteFunc(strings.Split(ranges, ","), func(one string) bool { return noBytes().MatchString(one) })
 	if len(some) == 0 {
 		some = []string{fmt.Sprintf("%d-", size)}
 	}
@@ -66,7 +66,7 @@ func setRange(r *http.Request, size int64) {
 }
 
 // noBytes is a range of the last 0 bytes, which is not in any file.
-var noBytes = regexp.MustCompile(`^\s*-0+\s*$`)
+var noBytes = lazy.Regexp(`^\s*-0+\s*$`)
 
 // contentType guesses what a file is, by its name or else by how it begins; content
 // may be nil.

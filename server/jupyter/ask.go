@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 const (
@@ -103,7 +103,7 @@ func plain(text string, most int) string {
 }
 
 var (
-	specName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+	specName = lazy.Regexp(`^[A-Za-z0-9._-]{1,128}$`)
 	states   = []string{"starting", "idle", "busy", "restarting", "dead", "unknown"}
 )
 
@@ -111,7 +111,7 @@ var (
 func checkKernel(sandboxID string, k *api.JupyterKernel) bool {
 	box, _, ok := api.ParseKernelID(k.ID)
 	k.Reason = plain(k.Reason, 200)
-	return ok && box == sandboxID && specName.MatchString(k.Name) && slices.Contains(states, k.ExecutionState) && k.Connections >= 0
+	return ok && box == sandboxID && specName().MatchString(k.Name) && slices.Contains(states, k.ExecutionState) && k.Connections >= 0
 }
 
 // Bounds of what a session has, as an agent's are.

@@ -58,7 +58,7 @@ func decode(r *http.Request, into any) error {
 func (a *API) start(w http.ResponseWriter, r *http.Request, req api.JupyterKernelRequest) (api.JupyterKernel, error) {
 	in := cmp.Or(r.URL.Query().Get("sandbox"), req.Env[sandboxVariable], server.CallerOf(r).Sandbox)
 	req.Name, req.Env = a.name(req.Name), a.environ(req.Env)
-	if !specName.MatchString(req.Name) {
+	if !specName().MatchString(req.Name) {
 		return api.JupyterKernel{}, refuse(http.StatusBadRequest, "name: %.100q is not that of a kernelspec", req.Name)
 	}
 	if in == "" {

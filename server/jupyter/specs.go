@@ -4,11 +4,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"os"
-	"regexp"
 	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/server"
 )
@@ -63,7 +63,7 @@ func (a *API) unknown(name string) error {
 }
 
 // resource is a file beside a kernel.json that clients show.
-var resource = regexp.MustCompile(`^(logo-[A-Za-z0-9_-]{1,64}|kernel)\.(svg|png|js|css)$`)
+var resource = lazy.Regexp(`^(logo-[A-Za-z0-9_-]{1,64}|kernel)\.(svg|png|js|css)$`)
 
 func (a *API) model(spec kernel.Spec) api.JupyterSpec {
 	told := api.JupyterSpec{Name: spec.Name, Resources: map[string]string{}, Spec: api.JupyterSpecFile{
@@ -85,7 +85,7 @@ func (a *API) model(spec kernel.Spec) api.JupyterSpec {
 	}
 	entries, _ := os.ReadDir(spec.ResourceDir)
 	for _, entry := range entries {
-		if file := entry.Name(); resource.MatchString(file) {
+		if file := entry.Name(); resource().MatchString(file) {
 			name, _, _ := strings.Cut(file, ".")
 			told.Resources[name] = a.url("/kernelspecs/" + spec.Name + "/" + file)
 		}
@@ -100,7 +100,7 @@ func (a *API) specFile(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	name := server.Param(r, "file")
-	if spec.ResourceDir == "" || !resource.MatchString(name) {
+	if spec.ResourceDir == "" || !resource().MatchString(name) {
 		return api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
 	dir, err := os.OpenRoot(spec.ResourceDir)

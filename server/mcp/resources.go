@@ -7,13 +7,13 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -29,7 +29,7 @@ var resourceTemplates = []sdk.ResourceTemplate{
 	},
 }
 
-var outputPath = regexp.MustCompile(`^/runs/([A-Za-z0-9_-]{1,64})/outputs/([1-9][0-9]{0,5})(\.[A-Za-z0-9]{1,16})?$`)
+var outputPath = lazy.Regexp(`^/runs/([A-Za-z0-9_-]{1,64})/outputs/([1-9][0-9]{0,5})(\.[A-Za-z0-9]{1,16})?$`)
 
 func fileURI(sandbox, path string) string {
 	return (&url.URL{Scheme: "k2", Host: sandbox, Path: "/files" + path}).String()
@@ -43,7 +43,7 @@ func (a *API) readResource(ctx context.Context, req *sdk.ReadResourceRequest) (*
 		return nil, sdk.ResourceNotFoundError(uri)
 	}
 	var from, query string
-	if output := outputPath.FindStringSubmatch(u.Path); output != nil {
+	if output := outputPath().FindStringSubmatch(u.Path); output != nil {
 		from, query = api.MCPPath+"/output", url.Values{"run_id": {output[1]}, "output": {output[2]}}.Encode()
 	} else if file, ok := strings.CutPrefix(u.Path, "/files/"); ok {
 		from, query = "/v1/files", url.Values{"path": {"/" + file}}.Encode()
@@ -93,7 +93,7 @@ func (a *API) fetch(ctx context.Context, v *visit, id, from, query string) (*sdk
 // mediaType returns the type that an agent tells, or else that of a name.
 func mediaType(told, name string) string {
 	for _, given := range []string{told, mime.TypeByExtension(path.Ext(name))} {
-		if typ, _, err := mime.ParseMediaType(given); err == nil && validMIME.MatchString(typ) && typ != "application/octet-stream" {
+		if typ, _, err := mime.ParseMediaType(given); err == nil && validMIME().MatchString(typ) && typ != "application/octet-stream" {
 			return typ
 		}
 	}

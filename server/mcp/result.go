@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -12,6 +11,7 @@ import (
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Bounds of what an agent has in an answer.
@@ -125,19 +125,19 @@ func isImage(c api.MCPContent) bool {
 }
 
 var (
-	validRunID = regexp.MustCompile(`^[A-Za-z0-9_-]{1,64}$`)
-	validMIME  = regexp.MustCompile(`^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$`)
+	validRunID = lazy.Regexp(`^[A-Za-z0-9_-]{1,64}$`)
+	validMIME  = lazy.Regexp(`^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$`)
 )
 
 func (b *builder) link(c api.MCPContent) sdk.Content {
-	if !validMIME.MatchString(c.MIME) || c.Size < 0 || plain(c.Name, maxName) != c.Name || plain(c.Path, maxPath) != c.Path {
+	if !validMIME().MatchString(c.MIME) || c.Size < 0 || plain(c.Name, maxName) != c.Name || plain(c.Path, maxPath) != c.Path {
 		return nil
 	}
 	link := &sdk.ResourceLink{Name: c.Name, MIMEType: c.MIME, Size: &c.Size, Description: c.Path}
 	switch {
-	case c.RunID != "" && validRunID.MatchString(c.RunID) && c.Output > 0:
+	case c.RunID != "" && validRunID().MatchString(c.RunID) && c.Output > 0:
 		_, ending, _ := strings.Cut(c.Name, ".")
-		if !validRunID.MatchString(ending) {
+		if !validRunID().MatchString(ending) {
 			ending = "bin"
 		}
 		link.URI = fmt.Sprintf("k2://%s/runs/%s/outputs/%s.%s", b.sandbox, c.RunID, strconv.Itoa(c.Output), ending)

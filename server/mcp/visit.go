@@ -9,9 +9,9 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"regexp"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -24,7 +24,7 @@ const (
 	longestSession = 128 // bytes
 )
 
-var validSession = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:-]*$`)
+var validSession = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._:-]*$`)
 
 // visit is one HTTP request.
 type visit struct {
@@ -47,7 +47,7 @@ func (a *API) visit(r *http.Request) (*visit, error) {
 	v := &visit{r: r, client: r.Header.Get(sessionHeader), sandbox: query.Get(sandboxQuery)}
 	v.session = cmp.Or(query.Get(sessionQuery), v.client)
 	for _, name := range []string{v.session, v.client} {
-		if name != "" && (len(name) > longestSession || !validSession.MatchString(name)) {
+		if name != "" && (len(name) > longestSession || !validSession().MatchString(name)) {
 			return nil, api.Invalid(sessionQuery, "expected at most %d letters, digits and . _ : -", longestSession)
 		}
 	}

@@ -7,12 +7,12 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // save writes what is asked for.
@@ -104,7 +104,7 @@ func (h *handlers) free(in, name, between string, create func(at string) (bool, 
 }
 
 // copied is how a copy is told by its name.
-var copied = regexp.MustCompile(`-Copy\d*\.`)
+var copied = lazy.Regexp(`-Copy\d*\.`)
 
 // copy makes a copy of a file or directory in a directory.
 func (h *handlers) copy(ctx context.Context, from, in string) (at string, err error) {
@@ -115,7 +115,7 @@ func (h *handlers) copy(ctx context.Context, from, in string) (at string, err er
 	if err != nil {
 		return "", missing(from, err)
 	}
-	name := copied.ReplaceAllString(path.Base(from), ".")
+	name := copied().ReplaceAllString(path.Base(from), ".")
 	if entry.Type == files.Dir {
 		if in == from || strings.HasPrefix(in, from+"/") || from == "." {
 			return "", refuse(http.StatusBadRequest, "Can't copy '%.300s' into Folder '%.300s'", from, named(in))

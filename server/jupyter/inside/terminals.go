@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"sync"
 	"syscall"
@@ -13,6 +12,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/files"
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/process"
 	"github.com/k2sandbox/k2sandbox/server"
 )
@@ -154,10 +154,10 @@ type terminalRequest struct {
 	Cwd  string `json:"cwd"`
 }
 
-var terminalName = regexp.MustCompile(`^\w{1,100}$`)
+var terminalName = lazy.Regexp(`^\w{1,100}$`)
 
 func (r *terminalRequest) Validate() error {
-	if r.Name != "" && !terminalName.MatchString(r.Name) {
+	if r.Name != "" && !terminalName().MatchString(r.Name) {
 		return api.Invalid("name", "expected up to 100 letters, digits and underscores, got %.120q", r.Name)
 	}
 	return nil

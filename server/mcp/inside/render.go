@@ -1,10 +1,10 @@
 package inside
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 	"github.com/k2sandbox/k2sandbox/mime"
 )
 
@@ -16,7 +16,7 @@ const maxHTML = 512 << 10
 var pictures = []string{"image/png", "image/jpeg", "image/gif", "image/webp", "image/svg+xml", "application/pdf"}
 
 // generic is what objects say of themselves that can only be displayed.
-var generic = regexp.MustCompile(`^<[^\n]*>$`)
+var generic = lazy.Regexp(`^<[^\n]*>$`)
 
 // render returns what a bundle says as text, "" where that is nothing, and the type of the image or file in it, if there is one.
 func render(data mime.Bundle) (text, typ string) {
@@ -30,7 +30,7 @@ func render(data mime.Bundle) (text, typ string) {
 		return v.Text()
 	}
 	plain := get("text/plain")
-	telling := plain != "" && !generic.MatchString(strings.TrimSpace(plain))
+	telling := plain != "" && !generic().MatchString(strings.TrimSpace(plain))
 	html := get("text/html")
 	if md := get("text/markdown"); md != "" {
 		return md, typ
@@ -68,7 +68,7 @@ func picture(types []string) string {
 		}
 	}
 	for _, typ := range types {
-		if family, _, _ := strings.Cut(typ, "/"); (family == "image" || family == "audio" || family == "video") && plainType.MatchString(typ) {
+		if family, _, _ := strings.Cut(typ, "/"); (family == "image" || family == "audio" || family == "video") && plainType().MatchString(typ) {
 			return typ
 		}
 	}
@@ -76,4 +76,4 @@ func picture(types []string) string {
 }
 
 // plainType is a MIME type that can be told as it stands.
-var plainType = regexp.MustCompile(`^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$`)
+var plainType = lazy.Regexp(`^[a-z0-9.+-]{1,64}/[a-z0-9.+-]{1,64}$`)

@@ -1,12 +1,13 @@
 package inside
 
 import (
-	"regexp"
 	"strconv"
 	"strings"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Bounds of a table: what is beyond them is left out.
@@ -17,9 +18,9 @@ const (
 	maxNesting = 200 // elements within elements
 )
 
-var tableTag = regexp.MustCompile(`(?i)<table[\s>]`)
+var tableTag = lazy.Regexp(`(?i)<table[\s>]`)
 
-func hasTable(text string) bool { return tableTag.MatchString(text) }
+func hasTable(text string) bool { return tableTag().MatchString(text) }
 
 // markdown returns the text of HTML, its tables as those of GitHub-flavoured Markdown; "" where it has none.
 func markdown(text string) string {
@@ -41,7 +42,7 @@ func (w *page) node(n *html.Node, depth int) {
 	case depth > maxNesting:
 		return
 	case n.Type == html.TextNode:
-		w.WriteString(spaces.ReplaceAllString(n.Data, " "))
+		w.WriteString(spaces().ReplaceAllString(n.Data, " "))
 		return
 	case n.Type != html.ElementNode && n.Type != html.DocumentNode:
 		return
@@ -66,7 +67,7 @@ func (w *page) node(n *html.Node, depth int) {
 	}
 }
 
-var spaces = regexp.MustCompile(`\s+`)
+var spaces = lazy.Regexp(`\s+`)
 
 // line begins a line, unless one is begun.
 func (w *page) line() {
