@@ -114,21 +114,7 @@ func Param(r *http.Request, name string) string { return mux.Vars(r)[name] }
 // New returns the handler of the routes. HEAD goes where GET does.
 func New(routes []Route, o Options) http.Handler {
 	s := &server{o.WithDefaults()}
-	router := mux.NewRouter().SkipClean(true)
-	byPath := map[string]methods{}
-	for _, route := range routes {
-		if byPath[route.Path] == nil {
-			byPath[route.Path] = methods{}
-			if route.Method == AnyMethod {
-				router.PathPrefix(route.Path[:strings.LastIndexByte(route.Path, '{')]).Handler(s.handler(byPath[route.Path]))
-			} else {
-				router.Handle(route.Path, s.handler(byPath[route.Path]))
-			}
-		}
-		byPath[route.Path][route.Method] = route
-	}
-	router.NotFoundHandler = s.handler(nil)
-	return s.guard(router)
+	return s.guard(s.sections(routes))
 }
 
 type server struct{ Options }
