@@ -14,7 +14,7 @@ import (
 func (f *Fleet) CloseSandbox(ctx context.Context, id string) error { return f.end(ctx, id, Closed) }
 
 // Kill is CloseSandbox without the grace, also of a sandbox that is closing: its open runs
-// end as sandbox_killed where its agent tells so within Options.KillGrace.
+// end as sandbox_killed where somebody reads and its agent tells so within Options.KillGrace.
 func (f *Fleet) Kill(ctx context.Context, id string) error { return f.end(ctx, id, Killed) }
 
 func (f *Fleet) end(ctx context.Context, id string, r Reason) error {
@@ -120,6 +120,8 @@ func (f *Fleet) farewell(s *Sandbox, from State, r Reason) {
 	case r == Closed:
 		grace = f.o.Grace
 	case r != Killed && r != TimedOut: // there is no agent any more
+		return
+	case s.isolation.Level == LevelNamespace && !s.asked(): // nobody would hear what it tells, and all goes with its first process
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), grace)

@@ -56,6 +56,10 @@ func TestCreateUseKill(t *testing.T) {
 	resp.Body.Close()
 	release()
 	release() // does nothing
+	if release, _, err = f.Use(info.ID); err != nil { // somebody reads
+		t.Fatal(err)
+	}
+	defer release()
 	if err := f.Kill(t.Context(), info.ID); err != nil {
 		t.Fatal(err)
 	}

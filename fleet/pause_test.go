@@ -92,6 +92,11 @@ func TestKillWhilePausing(t *testing.T) {
 	}
 
 	info, m = create(t, f, h, fleet.CreateOptions{})
+	release, _, err := f.Use(info.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
 	if _, err := f.Pause(t.Context(), info.ID); err != nil {
 		t.Fatal(err)
 	}

@@ -189,6 +189,13 @@ func (s *Sandbox) release() {
 	s.active = time.Now()
 }
 
+// asked reports whether requests to the agent are in flight.
+func (s *Sandbox) asked() bool {
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	return s.requests > 0
+}
+
 // AccessToken returns the token that opens a sandbox alone. It is made of its id and
 // of a secret that the registry has.
 func (f *Fleet) AccessToken(id string) string { return "sbt_" + f.sign(id) }
