@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -15,7 +16,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
 
-const dialRetry = 2 * time.Millisecond // while a kernel that starts has no sockets yet
+const dialRetry = 2 * time.Millisecond // while a kernel that starts has no sockets yet: see connect
 
 // link is the socket of one channel, with what receiving from it takes.
 type link struct {
@@ -69,6 +70,9 @@ func connect(ctx context.Context, o openOptions, signer wire.Signer, identity st
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := ls.shell.await(ctx, o); err != nil {
+		return nil, err
+	}
 	var (
 		dials sync.WaitGroup
 		once  sync.Once
@@ -88,6 +92,27 @@ func connect(ctx context.Context, o openOptions, signer wire.Signer, identity st
 		return nil, first
 	}
 	return ls, nil
+}
+
+// await returns when there is something to dial: it looks for a file, and to dial in vain, by all links again and again,
+// would take longer than all else that we do while a kernel starts.
+func (l *link) await(ctx context.Context, o openOptions) error {
+	endpoint, err := o.info.Endpoint(l.channel)
+	if err != nil {
+		return err
+	}
+	path, isFile := strings.CutPrefix(endpoint, "ipc://")
+	for isFile {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		select {
+		case <-time.After(dialRetry):
+		case <-ctx.Done():
+			return fmt.Errorf("cannot connect to %s: %w while it is not there", endpoint, context.Cause(ctx))
+		}
+	}
+	return nil
 }
 
 // dial connects the link, trying again while the kernel does not listen yet.
