@@ -68,6 +68,13 @@ def measure(o: Options) -> dict[str, Any]:
     return {"memory": found}
 
 
+def most(found: dict[str, Any]) -> dict[str, float]:
+    """Return what weighs the largest number of sandboxes that are idle."""
+    names = [when for when in found["memory"] if when.endswith(" sandboxes")]
+    weights: dict[str, float] = found["memory"][names[-1]]
+    return weights
+
+
 def page(found: dict[str, Any]) -> str:
     parts = list(next(iter(found["memory"].values())))
     rows = []

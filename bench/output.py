@@ -87,8 +87,8 @@ def sizes(full: int) -> list[int]:
 
 
 def grow(o: Options, opened: dict[str, Lane], work: Work, failed: dict[str, str]) -> dict[str, Any]:
-    """Return the seconds of each cell by size and lane, and who was left out because it would take long."""
-    left: dict[str, str] = {}
+    """Return the seconds of each cell by size and lane, and who was left out, and what it would take."""
+    left: dict[str, float] = {}
     found: dict[int, dict[str, list[float]]] = {}
     patience = o.pick(10.0, 40.0, 600.0)  # seconds that one cell of a lane may take
     for n in sizes(work.full // o.pick(10, 1)):
@@ -96,7 +96,7 @@ def grow(o: Options, opened: dict[str, Lane], work: Work, failed: dict[str, str]
             for name, times in found[smaller].items():
                 expected = median(times) * n / smaller if times else 0
                 if expected > patience:
-                    left[name] = f"{n:,} {work.unit} are left out: about {expected:.0f} s"
+                    left[name] = expected
         turns = {
             name: partial(timed, lane.client, work, n) for name, lane in opened.items() if name not in left
         }
@@ -125,19 +125,20 @@ def page(found: dict[str, Any]) -> str:
     for unit, work in found.items():
         by_size: dict[str, dict[str, list[float]]] = work["seconds"]
         names = list(dict.fromkeys(name for times in by_size.values() for name in times))
-        rows = [[name, *row(by_size, name)] for name in names]
+        rows = [[name, *row(by_size, name, work["left out"].get(name))] for name in names]
         head = ["", *(f"{int(n):,} {unit}: s" for n in by_size), "grows with the power", "k2sandbox / this"]
-        left = "".join(f"\n{name}: {why}.\n" for name, why in work["left out"].items())
-        parts.append(
-            f"### {unit[0].upper()}{unit[1:]}\n\n{table(head, rows)}{failures(work['failed'])}{left}"
-        )
+        notes = failures(work["failed"])
+        if work["left out"]:
+            notes += "\nWhat is in brackets was left out: a tenth of it tells that it takes about so long.\n"
+        parts.append(f"### {unit[0].upper()}{unit[1:]}\n\n{table(head, rows)}{notes}")
     return "\n".join(parts)
 
 
-def row(by_size: dict[str, dict[str, list[float]]], name: str) -> list[str]:
+def row(by_size: dict[str, dict[str, list[float]]], name: str, left: float | None) -> list[str]:
     """Return the median at each size, how it grows, and the ratio at the largest size that both have done."""
     done = [n for n, times in by_size.items() if times.get(name)]
-    cells = [f"{median(times[name]):.3g}" if times.get(name) else "" for times in by_size.values()]
+    out = f"({left:,.0f})" if left else ""
+    cells = [f"{median(times[name]):.3g}" if times.get(name) else out for times in by_size.values()]
     power = slope([int(n) for n in done], [median(by_size[n][name]) for n in done]) if len(done) > 1 else None
     both = [n for n in done if by_size[n].get(lanes.SERVE)]
     share = against(by_size[both[-1]][lanes.SERVE], by_size[both[-1]][name]) if both else ""

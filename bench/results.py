@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import aims
 from parts import PARTS
 
 HEAD = """# Benchmark
@@ -38,7 +39,7 @@ def write(out: Path, found: Results) -> None:
 def page(found: Results) -> str:
     """Return the page, its parts in the order of PARTS."""
     sections = [section(name, found[name]) for name in PARTS if name in found]
-    return "\n".join([HEAD, *sections])
+    return "\n".join(text for text in (HEAD, aims.page(found), *sections) if text)
 
 
 def section(name: str, result: dict[str, Any]) -> str:
