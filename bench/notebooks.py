@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+import subprocess
 import time
 from contextlib import ExitStack, closing
 from functools import partial
@@ -72,7 +73,7 @@ def nbclient(cells: int) -> float:
     node = import_module("nbformat").from_dict(copy.deepcopy(notebook(cells)))
     client = import_module("nbclient").NotebookClient(node, kernel_name="python3", timeout=60)
     start = time.perf_counter()
-    client.execute()
+    client.execute(stderr=subprocess.DEVNULL)  # of the kernel
     seconds = time.perf_counter() - start
     check(node, cells)
     return seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ HEAD = """# Benchmark
 `make bench` made this page, and `results.json` beside it, which has each number; bench/README.md says how.
 Ratios are of medians, with their 95 % interval (paired bootstrap over rounds).
 """
+
+EACH = {"date", "scale", "load before"}  # of a machine's, what is told for each part
 
 Results = dict[str, dict[str, Any]]
 
@@ -39,11 +42,21 @@ def write(out: Path, found: Results) -> None:
 def page(found: Results) -> str:
     """Return the page, its parts in the order of PARTS."""
     sections = [section(name, found[name]) for name in PARTS if name in found]
-    return "\n".join(text for text in (HEAD, aims.page(found), *sections) if text)
+    return "\n".join(text for text in (HEAD, about(found), aims.page(found), *sections) if text)
+
+
+def about(found: Results) -> str:
+    """Return where and with what all was measured, on one line where that is the same for all."""
+    lines = {told(result["machine"], set(result["machine"]) - EACH): None for result in found.values()}
+    return "".join(f"{line}.\n" for line in lines)
+
+
+def told(machine: dict[str, Any], names: Set[str]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in machine.items() if name in names)
 
 
 def section(name: str, result: dict[str, Any]) -> str:
-    about = ", ".join(f"{what} {value}" for what, value in result["machine"].items())
     failed = f"**Failed:** {result['error']}.\n" if "error" in result else ""
     text = failed or PARTS[name].page(result["found"])
-    return f"## {PARTS[name].title}\n\n{text}\n<sub>{name}, {result['took']:.0f} s. {about}.</sub>\n"
+    foot = f"{name}: {result['took']:.0f} s, {told(result['machine'], EACH)}"
+    return f"## {PARTS[name].title}\n\n{text}\n<sub>{foot}.</sub>\n"

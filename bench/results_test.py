@@ -26,7 +26,8 @@ def test_page_is_in_the_order_of_parts_and_tells_of_failures() -> None:
     assert page.index("## What the server adds to a run") < page.index("## An hour of mixed load")
     assert "adds 1.00 ms at the median" in page
     assert "**Failed:** it had not ended after 5 minutes." in page
-    assert "date 2026-11-26, cpus 2" in page
+    assert "<sub>added: 2 s, date 2026-11-26.</sub>" in page
+    assert page.count("cpus 2") == 1
 
 
 def test_what_is_written_is_read_and_others_are_kept(tmp_path: Path) -> None:
