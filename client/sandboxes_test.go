@@ -70,7 +70,7 @@ func behind(t *testing.T) *client.Client {
 	served := make(chan error)
 	go func() { served <- agent.Serve(ln) }()
 	boxes := must[*fleet.Fleet](t)(fleet.Open(fleet.Options{Dir: dir, Runtime: sharing{ln.Addr().String()}, EndOnClose: true}))
-	srv := httptest.NewServer(sandboxes.New(sandboxes.Options{Fleet: boxes, Templates: []api.Template{{Template: "t"}}}))
+	srv := httptest.NewServer(sandboxes.New(sandboxes.Options{Fleet: boxes, Templates: func() []api.Template { return []api.Template{{Template: "t"}} }}))
 	cs := must[*client.Client](t)(client.New(srv.URL, client.Options{}))
 	t.Cleanup(func() {
 		cs.Close()

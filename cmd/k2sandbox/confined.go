@@ -18,6 +18,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
+	"github.com/k2sandbox/k2sandbox/fleet/template"
 	"github.com/k2sandbox/k2sandbox/kernel"
 )
 
@@ -34,6 +35,7 @@ type confined struct {
 	memory, disk     int
 	private          bool
 	root             bool
+	store            *template.Store // nil where there cannot be one
 }
 
 func (c *confined) add(cmd *cobra.Command) {
@@ -79,8 +81,11 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	}
 	o.jupyter.spec = spec
 	environ, net := reach(environ, o.confined.private)
+	if o.confined.store, err = o.s.store(); err != nil {
+		log.Warn("there are no templates of images", "why", err)
+	}
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: o.confined.lease(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
+		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: o.confined.lease(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -183,14 +188,28 @@ func (c *confined) rootCapability(why error) api.Capability {
 }
 
 // templates are those that there are, and those that were asked for and cannot be had.
-func (c *confined) templates(r *local.Runtime) []api.Template {
+func (c *confined) templates(r *local.Runtime, log *slog.Logger) []api.Template {
 	all := []api.Template{{Template: local.Template, Aliases: local.Aliases, Default: true}}
-	if !c.root {
+	if c.root {
+		rooted := api.Template{Template: local.RootTemplate, Aliases: []string{}}
+		if why := r.Root(); why != nil {
+			rooted.Unavailable = why.Error()
+		}
+		all = append(all, rooted)
+	}
+	if c.store == nil {
 		return all
 	}
-	rooted := api.Template{Template: local.RootTemplate, Aliases: []string{}}
-	if why := r.Root(); why != nil {
-		rooted.Unavailable = why.Error()
+	images, err := c.store.List()
+	if err != nil {
+		log.Warn("not all templates are listed", "error", err)
 	}
-	return append(all, rooted)
+	for _, t := range images {
+		told := api.Template{Template: t.Name, Aliases: []string{}}
+		if level := r.Isolation().Level; level != fleet.LevelNamespace {
+			told.Unavailable = "sandboxes of the level " + level + " have the host's files, and none of an image"
+		}
+		all = append(all, told)
+	}
+	return all
 }

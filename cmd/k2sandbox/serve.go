@@ -139,7 +139,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	h, front := o.apis(boxes, o.confined.templates(runtime), o.confined.capabilities(runtime), keys, log)
+	h, front := o.apis(boxes, func() []api.Template { return o.confined.templates(runtime, log) }, o.confined.capabilities(runtime), keys, log)
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
@@ -161,7 +161,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 }
 
 // apis returns what answers requests, and E2B's API, which is that or nobody's.
-func (o *serving) apis(boxes *fleet.Fleet, templates []api.Template, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
+func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}

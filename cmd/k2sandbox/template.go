@@ -19,7 +19,11 @@ func templateCommand() *cobra.Command {
 		Use:   "template",
 		Short: "Make templates of OCI and Docker images, for sandboxes to be made of",
 		Long: `Make templates of OCI and Docker images, with no Docker: each layer is unpacked once into a store below
-the data folder, which all servers with that folder share. Sandboxes are not made of them yet.`,
+the data folder, which all servers with that folder and all their sandboxes share.
+
+A sandbox is made of one by its name, where sandboxes are confined by namespaces. Its code runs in the image's own Python where
+that has ipykernel, and else in the server's, where the image's C library can run it. It runs as the image's user, or, where that is root, as
+an ordinary one.`,
 	}
 	cmd.AddCommand(templatePullCommand(), templateImportCommand(), templateListCommand(), templateInspectCommand(), templateRemoveCommand())
 	return cmd
@@ -31,7 +35,7 @@ func (s *settings) store() (*template.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	return template.Open(filepath.Join(dir, "templates"), template.Limits{})
+	return template.Open(filepath.Join(dir, "templates"), template.Limits{}), nil
 }
 
 // withStore runs a command that works on the store.

@@ -47,7 +47,8 @@ type setup struct {
 	Level    string   `json:"level"`
 	Hostname string   `json:"hostname"`
 	Home     string   `json:"home"`
-	UID      int      `json:"uid"` // of the code inside, as seen there
+	Own      []string `json:"own,omitempty"` // other directories that are the user's
+	UID      int      `json:"uid"`           // of the code inside, as seen there
 	GID      int      `json:"gid"`
 	SetUID   bool     `json:"set_uid,omitempty"` // there are ids beside the user's
 	Tun      bool     `json:"tun,omitempty"`     // make the network device
@@ -56,6 +57,7 @@ type setup struct {
 	Cgroups  bool     `json:"cgroups,omitempty"` // the process is in cgroups of its own
 	Root     bool     `json:"root,omitempty"`    // code can become root
 	Lower    source   `json:"lower"`             // the root file system's read-only layer
+	Layers   []source `json:"layers,omitempty"`  // of an image, below that one, the topmost first
 	Sizes    sizes    `json:"sizes"`             // until the settings come
 	Binds    []bind   `json:"binds,omitempty"`   // parents before what is beneath; read-only, but for Root, who writes to layers above them
 }

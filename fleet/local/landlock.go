@@ -82,7 +82,7 @@ func (m *machine) makeDirs() error {
 
 func (m *machine) home() string {
 	if m.record.Level == fleet.LevelNamespace {
-		return "/home/user"
+		return m.template().home
 	}
 	return filepath.Join(m.dir, "home")
 }

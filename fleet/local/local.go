@@ -21,6 +21,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
 	"github.com/k2sandbox/k2sandbox/fleet/local/network"
+	images "github.com/k2sandbox/k2sandbox/fleet/template"
 )
 
 // Options of a Runtime.
@@ -58,6 +59,9 @@ type Options struct {
 	// Lease is how long an agent is to go on, at first, where it hears of no server; 0: for ever.
 	Lease time.Duration
 
+	// Store has templates of images, which sandboxes of the level "namespace" can be made of. nil: there are none.
+	Store *images.Store
+
 	// Root has a second template, RootTemplate, in whose sandboxes code can become root, by sudo.
 	Root bool
 
@@ -79,6 +83,7 @@ type Runtime struct {
 	template template
 	root     *template // of RootTemplate; nil where there is none, and rootless says why
 	rootless error
+	imaged   imaged // templates of images
 	level    string
 	missing  map[string]string // what does not hold for its sandboxes, and why
 	subIDs   *subIDs           // of an ordinary user, nil where there are none
@@ -93,7 +98,11 @@ type Runtime struct {
 	live   sync.Map   // the names of what this process has started, and not removed
 }
 
-const userID = 1000 // of the user inside
+// The user inside, but for images that have another.
+const (
+	userID   = 1000
+	userHome = "/home/user"
+)
 
 // New returns a Runtime that is ready to start sandboxes, of the strongest level that works, which
 // it has tried. ctx bounds the call.
@@ -119,6 +128,10 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 	}
 	if err := os.Chmod(r.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot close the directory of the sandboxes to others: %w", err)
+	}
+	r.imaged.made = map[string]*template{}
+	if o.Store != nil {
+		r.imaged.user = o.Store.User(r.mark, r.dir)
 	}
 	r.parent = cgroup.Find()
 	if r.template, err = r.makeTemplate(ctx, false); err != nil {
@@ -161,7 +174,8 @@ func (r *Runtime) named(template string) (string, error) {
 	case template == RootTemplate:
 		return "", fmt.Errorf("template %s: %w: %w", template, r.rootless, fleet.ErrUnsupported)
 	}
-	return "", fmt.Errorf("%w %q", fleet.ErrUnknownTemplate, template)
+	t, err := r.lookUp(template)
+	return t.Name, err
 }
 
 // Isolation tells how the sandboxes are confined.
@@ -230,6 +244,9 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 		}
 	}
 	r.slots.sweep(names)
+	if r.imaged.user != nil {
+		failed = errors.Join(failed, r.imaged.user.Keep(names))
+	}
 	return errors.Join(failed, r.sweepTemplates())
 }
 
@@ -266,6 +283,11 @@ func (r *Runtime) sweepTemplates() error {
 	}
 	for _, rec := range r.records() {
 		used[rec.Template] = true
+	}
+	r.imaged.mu.Lock()
+	defer r.imaged.mu.Unlock()
+	for _, t := range r.imaged.made {
+		used[filepath.Base(t.dir)] = true
 	}
 	entries, err := os.ReadDir(r.templates())
 	for _, e := range entries {
@@ -306,6 +328,9 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 	}
 	if rec.Slot != noSlot {
 		r.slots.release(rec.Slot, rec.Name)
+	}
+	if r.imaged.user != nil {
+		failed = errors.Join(failed, r.imaged.user.Release(rec.Name))
 	}
 	r.live.Delete(rec.Name)
 	return failed

@@ -25,7 +25,8 @@ type machine struct {
 	dir     string // its directory on the host; "" while it waits
 	users   users
 	record  record
-	process *process // nil where an earlier server started it
+	image   *template // of an image; nil where there is none, or an earlier server made it
+	process *process  // nil where an earlier server started it
 	pidfd   *os.File
 	group   *cgroup.Group  // nil where there are none
 	forked  *os.File       // the zygote's end of the socket to the agent, until it has it
@@ -220,6 +221,10 @@ func (m *machine) release() error {
 	}
 	rest = m.runtime.remove(&m.record, m.group, m.dir)
 	all.Wait()
+	if m.image != nil && rest == nil {
+		m.image.users.Add(-1)
+		m.image = nil
+	}
 	return errors.Join(network, rest)
 }
 

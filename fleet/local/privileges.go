@@ -31,6 +31,14 @@ const agentCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_
 // belong to.
 const agentID = 999
 
+// agentOf returns the id of the agent of a sandbox whose code is that user.
+func agentOf(code int) int {
+	if code == agentID { // of an image
+		return agentID - 1
+	}
+	return agentID
+}
+
 // drop gives up what the agent does not need: it touches files as the user inside, and has of its
 // capabilities those above, or none where it is that user.
 func drop(c *setup) error {
@@ -50,11 +58,12 @@ func drop(c *setup) error {
 		}
 		held |= cage.Root
 	}
+	agent := uintptr(agentOf(c.UID))
 	for _, call := range [][4]uintptr{
-		{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0}, {unix.SYS_SETRESGID, agentID, agentID, agentID}, {unix.SYS_SETRESUID, agentID, agentID, agentID},
+		{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0}, {unix.SYS_SETRESGID, agent, agent, agent}, {unix.SYS_SETRESUID, agent, agent, agent},
 	} {
 		if err := everyThread(call[0], call[1], call[2], call[3], 0, 0); err != nil {
-			return fmt.Errorf("cannot become user %d: %w", agentID, err)
+			return fmt.Errorf("cannot become user %d: %w", agent, err)
 		}
 	}
 	if err := capabilities(agentCapabilities, held); err != nil {

@@ -41,7 +41,7 @@ const leastDisk = 256 << 20
 // is the same.
 func (m *machine) suits(k kind) bool {
 	has, l, missing := m.record.Limits, k.limits, m.runtime.parent.Missing()
-	return m.record.Root == k.root && has.Files == l.Files && (!m.runtime.disks || has.Disk == l.Disk) &&
+	return m.record.Root == k.root && m.image == k.image && has.Files == l.Files && (!m.runtime.disks || has.Disk == l.Disk) &&
 		(missing["memory"] == nil || has.Memory == l.Memory) && (missing["pids"] == nil || has.Pids == l.Pids)
 }
 
@@ -104,7 +104,7 @@ func (m *machine) rules() cage.Rules {
 	l := m.record.Limits
 	rules := cage.Rules{
 		NoNewPrivs: true, NoCaps: true, Seccomp: true, Landlock: true, Scoped: true,
-		Read: []string{"/"}, Write: []string{"/home/user", "/tmp", "/var/tmp", "/dev"},
+		Read: []string{"/"}, Write: append([]string{m.home(), "/tmp", "/var/tmp", "/dev"}, m.template().own...),
 		Rlimits: map[int]uint64{unix.RLIMIT_NOFILE: uint64(l.Files), unix.RLIMIT_CORE: 1},
 	}
 	for what, why := range cage.Probe() {

@@ -38,7 +38,7 @@ func mountRoot(c *setup, given kit) error {
 		return err
 	}
 	defer closeAll(sources)
-	if err := overlay(c, sources[0], given); err != nil {
+	if err := overlay(c, sources[0], sources[1+len(c.Binds):], given); err != nil {
 		return err
 	}
 	for i, b := range c.Binds {
@@ -65,12 +65,13 @@ func mountRoot(c *setup, given kit) error {
 	return pivot()
 }
 
-// openSources returns the trees of the lower layer and of the binds, in this order.
+// openSources returns the trees of the lower layer, of the binds, and of the layers of an image, in this order.
 func openSources(s *setup, given map[string]*os.File) ([]*os.File, error) {
 	sources := []source{s.Lower}
 	for _, b := range s.Binds {
 		sources = append(sources, b.Source)
 	}
+	sources = append(sources, s.Layers...)
 	var open []*os.File
 	for _, from := range sources {
 		f := given[from.File]
@@ -89,7 +90,7 @@ func openSources(s *setup, given map[string]*os.File) ([]*os.File, error) {
 
 // overlay mounts the root at "root" of the stage, which is the working directory then. Paths are
 // relative so that the list of mounts shows none of the host.
-func overlay(c *setup, lower *os.File, given kit) error {
+func overlay(c *setup, lower *os.File, layers []*os.File, given kit) error {
 	if err := mountNew(stage, "tmpfs", noSuid, "mode", "755", "size", "1m"); err != nil {
 		return err
 	}
@@ -104,13 +105,29 @@ func overlay(c *setup, lower *os.File, given kit) error {
 	if err := attach(lower, "lower"); err != nil {
 		return err
 	}
+	lowers := "lower"
+	for i, l := range layers {
+		name := strconv.Itoa(i)
+		if err := errors.Join(os.Mkdir(name, 0o755), attach(l, name)); err != nil {
+			return err
+		}
+		lowers += ":" + name
+	}
 	if err := attachDisk(c, given); err != nil {
 		return err
 	}
 	if err := fill("disk/upper", c); err != nil {
 		return err
 	}
-	return layer("root", "lower", "disk")
+	if len(layers) == 0 {
+		return layer("root", "lower", "disk")
+	}
+	// By mount(2): an option of fsconfig(2) has no more than 255 bytes.
+	options := "lowerdir=" + lowers + ",upperdir=disk/upper,workdir=disk/work,userxattr"
+	if err := unix.Mount("overlay", "root", "overlay", unix.MS_NOSUID|unix.MS_NODEV, options); err != nil {
+		return fmt.Errorf("cannot lay the image's layers over each other: %w", err)
+	}
+	return nil
 }
 
 // layer mounts a tree with a layer of the disk over it, into which all changes go.
@@ -183,9 +200,10 @@ func fill(upper string, c *setup) error {
 			return err
 		}
 	}
-	home := upper + c.Home
-	if err := errors.Join(os.MkdirAll(home, 0o755), os.Chown(home, c.UID, c.GID)); err != nil {
-		return err
+	for _, dir := range append([]string{c.Home}, c.Own...) {
+		if err := errors.Join(os.MkdirAll(upper+dir, 0o755), os.Chown(upper+dir, c.UID, c.GID)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -252,7 +270,7 @@ func devices(dev string, c *setup) error {
 
 // closeRoot leaves of a root whose files all belong to the user the usual places to be written.
 func closeRoot(c *setup) error {
-	for _, dir := range []string{c.Home, "/tmp", "/var/tmp"} {
+	for _, dir := range append([]string{c.Home, "/tmp", "/var/tmp"}, c.Own...) {
 		if err := mountCopy(dir, dir, noSuid); err != nil {
 			return err
 		}

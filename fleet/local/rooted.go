@@ -50,7 +50,10 @@ func (r *Runtime) makeRoot(ctx context.Context) error {
 
 // template returns what the sandbox is made from.
 func (m *machine) template() *template {
-	if m.record.Root {
+	switch {
+	case m.image != nil:
+		return m.image
+	case m.record.Root:
 		return m.runtime.root
 	}
 	return &m.runtime.template

@@ -25,7 +25,8 @@ type spares struct {
 // kind is what of a sandbox has to be known when it is prepared.
 type kind struct {
 	limits fleet.Limits
-	root   bool // its code can become root
+	root   bool      // its code can become root
+	image  *template // of an image; nil: the host's
 }
 
 const (
@@ -75,7 +76,7 @@ func (s *spares) keep(ctx context.Context) {
 func (s *spares) count() (missing []kind, useless []*machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	missing = slices.Clone(s.asked)
+	missing = slices.DeleteFunc(slices.Clone(s.asked), func(k kind) bool { return k.image != nil && s.runtime.gone(k.image) })
 	s.ready = slices.DeleteFunc(s.ready, func(m *machine) bool {
 		i := slices.IndexFunc(missing, m.suits)
 		if i < 0 {

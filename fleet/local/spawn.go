@@ -29,17 +29,17 @@ type users struct {
 const idsPerSandbox = 1 << 16
 
 // rangeUsers gives a sandbox a range of ids of its own, which only root can.
-func rangeUsers(base int) users {
+func rangeUsers(base, code int) users {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: idsPerSandbox}}
-	return users{uids: ids, gids: ids, code: userID, setUID: true}
+	return users{uids: ids, gids: ids, code: code, setUID: true}
 }
 
 // oneUser makes the user of this process the user inside. There is no other.
-func oneUser() users {
+func oneUser(code int) users {
 	return users{
-		uids: []syscall.SysProcIDMap{{ContainerID: userID, HostID: os.Geteuid(), Size: 1}},
-		gids: []syscall.SysProcIDMap{{ContainerID: userID, HostID: os.Getegid(), Size: 1}},
-		uid:  userID, gid: userID, code: userID,
+		uids: []syscall.SysProcIDMap{{ContainerID: code, HostID: os.Geteuid(), Size: 1}},
+		gids: []syscall.SysProcIDMap{{ContainerID: code, HostID: os.Getegid(), Size: 1}},
+		uid:  code, gid: code, code: code,
 	}
 }
 

@@ -28,9 +28,21 @@ func (r *Runtime) Complete(s fleet.Spec) (fleet.Spec, error) {
 	}
 	s.Limits = r.limits(s.Limits)
 	s.Network.Mode = cmp.Or(s.Network.Mode, r.network())
-	m := machine{dir: filepath.Join(r.sandboxes(), s.ID), record: record{Level: r.level}}
-	s.Cwd = cmp.Or(s.Cwd, m.home())
+	if s.Cwd == "" {
+		s.Cwd = r.cwd(s)
+	}
 	return s, r.checkNetwork(s.Network)
+}
+
+// cwd returns where code of a sandbox starts that asks for no directory.
+func (r *Runtime) cwd(s fleet.Spec) string {
+	if s.Template != Template && s.Template != RootTemplate {
+		if t, err := r.lookUp(s.Template); err == nil {
+			return cmp.Or(t.Workdir, homeOf(t))
+		}
+	}
+	m := machine{runtime: r, dir: filepath.Join(r.sandboxes(), s.ID), record: record{Level: r.level}}
+	return m.home()
 }
 
 // Start implements fleet.Runtime.
@@ -44,6 +56,12 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	}
 	defer r.starts.give()
 	k := kind{limits: s.Limits, root: s.Template == RootTemplate}
+	if s.Template != Template && !k.root {
+		if k.image, err = r.imageTemplate(ctx, s.Template); err != nil {
+			return nil, fmt.Errorf("cannot start sandbox: %w", err)
+		}
+		defer k.image.users.Add(-1)
+	}
 	m, err := r.take(ctx, k)
 	if err != nil {
 		return nil, err
@@ -83,13 +101,21 @@ func (r *Runtime) take(ctx context.Context, k kind) (*machine, error) {
 // told for which sandbox. It ends by itself if this process ends before. What fails has left nothing.
 func (r *Runtime) prepared(ctx context.Context, level string, k kind) (*machine, error) {
 	m := r.machine()
+	if m.image = k.image; m.image != nil {
+		m.image.users.Add(1) // until its release
+	}
 	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Root: k.root, Slot: noSlot, Limits: k.limits, Isolation: r.isolation(level)}
 	m.record.Template = filepath.Base(m.template().dir)
 	r.live.Store(m.record.Name, true)
+	if m.image != nil {
+		if _, err := r.hold(ctx, m.record.Name, *m.image.image); err != nil { // until remove
+			return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", err), m.Kill())
+		}
+	}
 	if err := m.prepare(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
-	if r.zygote == nil {
+	if r.zygote == nil || m.template().cold {
 		return m, nil
 	}
 	var err error
@@ -149,7 +175,7 @@ func (m *machine) place() error {
 // sendSetup sends the first process what it needs for its surroundings.
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
-		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
+		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), Own: m.template().own, UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
 		Cgroups: m.group != nil, Root: m.record.Root, Sizes: m.sizes(),
 	}
 	if err := m.trees(&to, given); err != nil {
@@ -233,7 +259,7 @@ func (m *machine) fork(ctx context.Context, e entry) {
 }
 
 func (m *machine) entry() (e entry, err error) {
-	e = entry{Pidfd: m.pidfd, Inside: m.forked, UID: userID, GID: userID, Rules: m.rules()}
+	e = entry{Pidfd: m.pidfd, Inside: m.forked, UID: m.users.code, GID: m.users.code, Rules: m.rules()}
 	if e.Filter, err = cage.Filter(); err != nil || m.group == nil {
 		return e, err
 	}
@@ -250,11 +276,12 @@ func (m *machine) entry() (e entry, err error) {
 
 // findUsers finds ids for the sandbox.
 func (m *machine) findUsers() (users, error) {
+	code := m.template().code
 	switch {
 	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace && m.runtime.subIDs != nil:
-		return m.runtime.subIDs.users(), nil
+		return m.runtime.subIDs.users(code), nil
 	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace:
-		return oneUser(), nil
+		return oneUser(code), nil
 	case os.Geteuid() != 0 || m.record.Level != fleet.LevelNamespace && !m.runtime.ownIDs:
 		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
@@ -267,13 +294,13 @@ func (m *machine) findUsers() (users, error) {
 	if m.record.Level != fleet.LevelNamespace {
 		return thisUser(base+userID, base+userID), nil
 	}
-	return rangeUsers(base), nil
+	return rangeUsers(base, code), nil
 }
 
 func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
-		Environ: m.environ(), Interpreter: m.runtime.options.Interpreter, UID: m.users.code, GID: m.users.code,
+		Environ: m.environ(), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), UID: m.users.code, GID: m.users.code,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: m.runtime.options.Lease,
 	}
 }
@@ -285,36 +312,52 @@ func (m *machine) trees(s *setup, given kit) error {
 		return nil
 	}
 	t := m.template()
-	paths := append([]string{t.dir}, t.binds...)
-	sources := make([]source, len(paths))
+	var root, all *os.File
 	if os.Geteuid() == 0 {
-		ns, err := rootOf(m.users.uids[0].HostID)
-		if err != nil {
+		var err error
+		if root, err = rootOf(m.users.uids[0].HostID); err != nil {
 			return err
 		}
-		defer ns.Close()
-		for i, path := range paths {
-			f, err := tree(path, ns, readOnly)
-			if errors.Is(err, unix.EINVAL) && !m.record.Root { // a file system that cannot be mapped
-				m.record.Isolation.Missing["owners"] = "root's files show as nobody's: " + err.Error()
-				f, err = tree(path, nil, readOnly)
-			}
-			if err != nil {
+		defer root.Close()
+		if len(t.layers) > 0 { // of which files belong to any user of the sandbox's, as the image says
+			if all, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", m.record.PID)); err != nil {
 				return err
 			}
-			sources[i].File = fmt.Sprintf("tree %d", i)
-			given[sources[i].File] = f
-		}
-	} else {
-		for i, path := range paths {
-			sources[i].Path = path
+			defer all.Close()
 		}
 	}
-	s.Lower = sources[0]
+	ours, err := m.sources(append([]string{t.dir}, t.binds...), root, given)
+	if err != nil {
+		return err
+	}
+	s.Lower = ours[0]
 	for i, target := range t.binds {
-		s.Binds = append(s.Binds, bind{Source: sources[i+1], Target: target})
+		s.Binds = append(s.Binds, bind{Source: ours[i+1], Target: target})
 	}
-	return nil
+	s.Layers, err = m.sources(t.layers, all, given)
+	return err
+}
+
+// sources returns trees of files, whose owners are shown by a user namespace where this process can do that.
+func (m *machine) sources(paths []string, users *os.File, given kit) ([]source, error) {
+	all := make([]source, len(paths))
+	for i, path := range paths {
+		if users == nil {
+			all[i].Path = path
+			continue
+		}
+		f, err := tree(path, users, readOnly)
+		if errors.Is(err, unix.EINVAL) && !m.record.Root { // a file system that cannot be mapped
+			m.record.Isolation.Missing["owners"] = "root's files show as nobody's: " + err.Error()
+			f, err = tree(path, nil, readOnly)
+		}
+		if err != nil {
+			return nil, err
+		}
+		all[i].File = fmt.Sprintf("tree %d", len(given))
+		given[all[i].File] = f
+	}
+	return all, nil
 }
 
 // expect waits for a message of the first process. What it says is that of a process which

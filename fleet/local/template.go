@@ -14,8 +14,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	images "github.com/k2sandbox/k2sandbox/fleet/template"
 	"github.com/k2sandbox/k2sandbox/kernel/python"
 )
 
@@ -29,6 +31,15 @@ type template struct {
 	moved   map[string]string // places in the layer, and the files of the host that are copied there
 	written map[string]string // files of our own, by place
 	environ []string          // of code inside
+
+	image       *images.Template // of the store, which it is made of; nil: of the host's files
+	layers      []string         // of the image, on the host, the topmost first: the layer above lies over them
+	code        int              // the user id of code
+	home        string           // of that user, an absolute path inside
+	own         []string         // other directories that are that user's
+	interpreter string           // of kernels, a path inside; "" is the server's
+	cold        bool             // the server's zygote forks no kernels of it
+	users       *atomic.Int64    // of one of an image: starts and sandboxes
 }
 
 // Of the host's /etc goes into a sandbox what a /usr of the host needs and what is no secret anywhere.
@@ -78,7 +89,7 @@ print(json.dumps([sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_pr
 // hostTemplate plans the template of the host: its /usr, the directories that an interpreter needs,
 // and those of packages. They are mounted at the same place, each once.
 func hostTemplate(needed, packages []string) (template, error) {
-	t := template{files: etc, moved: map[string]string{}}
+	t := template{files: etc, moved: map[string]string{}, code: userID, home: userHome}
 	real := []string{"/usr"}
 	system := []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 	for _, dir := range slices.Concat(system, needed, packages) {
@@ -136,18 +147,24 @@ func (t *template) build(dir string) error {
 			return err
 		}
 	}
+	t.links = append(t.links, link{"/var/run", "../run"}, link{"/etc/mtab", "../proc/self/mounts"})
+	return t.fill()
+}
+
+// fill makes in the layer what is not copied from the host.
+func (t *template) fill() error {
 	for to, from := range t.moved {
 		text, err := os.ReadFile(from)
 		if err != nil {
 			return err
 		}
-		to = filepath.Join(dir, to)
+		to = filepath.Join(t.dir, to)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, text, 0o644)); err != nil {
 			return err
 		}
 	}
 	for path, text := range t.written {
-		to := filepath.Join(dir, path)
+		to := filepath.Join(t.dir, path)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(to), 0o755), os.WriteFile(to, []byte(text), 0o644)); err != nil {
 			return err
 		}
@@ -157,9 +174,8 @@ func (t *template) build(dir string) error {
 			return err
 		}
 	}
-	links := append(t.links, link{"/var/run", "../run"}, link{"/etc/mtab", "../proc/self/mounts"})
-	for _, l := range links {
-		to := filepath.Join(dir, l.path)
+	for _, l := range t.links {
+		to := filepath.Join(t.dir, l.path)
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 			return err
 		}

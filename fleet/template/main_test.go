@@ -126,11 +126,7 @@ func saved(t *testing.T, img v1.Image) string {
 func open(t *testing.T, l template.Limits) (*template.Store, string) {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
-	s, err := template.Open(dir, l)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s, dir
+	return template.Open(dir, l), dir
 }
 
 // serve has a registry on loopback, in front of which a handler may stand, and returns its host.

@@ -36,11 +36,7 @@ func beOther(dir, reference, disk string) int {
 				return err
 			}
 		}
-		s, err := template.Open(dir, template.Limits{})
-		if err != nil {
-			return err
-		}
-		_, err = s.Pull(context.Background(), reference, template.Options{Name: "mine"})
+		_, err := template.Open(dir, template.Limits{}).Pull(context.Background(), reference, template.Options{Name: "mine"})
 		left, broken := filepath.Glob(filepath.Join(dir, "work", "*", "fs"))
 		fmt.Printf("left behind: %d\n", len(left))
 		return errors.Join(err, broken)

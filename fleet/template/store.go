@@ -46,8 +46,8 @@ var (
 	ErrRefused  = errors.New("refused") // the image asks for what it may not
 )
 
-// Open returns the store in a directory, which is made where it is not there; only its owner may enter it.
-func Open(dir string, l Limits) (*Store, error) {
+// Open returns the store in a directory. It is made when something is added; only its owner may enter it.
+func Open(dir string, l Limits) *Store {
 	if l.Layers == 0 {
 		l.Layers = Defaults.Layers
 	}
@@ -60,16 +60,20 @@ func Open(dir string, l Limits) (*Store, error) {
 	if l.Depth == 0 {
 		l.Depth = Defaults.Depth
 	}
-	s := &Store{dir: dir, limits: l}
+	return &Store{dir: dir, limits: l}
+}
+
+// make makes the store's directories.
+func (s *Store) make() error {
 	for _, name := range []string{"names", "layers", "work", "uses", "trash"} {
 		if err := os.MkdirAll(s.path(name), 0o700); err != nil {
-			return nil, fmt.Errorf("cannot make the store of templates: %w", err)
+			return fmt.Errorf("cannot make the store of templates: %w", err)
 		}
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("cannot close the store of templates to others: %w", err)
+	if err := os.Chmod(s.dir, 0o700); err != nil {
+		return fmt.Errorf("cannot close the store of templates to others: %w", err)
 	}
-	return s, nil
+	return nil
 }
 
 func (s *Store) path(names ...string) string {
@@ -78,6 +82,9 @@ func (s *Store) path(names ...string) string {
 
 // share keeps those out who collect, until release is called.
 func (s *Store) share(ctx context.Context) (release func(), err error) {
+	if err := s.make(); err != nil {
+		return nil, err
+	}
 	return lock(ctx, s.path("lock"), unix.LOCK_SH)
 }
 

@@ -120,7 +120,7 @@ func (s *Store) load(path string) (t Template, err error) {
 // List returns all templates by name.
 func (s *Store) List() ([]Template, error) {
 	entries, err := os.ReadDir(s.path("names"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("cannot list templates: %w", err)
 	}
 	all := []Template{}

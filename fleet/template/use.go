@@ -15,21 +15,15 @@ import (
 
 // User is who makes sandboxes of templates: a server, by the directory that it keeps them in.
 type User struct {
-	store *Store
-	name  string
+	store     *Store
+	name, dir string
 }
 
 // dirFile names the directory of a User. Where that is gone, so are the sandboxes.
 const dirFile = ".dir"
 
 // User returns the one of a directory, whose name in the store is given.
-func (s *Store) User(name, dir string) (*User, error) {
-	u := &User{s, name}
-	if err := os.MkdirAll(s.path("uses", name), 0o700); err != nil {
-		return nil, fmt.Errorf("cannot use the store of templates: %w", err)
-	}
-	return u, write(s.path("uses", name, dirFile), []byte(dir))
-}
+func (s *Store) User(name, dir string) *User { return &User{s, name, dir} }
 
 // Hold keeps the layers of a template until Release: a sandbox of that name is made of them. It fails with ErrNotFound where the template
 // has been removed.
@@ -46,7 +40,15 @@ func (u *User) Hold(ctx context.Context, sandbox string, t Template) error {
 		}
 		layers.WriteString(hexOf(l.DiffID) + "\n")
 	}
-	if err := os.WriteFile(u.store.path("uses", u.name, sandbox), []byte(layers.String()), 0o600); err != nil {
+	uses := u.store.path("uses", u.name)
+	err = os.MkdirAll(uses, 0o700)
+	if err == nil && !exists(filepath.Join(uses, dirFile)) {
+		err = write(filepath.Join(uses, dirFile), []byte(u.dir))
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(uses, sandbox), []byte(layers.String()), 0o600)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot use template %s: %w", t.Name, err)
 	}
 	return nil
@@ -64,6 +66,9 @@ func (u *User) Release(sandbox string) error {
 // Keep releases all sandboxes but those.
 func (u *User) Keep(sandboxes map[string]bool) error {
 	entries, err := os.ReadDir(u.store.path("uses", u.name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
 	for _, e := range entries {
 		if e.Name() != dirFile && !sandboxes[e.Name()] {
 			err = errors.Join(err, u.Release(e.Name()))
@@ -75,6 +80,9 @@ func (u *User) Keep(sandboxes map[string]bool) error {
 // Collect removes the layers that neither a template nor a sandbox uses, and what is left of attempts that were killed. While somebody adds
 // to the store it does nothing: who adds, collects afterwards.
 func (s *Store) Collect() error {
+	if !exists(s.path("lock")) { // nothing was ever added
+		return nil
+	}
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // waits for nobody
 	release, err := lock(now, s.path("lock"), unix.LOCK_EX)

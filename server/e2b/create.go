@@ -123,7 +123,7 @@ var e2bTemplates = []string{"code-interpreter-v1", "base"}
 // template returns the name that the runtime has for a template.
 func (a *API) template(id string) (string, error) {
 	name, _, _ := strings.Cut(id, ":") // a tag, of which there is one
-	for _, t := range a.o.Templates {
+	for _, t := range a.o.Templates() {
 		if t.Template == id || slices.Contains(t.Aliases, id) || t.Default && slices.Contains(e2bTemplates, name) {
 			return t.Template, nil
 		}

@@ -24,11 +24,11 @@ const (
 // Options of the API. Fleet and Native are required.
 type Options struct {
 	server.Options
-	Fleet     *fleet.Fleet   // stays the caller's to close
-	Native    *sandboxes.API // of the same fleet
-	Next      http.Handler   // answers what is not for this API; nil: Native does
-	Templates []api.Template // that the fleet's runtime has
-	Pause     api.Capability // whether sandboxes can be paused here
+	Fleet     *fleet.Fleet          // stays the caller's to close
+	Native    *sandboxes.API        // of the same fleet
+	Next      http.Handler          // answers what is not for this API; nil: Native does
+	Templates func() []api.Template // that the fleet's runtime has
+	Pause     api.Capability        // whether sandboxes can be paused here
 }
 
 // API is E2B's API in front of the native one.

@@ -180,7 +180,9 @@ func start(t *testing.T, agent http.HandlerFunc, change func(*e2b.Options, *flee
 	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
 	o := e2b.Options{
-		Options: server.Options{Log: log}, Templates: []api.Template{{Template: hostTemplate, Aliases: []string{"host"}, Default: true}},
+		Options: server.Options{Log: log}, Templates: func() []api.Template {
+			return []api.Template{{Template: hostTemplate, Aliases: []string{"host"}, Default: true}}
+		},
 		Pause: api.Capability{Available: true},
 	}
 	if change != nil {

@@ -195,7 +195,7 @@ func start(t testing.TB, serve func(net.Conn), change func(*sandboxes.Options, *
 	s := &site{machines: &machines{dir: dir, serve: serve, all: map[string]*machine{}, taken: map[string]func(net.Conn){}}}
 	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
-	so := sandboxes.Options{Options: server.Options{Log: log}, Templates: []api.Template{{Template: "t", Aliases: []string{}, Default: true}}}
+	so := sandboxes.Options{Options: server.Options{Log: log}, Templates: func() []api.Template { return []api.Template{{Template: "t", Aliases: []string{}, Default: true}} }}
 	if change != nil {
 		change(&so, &fo)
 	}

@@ -20,7 +20,7 @@ type Options struct {
 	server.Options
 	Fleet *fleet.Fleet // stays the caller's to close
 
-	Templates    []api.Template
+	Templates    func() []api.Template  // that there are now; nil: none
 	Capabilities api.ServerCapabilities // what this package does not know by itself
 
 	// Shared sends requests for paths of one sandbox that name none, such as /v1/code, to one

@@ -9,7 +9,11 @@ import (
 )
 
 func (h *handlers) listTemplates(w http.ResponseWriter, _ *http.Request) error {
-	server.WriteJSON(w, http.StatusOK, api.Templates{Templates: append([]api.Template{}, h.all.Templates...)})
+	all := []api.Template{}
+	if h.all.Templates != nil {
+		all = append(all, h.all.Templates()...)
+	}
+	server.WriteJSON(w, http.StatusOK, api.Templates{Templates: all})
 	return nil
 }
 
