@@ -51,7 +51,7 @@ var allowed = map[string][]string{
 	"server/mcp/inside":       {"internal/lazy", "api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"internal/lazy", "api", "agent", "executor", "files", "server", "process", "journal", websocket},
 	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "fleet/template", "kernel/python", "sudo", xsys},
-	"fleet/template":          {containers, compress, xsys},
+	"fleet/template":          {"internal/lazy", containers, compress, xsys},
 	"sudo":                    {"process", xsys},
 	"internal/bench":          {"api", "client", "executor"},
 	"fleet":                   {"api", "internal/netraw", bbolt, xtime},

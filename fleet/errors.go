@@ -29,6 +29,9 @@ var (
 	ErrCwd = errors.New("the sandbox's working directory cannot be entered")
 	// ErrEnvs is a Runtime's word for environment variables with which no kernel starts, such as a PYTHONHOME.
 	ErrEnvs = errors.New("no kernel starts with the sandbox's environment variables")
+
+	// ErrTemplate is a Runtime's word for a template of an image in which no kernel starts.
+	ErrTemplate = errors.New("no kernel starts in the template")
 )
 
 // GoneError tells of a sandbox that has ended or is ending. It is ErrGone.

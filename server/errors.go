@@ -78,6 +78,7 @@ var codes = []struct {
 	{fleet.ErrState, api.Conflict},
 	{fleet.ErrClosed, api.Unavailable},
 	{fleet.ErrUnsupported, api.Unprocessable},
+	{fleet.ErrTemplate, api.Unprocessable},
 	{fleet.ErrUnknownTemplate, api.Unprocessable},
 	{files.ErrPath, api.InvalidRequest},
 	{files.ErrNotExist, api.NotFound},

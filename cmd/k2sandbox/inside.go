@@ -102,6 +102,8 @@ func serveInside(in *local.Inside) error {
 		err = fmt.Errorf("%w: %w", fleet.ErrCwd, err) // it is the only one yet
 	case errors.As(err, &died) && len(in.Envs) > 0:
 		err = fmt.Errorf("%w: %w", fleet.ErrEnvs, err) // as kernels without them started before
+	case errors.As(err, &died) && in.Image:
+		err = fmt.Errorf("%w: %w", fleet.ErrTemplate, err)
 	}
 	if err != nil {
 		_ = in.Ready(err)

@@ -120,7 +120,7 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 	if of.Python == "" && r.options.Interpreter != "" {
 		needs, err := r.askNeeds(ctx)
 		if err == nil {
-			err = needs.metBy(of.Libc)
+			err = needs.metBy(v, of.Libc)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("it has no Python with ipykernel, and cannot be given the server's: %w: %w", err, fleet.ErrUnsupported)

@@ -75,7 +75,7 @@ func (in *Inside) Confine() (cage.Rules, error) {
 func (in *Inside) Root() cage.Rules { return cage.Rules{NoNewPrivs: true, Caps: cage.Root} }
 
 // blames are the settings that can keep a sandbox from starting.
-var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs}
+var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs, "template": fleet.ErrTemplate}
 
 func ready(c control) func(error) error {
 	var once sync.Once

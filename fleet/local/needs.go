@@ -21,6 +21,7 @@ type needs struct {
 	links     []link            // that lead to them
 	glibc     images.Version    // at least
 	host      images.Version    // the glibc that it runs with on the host, and in what is forked there
+	family    map[string]bool   // libraries of glibc itself, by name
 	libraries map[string]string // others that it is linked with, by name, and where they are on the host
 }
 
@@ -33,7 +34,7 @@ func (r *Runtime) askNeeds(ctx context.Context) (*needs, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &needs{libraries: map[string]string{}}
+	n := &needs{family: map[string]bool{}, libraries: map[string]string{}}
 	if err := n.find(r.options.Interpreter, dirs); err != nil {
 		return nil, fmt.Errorf("cannot find what %s consists of: %w", r.options.Interpreter, err)
 	}
@@ -96,7 +97,11 @@ func (n *needs) link() error {
 	for len(wanted) > 0 {
 		name := wanted[0]
 		wanted = wanted[1:]
-		if own[name] || n.libraries[name] != "" || slices.ContainsFunc(libc, func(start string) bool { return strings.HasPrefix(name, start) }) {
+		if slices.ContainsFunc(libc, func(start string) bool { return strings.HasPrefix(name, start) }) {
+			n.family[name] = true
+			continue
+		}
+		if own[name] || n.libraries[name] != "" {
 			continue
 		}
 		if file := onHost(name); file != "" { // what is not there the interpreter does without here, too
@@ -155,7 +160,7 @@ func onHost(name string) string {
 }
 
 // metBy returns why an image's C library cannot run the interpreter.
-func (n *needs) metBy(l images.Libc) error {
+func (n *needs) metBy(v *images.View, l images.Libc) error {
 	switch {
 	case l.Name == "":
 		return fmt.Errorf("it has no C library, and the server's Python needs glibc %s", n.glibc)
@@ -164,7 +169,20 @@ func (n *needs) metBy(l images.Libc) error {
 	case l.Version.Less(n.glibc):
 		return fmt.Errorf("its C library is glibc %s, and the server's Python needs %s", l.Version, n.glibc)
 	}
+	for name := range n.family {
+		if !inImage(v, l, name) {
+			return fmt.Errorf("its glibc has no %s, which the server's Python needs", name)
+		}
+	}
 	return nil
+}
+
+// inImage reports whether an image has a library where programs look for it.
+func inImage(v *images.View, l images.Libc, name string) bool {
+	return slices.ContainsFunc([]string{l.Dir, "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr" + l.Dir}, func(dir string) bool {
+		_, err := v.Find(dir + "/" + name)
+		return err == nil
+	})
 }
 
 // linksIn returns those that an image lacks. One that leads elsewhere in the image stands in the way.
@@ -190,11 +208,7 @@ func (n *needs) linksIn(v *images.View) ([]link, error) {
 func (n *needs) missing(v *images.View, l images.Libc) map[string]string {
 	found := map[string]string{}
 	for name, file := range n.libraries {
-		there := slices.ContainsFunc([]string{l.Dir, "/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/" + l.Dir}, func(dir string) bool {
-			_, err := v.Find(dir + "/" + name)
-			return err == nil
-		})
-		if !there {
+		if !inImage(v, l, name) {
 			found[l.Dir+"/"+name] = file
 		}
 	}

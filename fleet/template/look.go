@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"runtime"
 	"strconv"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Libc is the C library that an image's programs run with.
@@ -45,11 +46,11 @@ func (v *Version) UnmarshalText(text []byte) error {
 	return err
 }
 
-var symbolVersion = regexp.MustCompile(`GLIBC_(\d{1,3})\.(\d{1,3})`)
+var symbolVersion = lazy.Regexp(`GLIBC_(\d{1,3})\.(\d{1,3})`)
 
 // NewestVersion returns the newest version of glibc that a program or library names: that it has, or needs.
 func NewestVersion(text []byte) (newest Version) {
-	for _, m := range symbolVersion.FindAllSubmatch(text, -1) {
+	for _, m := range symbolVersion().FindAllSubmatch(text, -1) {
 		major, _ := strconv.Atoi(string(m[1]))
 		minor, _ := strconv.Atoi(string(m[2]))
 		if v := (Version{major, minor}); newest.Less(v) {

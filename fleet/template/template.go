@@ -11,10 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/lazy"
 )
 
 // Template is an image in the store, by a name.
@@ -75,12 +76,12 @@ func (t *Template) LeftOut() (all LeftOut) {
 	return all
 }
 
-var goodName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}$`)
+var goodName = lazy.Regexp(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]{0,254}$`)
 
 // CheckName returns why a template cannot have a name: those of the server's own templates are taken.
 func CheckName(name string) error {
 	switch {
-	case !goodName.MatchString(name):
+	case !goodName().MatchString(name):
 		return fmt.Errorf("%.260q is no name of a template: want at most 255 letters, digits and . _ / : @ + -", name)
 	case name == "default" || name == "host" || name == "base" || name == "code-interpreter-v1" || strings.HasPrefix(name, "k2sandbox/"):
 		return fmt.Errorf("the name %s is taken by a template of the server's own", name)

@@ -79,6 +79,14 @@ func Shell(t testing.TB) Layer {
 	for _, path := range []string{"/bin/sh", "/bin/cat", "/bin/ls", "/usr/bin/id", "/usr/bin/stat", "/bin/rm"} {
 		l.Program(t, path)
 	}
+	for _, name := range []string{"libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1", "libresolv.so.2", "libmvec.so.1"} { // of the same C library
+		for _, dir := range []string{"/lib/x86_64-linux-gnu/", "/lib/aarch64-linux-gnu/", "/lib64/", "/usr/lib64/"} {
+			if _, err := os.Stat(dir + name); err == nil {
+				l.Program(t, dir+name)
+				break
+			}
+		}
+	}
 	return l.File("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nada:x:1234:100:Ada:/home/ada:/bin/sh\n").File("etc/group", "root:x:0:\nusers:x:100:\n")
 }
 
