@@ -20,7 +20,10 @@ import (
 )
 
 // Config says how an image's programs are run.
-type Config = v1.Config
+type Config struct {
+	User, WorkingDir string
+	Env              []string // "NAME=value"
+}
 
 // Layer is what a layer has: its files by their names. Of a header of a file Linkname is the content.
 type Layer map[string]tar.Header
@@ -126,7 +129,7 @@ func Write(t testing.TB, config Config, layers ...Layer) string {
 		t.Fatal(err)
 	}
 	file = file.DeepCopy()
-	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
+	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, v1.Config{User: config.User, WorkingDir: config.WorkingDir, Env: config.Env}
 	if img, err = mutate.ConfigFile(img, file); err != nil {
 		t.Fatal(err)
 	}
