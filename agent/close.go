@@ -55,7 +55,7 @@ func (s *Sandbox) close(ctx context.Context, reason api.EndReason) {
 		s.left = errors.Join(s.left, err)
 	}
 	s.notebooks.work.Wait() // their contexts have ended
-	s.left = errors.Join(s.left, s.closePackages(), s.files.Close())
+	s.left = errors.Join(s.left, s.closePackages(), s.files.Close(), s.keepsakes.close())
 	close(s.ports.quit)
 	s.watches.Wait()
 	if s.o.Init {

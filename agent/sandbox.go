@@ -95,6 +95,7 @@ type Sandbox struct {
 	languages  sync.Mutex // held while the default context of one is started
 	notebooks  notebooks
 	ports      *ports
+	keepsakes  keepsakes
 
 	mu       sync.Mutex
 	contexts map[string]*room

@@ -33,7 +33,9 @@ type Context struct {
 	observed []*Execution // that have not ended, in the order of their requests
 	aliases  []alias      // of the latest of these, the oldest first
 	sweeping bool
+	lives    int  // kernels that were put in place of another
 	lost     bool // the kernel was replaced since the last run ended
+	told     bool // which a run tells already, of the kernel that is yet to be replaced
 	closed   bool
 	last     time.Time // of the last sign of life
 	counted  int
@@ -138,7 +140,12 @@ func (c *Context) turn(e *Execution) {
 	e.begin()
 	t := turn{Execution: e, conn: c.conn, o: &c.o}
 	var end Event
-	if err := c.Revive(); err != nil {
+	err := c.Revive()
+	c.mu.Lock()
+	life := c.lives
+	c.told = c.told && err != nil
+	c.mu.Unlock()
+	if err != nil {
 		if end = t.verdict(err); end.Status == Failed {
 			end = Event{Status: KernelDied, StateLost: true}
 		}
@@ -153,6 +160,7 @@ func (c *Context) turn(e *Execution) {
 	c.lost = untold
 	if lost {
 		c.counted = 0
+		c.told = !untold && c.lives == life // else another kernel is there already
 	} else if e.count != nil {
 		c.counted = *e.count
 	}
@@ -161,10 +169,8 @@ func (c *Context) turn(e *Execution) {
 	if t.reply != nil && exits(t.reply) {
 		c.awaitExit()
 	}
-	if lost && c.conn.Err() != nil && c.Revive() == nil { // so that the next run need not wait
-		c.mu.Lock()
-		c.lost = untold
-		c.mu.Unlock()
+	if lost {
+		_ = c.Revive() // so that the next run need not wait, which tries again
 	}
 }
 
@@ -194,8 +200,15 @@ func (c *Context) Revive() error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lost, c.counted = true, 0
+	c.lost, c.counted = c.lost || !c.told, 0
+	c.replacedLocked()
 	return nil
+}
+
+// replacedLocked notes that there is another kernel.
+func (c *Context) replacedLocked() {
+	c.lives++
+	c.told = false
 }
 
 // Restart puts a new kernel in place of the context's: the run under way and those
@@ -219,6 +232,9 @@ func (c *Context) Restart(ctx context.Context) error {
 		c.mu.Unlock()
 		return err
 	}
+	c.mu.Lock()
+	c.replacedLocked()
+	c.mu.Unlock()
 	for _, e := range queue {
 		e.abort(Aborted, true)
 	}
@@ -296,7 +312,7 @@ func (c *Context) Close(status Status) {
 	}
 	c.closed = true
 	queue := c.queue
-	c.queue = nil
+	c.queue, c.counted = nil, 0
 	for _, e := range append(slices.Clone(c.observed), c.running) {
 		if e != nil {
 			e.mu.Lock()

@@ -59,6 +59,24 @@ func TestLostIdleIsToldByTheControlChannel(t *testing.T) {
 	})
 }
 
+// What comes slowly is not taken for all, however long the kernel's answer waits behind it.
+func TestIdleBehindSlowOutput(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(func(k *fake, req wire.Request) {
+			k.begin(req.ID)
+			k.reply(req.ID, `{"status":"ok","execution_count":7}`)
+			for range 10 {
+				time.Sleep(3 * time.Second)
+				k.print(req.ID, "x")
+			}
+			k.idle(req.ID)
+		})
+		k.deaf = true
+		c := start(t, k)
+		expect(t, submit(t, c, executor.Cell{}), "start"+strings.Repeat(" stdout", 10)+" end:ok")
+	})
+}
+
 func TestLostReplyEndsAsError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		e := submit(t, start(t, newFake(func(k *fake, req wire.Request) {

@@ -31,6 +31,12 @@ func (c *Context) interrupt(ctx context.Context, e *Execution) error {
 	e.climbing = true
 	e.mu.Unlock()
 	if again {
+		select {
+		case <-e.busy:
+		case <-e.done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 		return e.signal(&e.interrupted)
 	}
 	first := make(chan error, 1)
@@ -49,6 +55,10 @@ func (c *Context) interrupt(ctx context.Context, e *Execution) error {
 // kills the kernel. It notes in flag that it did the one or the other.
 func (c *Context) stop(e *Execution, flag *bool) {
 	c.spawn(func() {
+		if !c.awaitBegin(e) {
+			c.kill(e, flag)
+			return
+		}
 		ctx, cancel := context.WithTimeout(c.life, c.o.Grace)
 		defer cancel()
 		e.climb(ctx, flag, make(chan error, 1))
@@ -60,8 +70,44 @@ func (c *Context) stop(e *Execution, flag *bool) {
 	})
 }
 
+// awaitBegin waits until the kernel has begun a run, or it has ended; false where that takes longer than the grace period
+// with nothing else for the kernel to do. What others run before it is not to be interrupted or killed with it.
+func (c *Context) awaitBegin(e *Execution) bool {
+	for {
+		before := c.before(e)
+		grace := c.o.Grace
+		if before != nil {
+			grace = 1<<63 - 1
+		}
+		timer := time.NewTimer(grace)
+		select {
+		case <-before:
+		case <-e.busy:
+			return true
+		case <-e.done:
+			return true
+		case <-c.life.Done():
+			return false
+		case <-timer.C:
+			if c.before(e) == nil {
+				return false
+			}
+		}
+	}
+}
+
+// before is closed when the run ends that the kernel has begun before another one; nil where there is none.
+func (c *Context) before(e *Execution) <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if first := c.foremostLocked(); first != nil && first != e && first.isBusy() {
+		return first.done
+	}
+	return nil
+}
+
 // climb waits until the kernel has begun the cell, as an interrupt before that would
-// be lost, and interrupts the run until it ends. What came of the first goes to first.
+// be lost or another's, and interrupts the run until it ends. What came of the first goes to first.
 func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 	defer close(first)
 	defer func() {
@@ -73,6 +119,8 @@ func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 	case <-e.busy:
 	case <-e.done:
 	case <-ctx.Done():
+		first <- ctx.Err()
+		return
 	}
 	for i := range tries {
 		err := e.signal(flag)
@@ -123,7 +171,11 @@ func (c *Context) kill(e *Execution, flag *bool) {
 	defer cancel()
 	if err := c.conn.Restart(ctx); err != nil {
 		e.give(err)
+		return
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.replacedLocked()
 }
 
 // spawn starts a goroutine that Close waits for; false once the context is closed.

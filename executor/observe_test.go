@@ -124,6 +124,77 @@ func TestTurnsComeAfterWhatIsObserved(t *testing.T) {
 	})
 }
 
+// A kernel can take what others send before a turn that it was sent first: that is not interrupted in its place.
+func TestTimeoutWaitsForWhatTheKernelTookBefore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := make(chan string, 1)
+		k := newFake(func(_ *fake, req wire.Request) { asked <- req.ID })
+		c := start(t, k)
+		own := submit(t, c, executor.Cell{Code: "1", Timeout: time.Second})
+		id := <-asked
+		other := observe(t, c, k, "a")
+		k.begin("a")
+		interrupt := make(chan error, 2)
+		for range 2 { // the second while the first waits
+			go func() { interrupt <- own.Interrupt(t.Context()) }()
+			synctest.Wait()
+		}
+		time.Sleep(time.Hour)
+		if len(k.interrupts) > 0 || k.restarts > 0 {
+			t.Fatalf("what others run had %d interrupts, %d restarts", len(k.interrupts), k.restarts)
+		}
+		k.ok("a")
+		expect(t, other, "start end:ok")
+		k.begin(id)
+		synctest.Wait()
+		if len(k.interrupts) != 3 {
+			t.Errorf("%d interrupts, of a timeout and two calls", len(k.interrupts))
+		}
+		k.reply(id, `{"status":"error","ename":"KeyboardInterrupt","evalue":"","traceback":[]}`)
+		k.idle(id)
+		expect(t, own, "start error end:timeout")
+		for range 2 {
+			if err := <-interrupt; err != nil && !errors.Is(err, executor.ErrFinished) {
+				t.Errorf("cannot interrupt: %v", err)
+			}
+		}
+	})
+}
+
+// Whoever comes first replaces a kernel that ended with a run, and that state was lost is told once.
+func TestStateLostIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newFake(func(k *fake, req wire.Request) {
+			k.begin(req.ID)
+			k.reply(req.ID, `{"status":"ok","payload":[{"source":"ask_exit","keepkernel":false}]}`)
+			k.idle(req.ID)
+		})
+		k.deaf = true
+		c := start(t, k)
+		if end := expect(t, submit(t, c, executor.Cell{Code: "1"}), "start end:ok"); !end.StateLost {
+			t.Error("the run that the kernel ended with does not tell")
+		}
+		synctest.Wait() // for the turn to wait for the end of the process
+		k.script = func(k *fake, req wire.Request) { k.begin(req.ID); k.ok(req.ID) }
+		k.mu.Lock()
+		k.death, k.asks = &wire.Death{}, nil
+		k.mu.Unlock()
+		if err := c.Revive(); err != nil {
+			t.Fatal(err)
+		}
+		k.mu.Lock()
+		k.asks = map[string]chan turnOf{}
+		k.mu.Unlock()
+		if end := expect(t, submit(t, c, executor.Cell{Code: "2"}), "start end:ok"); end.StateLost {
+			t.Error("the next run tells again")
+		}
+		k.die(&wire.Death{Code: 3})
+		if end := expect(t, submit(t, c, executor.Cell{Code: "3"}), "start end:ok"); !end.StateLost {
+			t.Error("nobody tells of another death")
+		}
+	})
+}
+
 func TestObservedRunThatTheKernelNeverTook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newFake(func(k *fake, req wire.Request) { k.begin(req.ID); k.ok(req.ID) })

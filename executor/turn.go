@@ -106,15 +106,30 @@ func (t *turn) ask(ctx context.Context) iter.Seq2[wire.Message, error] {
 	return t.conn.Ask(ctx, request(t.id, t.cell))
 }
 
-// barrier waits until the kernel has answered on the channel, and so published all that it had to before now.
+// barrier waits until the kernel has answered on the channel, and so published all that it had to before now. It has more
+// time as long as something of the run comes: much of it may be on its way.
 func (t *turn) barrier(ctx context.Context, on wire.Channel) {
-	ctx, cancel := context.WithTimeout(ctx, t.o.ReplyWait)
-	defer cancel()
-	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: on, ID: wire.NewID(), Type: "kernel_info_request"}) {
-		if err != nil || idle(&m) {
+	for {
+		before := t.taken.Load()
+		if t.passes(ctx, on) || ctx.Err() != nil || t.taken.Load() == before {
 			return
 		}
 	}
+}
+
+// passes reports whether the kernel answers on the channel, or has died, before there is no patience any more.
+func (t *turn) passes(ctx context.Context, on wire.Channel) bool {
+	ctx, cancel := context.WithTimeout(ctx, t.o.ReplyWait)
+	defer cancel()
+	for m, err := range t.conn.Ask(ctx, wire.Request{Channel: on, ID: wire.NewID(), Type: "kernel_info_request"}) {
+		if err != nil {
+			return ctx.Err() == nil
+		}
+		if idle(&m) {
+			return true
+		}
+	}
+	return true
 }
 
 func idle(m *wire.Message) bool {

@@ -27,7 +27,7 @@ type Validator interface{ Validate() error }
 func Decode(r *http.Request, v any) error { return decode(r, v, false) }
 
 // DecodeKnown is Decode for a protocol whose clients may send more than v has fields for,
-// which is left out.
+// which is left out, and null in place of no body.
 func DecodeKnown(r *http.Request, v any) error { return decode(r, v, true) }
 
 // DecodeBytes is Decode for a JSON object that came another way.
@@ -48,7 +48,7 @@ func decodeBytes(body []byte, v any, known bool) error {
 	if at := LoneSurrogate(body); at >= 0 {
 		return api.Errorf(api.InvalidRequest, "the body has half of a surrogate pair (%s), which is no character, at byte %d", body[at:at+6], at)
 	}
-	if len(bytes.TrimSpace(body)) == 0 {
+	if text := bytes.TrimSpace(body); len(text) == 0 || known && string(text) == "null" {
 		body = []byte("{}")
 	}
 	d := decoder{json.NewDecoder(bytes.NewReader(body)), known}

@@ -29,6 +29,7 @@ func TestDecodeKnownLeavesOutWhatIsUnknown(t *testing.T) {
 		`{"code":"1","new":{`:                              "new: not valid JSON: it ends too early",
 		`{"code":"1","new":1,"new":2}`:                     "new: is there twice",
 		`{"new":1}`:                                        "code: is required",
+		" null\n":                                          "code: is required",
 		`{"code":1}`:                                       "code: expected a string, got number",
 	} {
 		var got api.RunRequest

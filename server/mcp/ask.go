@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
+	"strings"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -36,7 +38,7 @@ func (a *API) ask(ctx context.Context, v *visit, at place, tool string, args jso
 		return nil, refusal(lines.status, lines.rest.Bytes())
 	case lines.last.Error != nil:
 		return nil, plainError(lines.last.Error)
-	case lines.last.Answer == nil:
+	case lines.last.Answer == nil || !tidy(reflect.ValueOf(lines.last.Answer), new(int)):
 		return nil, errNonsense
 	}
 	return lines.last.Answer, nil
@@ -63,6 +65,33 @@ func (a *API) forward(ctx context.Context, v *visit, at place, method, path, que
 		return err
 	}
 	return ctx.Err()
+}
+
+// tidy takes what terminals act on out of all texts of an answer, and reports whether these are short enough.
+func tidy(v reflect.Value, bytes *int) bool {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString(strings.Map(readable, v.String()))
+		*bytes += v.Len()
+	case reflect.Pointer:
+		return v.IsNil() || tidy(v.Elem(), bytes)
+	case reflect.Slice:
+		for i := range v.Len() {
+			if v.Index(i).Kind() == reflect.Uint8 {
+				break // an image
+			}
+			if !tidy(v.Index(i), bytes) {
+				return false
+			}
+		}
+	case reflect.Struct:
+		for i := range v.NumField() {
+			if !tidy(v.Field(i), bytes) {
+				return false
+			}
+		}
+	}
+	return *bytes <= 2*maxTexts // once for models, once for programs
 }
 
 // endTime is how long the end of a sandbox may take to be seen after its answer was cut.

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -86,11 +87,7 @@ func (b *Bridge) Serve(ctx context.Context, in io.Reader, out io.Writer) error {
 // tool returns what the SDK calls for a tool.
 func (b *Bridge) tool(t tool) sdk.ToolHandler {
 	return func(ctx context.Context, req *sdk.CallToolRequest) (*sdk.CallToolResult, error) {
-		params := &sdk.CallToolParams{Name: t.name, Arguments: req.Params.Arguments}
-		if req.Params.Arguments == nil {
-			params.Arguments = struct{}{}
-		}
-		result, err := b.call(ctx, req, params)
+		result, err := b.call(ctx, req, t)
 		var wire *jsonrpc.Error
 		var told *api.Error
 		switch {
@@ -110,13 +107,21 @@ func (b *Bridge) tool(t tool) sdk.ToolHandler {
 	}
 }
 
-// call has the server answer a call.
-func (b *Bridge) call(ctx context.Context, req *sdk.CallToolRequest, params *sdk.CallToolParams) (*sdk.CallToolResult, error) {
-	session, err := b.connect(ctx)
+// call has the server answer a call, in the time that is left of its once the server is there.
+func (b *Bridge) call(ctx context.Context, req *sdk.CallToolRequest, t tool) (*sdk.CallToolResult, error) {
+	until := time.Now().Add(patience)
+	bounded, cancel := context.WithDeadline(ctx, until.Add(grace))
+	defer cancel()
+	session, err := b.connect(bounded)
 	if err != nil {
 		return nil, err
 	}
 	defer session.Close()
+	args := req.Params.Arguments
+	if args == nil {
+		args = json.RawMessage("{}")
+	}
+	params := &sdk.CallToolParams{Name: t.name, Arguments: t.within(args, until)}
 	if token := req.Params.GetProgressToken(); token != nil {
 		own, done := b.listen(func(p *sdk.ProgressNotificationParams) {
 			p.ProgressToken = token
@@ -125,7 +130,11 @@ func (b *Bridge) call(ctx context.Context, req *sdk.CallToolRequest, params *sdk
 		defer done()
 		params.SetProgressToken(own)
 	}
-	return session.CallTool(ctx, params)
+	result, err := session.CallTool(bounded, params)
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
+		err = api.Errorf(api.DeadlineExceeded, "the server has not answered in time")
+	}
+	return result, err
 }
 
 // listen returns a token of progress, of which tell gets to know until done is called.

@@ -171,6 +171,7 @@ func TestHostileAgents(t *testing.T) {
 		"a large image":      content(api.MCPContent{Type: api.ImageContent, MIME: "image/png", Data: append(slices.Clone(png), make([]byte, api.MaxMCPImage)...)}),
 		"three images":       content(slices.Repeat([]api.MCPContent{{Type: api.ImageContent, MIME: "image/png", Data: png}}, 3)...),
 		"much text":          content(api.MCPContent{Type: api.TextContent, Text: strings.Repeat("a", 2<<20)}),
+		"much for programs":  line(api.MCPAnswer{Content: texts("a"), Run: &api.MCPRun{RunID: "a", Status: "ok", Stdout: strings.Repeat("a", 3<<20)}}),
 		"many texts":         content(slices.Repeat(texts("a"), 1000)...),
 		"a link to a run":    with(func(c *api.MCPContent) { c.RunID = "../../x" }),
 		"a link to nothing":  with(func(c *api.MCPContent) { c.RunID = "" }),
@@ -185,6 +186,23 @@ func TestHostileAgents(t *testing.T) {
 				t.Errorf("it says %d bytes", len(text))
 			}
 		})
+	}
+}
+
+// Texts are without what terminals act on, also those that programs read.
+func TestTextsOfAgentsAreReadable(t *testing.T) {
+	s := start(t, func(w http.ResponseWriter, _ *http.Request) {
+		said := "a\x1b[31m\tb\u009b\n"
+		say(w, api.MCPAnswer{Content: texts(said), Run: &api.MCPRun{
+			RunID: "ex_1", Status: "error", Stdout: said, Error: &api.MCPFailure{Name: said}, FilesChanged: []string{said}, Outputs: []api.MCPOutput{{MIME: "image/png", Path: said}},
+		}})
+	}, "")
+	raw, err := json.Marshal(s.connect(protocols[0], "", "").call("run_code", object{"code": "1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(raw); strings.Contains(text, `\u00`) || strings.Contains(text, "\u009b") || strings.Count(text, `a[31m\tb\n`) != 5 {
+		t.Error(text)
 	}
 }
 

@@ -120,6 +120,25 @@ func (a *API) inside(ctx context.Context, c *call) (*sdk.CallToolResult, error) 
 	return result(at, answer)
 }
 
+// within returns the arguments of a call so that it waits no longer than there is time. What cannot be read is left as it is,
+// for the server to refuse.
+func (t tool) within(raw json.RawMessage, until time.Time) json.RawMessage {
+	c := call{tool: t, until: until}
+	if t.wait == "" || json.Unmarshal(raw, &c.args) != nil || c.args == nil {
+		return raw
+	}
+	wait, err := c.waits()
+	if err != nil {
+		return raw
+	}
+	c.limitWait(wait)
+	args, err := json.Marshal(c.args)
+	if err != nil {
+		return raw
+	}
+	return args
+}
+
 // waits returns how many seconds a call is to wait; nil: it does not say.
 func (c *call) waits() (seconds *float64, err error) {
 	if given := c.args[c.wait]; given != nil && json.Unmarshal(given, &seconds) != nil {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"runtime/debug"
 	"strings"
 	"unicode/utf8"
 
@@ -36,7 +37,13 @@ func fileURI(sandbox, path string) string {
 }
 
 // readResource answers resources/read.
-func (a *API) readResource(ctx context.Context, req *sdk.ReadResourceRequest) (*sdk.ReadResourceResult, error) {
+func (a *API) readResource(ctx context.Context, req *sdk.ReadResourceRequest) (result *sdk.ReadResourceResult, err error) {
+	defer func() { // else it would end the server
+		if p := recover(); p != nil {
+			a.o.Log.Error("cannot read resource", "request", visitOf(ctx).id, "error", fmt.Sprintf("panic: %v\n%s", p, debug.Stack()))
+			result, err = nil, fmt.Errorf("%s: the server's log has the cause", api.Internal)
+		}
+	}()
 	uri := req.Params.URI
 	u, err := url.Parse(uri)
 	if err != nil || u.Scheme != "k2" || u.Host == "" {

@@ -105,7 +105,7 @@ func (b *builder) content(c api.MCPContent) sdk.Content {
 	switch c.Type {
 	case api.TextContent:
 		if b.texts += len(c.Text); b.texts <= maxTexts {
-			return &sdk.TextContent{Text: strings.Map(readable, c.Text)}
+			return &sdk.TextContent{Text: c.Text}
 		}
 	case api.ImageContent:
 		if b.images++; b.images <= api.MaxMCPImages && isImage(c) {

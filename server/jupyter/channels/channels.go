@@ -78,17 +78,20 @@ func (c *Channels) Serve(w http.ResponseWriter, r *http.Request, contextID strin
 	if err != nil {
 		return err
 	}
+	k := newSocket(s, !plain(r))
+	limit := max(frameLimit, c.o.MaxBody)
 	// The server has checked Host and Origin, as of every request.
-	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	k.conn, err = websocket.Accept(guarded{w, limit}, r, &websocket.AcceptOptions{
 		Subprotocols: []string{protocolV1}, InsecureSkipVerify: true, CompressionMode: websocket.CompressionDisabled,
+		OnPingReceived: func(context.Context, []byte) bool { return !k.busy.Load() },
 	})
 	if err != nil {
 		s.release()
 		return nil // Accept has answered
 	}
-	conn.SetReadLimit(max(frameLimit, c.o.MaxBody))
+	k.conn.SetReadLimit(limit)
 	defer c.box.Connected(api.TimelineEvent{Client: api.JupyterClient, Context: h.context.ID(), RequestID: w.Header().Get("X-Request-Id")})()
-	newSocket(s, conn, !plain(r)).serve(context.WithoutCancel(r.Context()))
+	k.serve(context.WithoutCancel(r.Context()))
 	return nil
 }
 

@@ -2,6 +2,8 @@ package channels_test
 
 import (
 	"bufio"
+	"context"
+	"encoding/binary"
 	"io"
 	"net"
 	"net/http"
@@ -16,6 +18,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
+	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/jupyter/channels"
 )
 
@@ -318,10 +321,26 @@ func TestBrokenWebSockets(t *testing.T) {
 	if err := cut.Close(); err != nil {
 		t.Fatal(err)
 	}
+	huge, err := net.Dial("tcp", shared.site.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer huge.Close()
+	if _, err := io.WriteString(huge, handshake+"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xffmask"); err != nil { // more than there will ever be
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(huge)
+	if resp, err = http.ReadResponse(answers, nil); err != nil {
+		t.Fatal(err)
+	}
+	closed := make([]byte, 4)
+	if _, err := io.ReadFull(answers, closed); err != nil || closed[0] != 0x88 || binary.BigEndian.Uint16(closed[2:]) != uint16(websocket.StatusMessageTooBig) {
+		t.Errorf("the answer to the header of a frame that is too large is %x, %v", closed, err)
+	}
 	large := shared.dial(t, "default", "", v1, nil)
 	_ = large.conn.Write(t.Context(), websocket.MessageBinary, make([]byte, 64<<20+1)) // may fail, as the other end stops reading
-	if _, err := large.read(); err == nil {
-		t.Error("a message that is too large is taken")
+	for err = nil; err == nil; { // what it hears of others comes first
+		_, err = large.read()
 	}
 	c.done(c.run("1"))
 }
@@ -462,6 +481,42 @@ func TestSlowReaders(t *testing.T) {
 		t.Errorf("was sent %d messages", len(of))
 	}
 	again.done(again.run("1"))
+}
+
+// A reader that pauses loses nothing, however many pings are due meanwhile on both sides.
+func TestReaderThatPauses(t *testing.T) {
+	p := shared.with(server.Options{Ping: 10 * time.Millisecond}, func(*channels.Bounds) {})
+	defer p.site.Close()
+	c := p.dial(t, "default", "", v1, nil)
+	defer c.conn.CloseNow()
+	id := c.run("from IPython.display import display\nfor i in range(40): display({'text/plain': 'x' * 1_000_000}, raw=True)\nimport time; time.sleep(6)")
+	c.until(func(m message) bool { return m.is("status", "busy") })
+	ctx, cancel := context.WithCancel(t.Context())
+	pinged := make(chan error, 1)
+	go func() { pinged <- c.conn.Ping(ctx) }() // which nobody reads the answer to
+	<-shared.box.Executions()[0].Done()
+	if of := c.done(id); len(of) < 40 {
+		t.Errorf("was sent %d messages", len(of))
+	}
+	c.done(c.run("1"))
+	cancel()
+	<-pinged
+}
+
+// Two requests that have one msg_id would be taken for each other.
+func TestRequestThatIsSentTwice(t *testing.T) {
+	c, other := shared.dial(t, "default", "", v1, nil), shared.dial(t, "default", "", v1, nil)
+	id := c.run("input()\nprint('once')")
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	other.name, other.ids = c.name, c.ids-1
+	if again := other.run("print('twice')"); again != id {
+		t.Fatalf("the msg_id is %s, expected %s", again, id)
+	}
+	other.until(func(m message) bool { return m.kind() == "execute_reply" && m.Content["status"] == "error" })
+	c.send("stdin", "input_reply", object{"value": ""})
+	if of := c.done(id); text(of, "stdout") != "once\n" {
+		t.Errorf("got %v", of)
+	}
 }
 
 func TestManyClients(t *testing.T) {

@@ -73,15 +73,53 @@ func (h *hub) broadcastLocked(p *parcel) {
 	}
 }
 
-// expect notes a request, of which the client hears whatever becomes of the kernel.
-func (h *hub) expect(s *session, m *wire.Message) {
+// expect notes a request, of which the client hears whatever becomes of the kernel. It reports whether the kernel may be
+// sent it: another with the msg_id may be under way, whose answers would be taken for this one's.
+func (h *hub) expect(s *session, m *wire.Message) bool {
 	if !strings.HasSuffix(m.Type(), "_request") {
-		return
+		return true
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	r := &request{session: s, channel: m.Channel, kind: m.Type(), header: m.Header}
+	if h.pending[m.ID()] != nil {
+		h.replyLocked(r, failed("RequestFailed", errTwice))
+		return false
+	}
 	if len(h.pending) < maxPending {
-		h.pending[m.ID()] = &request{session: s, channel: m.Channel, kind: m.Type(), header: m.Header}
+		h.pending[m.ID()] = r
+	}
+	return true
+}
+
+var errTwice = errors.New("header.msg_id: a request with it is under way")
+
+// failed is the content of a reply that says what is wrong.
+func failed(name string, err error) map[string]any {
+	return map[string]any{"status": "error", "ename": name, "evalue": err.Error(), "traceback": []string{name + ": " + err.Error()}}
+}
+
+func (h *hub) replyLocked(r *request, content map[string]any) {
+	r.session.push(newParcel(compose(h.speaker, r.channel, strings.TrimSuffix(r.kind, "_request")+"_reply", r.header, content)))
+}
+
+// lose replies to the requests of a client whose sockets have failed, by which the kernel's own replies would have come. What
+// it publishes comes all the same.
+func (h *hub) lose(s *session, err error) {
+	var death *wire.Death
+	if errors.As(err, &death) {
+		return // which ends all requests
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, r := range h.pending {
+		if r.session != s || r.replied {
+			continue
+		}
+		h.replyLocked(r, failed("RequestFailed", fmt.Errorf("the reply is lost: %w", err)))
+		if r.replied = true; r.idle {
+			delete(h.pending, id)
+		}
 	}
 }
 
@@ -149,7 +187,7 @@ func (h *hub) answerLocked(r *request, err error) {
 		if death != nil {
 			name = "KernelDied"
 		}
-		reply = map[string]any{"status": "error", "ename": name, "evalue": err.Error(), "traceback": []string{name + ": " + err.Error()}}
+		reply = failed(name, err)
 		if r.kind == "execute_request" && !r.replied {
 			shown := maps.Clone(reply)
 			delete(shown, "status")
@@ -157,7 +195,7 @@ func (h *hub) answerLocked(r *request, err error) {
 		}
 	}
 	if !r.replied {
-		r.session.push(newParcel(compose(h.speaker, r.channel, strings.TrimSuffix(r.kind, "_request")+"_reply", r.header, reply)))
+		h.replyLocked(r, reply)
 	}
 	if !r.idle {
 		h.broadcastLocked(newParcel(compose(h.speaker, wire.IOPub, "status", r.header, map[string]any{"execution_state": "idle"})))

@@ -46,12 +46,17 @@ func newPlace(bounds func(*channels.Bounds)) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	all := channels.New(box, server.Options{})
+	return place{box: box}.with(server.Options{}, bounds), nil
+}
+
+// with returns the sandbox with channels of other options.
+func (p place) with(o server.Options, bounds func(*channels.Bounds)) place {
+	all := channels.New(p.box, o)
 	bounds(&all.Bounds)
 	route := server.Route{Method: "GET", Path: "/{cid}/channels", Query: []string{"session_id"}, Handle: func(w http.ResponseWriter, r *http.Request) error {
 		return all.Serve(w, r, server.Param(r, "cid"))
 	}}
-	return place{box, all, httptest.NewServer(server.New([]server.Route{route}, server.Options{}))}, nil
+	return place{p.box, all, httptest.NewServer(server.New([]server.Route{route}, server.Options{}))}
 }
 
 func (p place) close() error {

@@ -213,19 +213,33 @@ func (s *session) putBack(p *parcel) {
 // send passes a message of the client on to the kernel. Where there is none to take it, the client gets the answer.
 func (s *session) send(ctx context.Context, m *wire.Message) {
 	s.hub.box.Touch()
-	s.hub.expect(s, m)
+	if !s.hub.expect(s, m) {
+		return
+	}
 	client, err := s.join(ctx)
 	if err == nil {
-		sent := make(chan error, 1)
-		s.observe(ctx, client, m, sent)
-		s.answered(m) // first: the run may ask again as soon as it has the answer
-		err = client.Send(ctx, m)
-		if sent <- err; err == nil {
-			return
-		}
-		client.Close() // half a message may have left: the next takes other sockets
+		err = s.submit(ctx, client, m)
 	}
-	s.hub.refuse(m.ID(), err)
+	if err != nil {
+		s.hub.refuse(m.ID(), err)
+	}
+}
+
+// submit sends a message by the client's sockets. Where one fails all end, with what the kernel may yet have answered by them:
+// the next message takes others.
+func (s *session) submit(ctx context.Context, client *kernel.Client, m *wire.Message) error {
+	sent := make(chan error, 1)
+	if err := s.observe(ctx, client, m, sent); err != nil {
+		return err
+	}
+	s.answered(m) // first: the run may ask again as soon as it has the answer
+	err := client.Send(ctx, m)
+	sent <- err
+	if err != nil && ctx.Err() == nil { // else nothing was sent
+		client.Close()
+		s.hub.lose(s, err)
+	}
+	return err
 }
 
 // join returns the client's place at the kernel, a new one after a restart. A kernel that is dead is replaced.
@@ -272,18 +286,18 @@ func (s *session) take(m wire.Message) {
 }
 
 // observe has a run of the client's kept like all others. In a subshell it is not one of the kernel's turns, and is not.
-func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Message, sent <-chan error) {
+// The error says why the kernel is not to be sent it.
+func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Message, sent <-chan error) error {
 	if m.Channel != wire.Shell || m.Type() != "execute_request" || gjson.GetBytes(m.Header, "subshell_id").String() != "" {
-		return
+		return nil
 	}
 	messages, err := client.Follow(ctx, m.ID(), sent)
 	if err != nil {
-		return // the kernel is gone, which sending tells, or this msg_id's run is kept already
+		return err
 	}
 	e, err := s.hub.box.Observe(s.hub.context, executor.Request{ID: m.ID(), Messages: messages, Flush: client.Flush}, cellOf(m))
 	if err != nil {
-		s.hub.o.Log.Debug("cannot keep a run of a Jupyter client", "context", s.hub.context.ID(), "error", err)
-		return
+		return err
 	}
 	s.mu.Lock()
 	s.runs[m.ID()] = e
@@ -298,6 +312,7 @@ func (s *session) observe(ctx context.Context, client *kernel.Client, m *wire.Me
 			s.end()
 		}
 	}()
+	return nil
 }
 
 // answered tells the run that waited for an answer on stdin of it.

@@ -2,7 +2,9 @@ package channels
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coder/websocket"
@@ -22,6 +24,7 @@ type socket struct {
 	conn    *websocket.Conn
 	binary  bool          // the client takes binary frames
 	noticed bool          // it knows of those that it was not sent
+	busy    atomic.Bool   // a message is being sent: behind it no ping and no pong would go out, which the WebSocket gives 5 s
 	stop    chan struct{} // closed when nothing more is to be sent
 	stopped chan struct{} // closed when nothing more is
 
@@ -33,8 +36,8 @@ type socket struct {
 	reason string
 }
 
-func newSocket(s *session, conn *websocket.Conn, binary bool) *socket {
-	k := &socket{session: s, conn: conn, binary: binary, stop: make(chan struct{}), stopped: make(chan struct{})}
+func newSocket(s *session, binary bool) *socket {
+	k := &socket{session: s, binary: binary, stop: make(chan struct{}), stopped: make(chan struct{})}
 	k.writing, k.abort = context.WithCancel(context.Background())
 	return k
 }
@@ -118,6 +121,8 @@ func (k *socket) write(p *parcel) error {
 	}
 	ctx, cancel := context.WithTimeout(k.writing, k.session.hub.Bounds.Pong)
 	defer cancel()
+	k.busy.Store(true)
+	defer k.busy.Store(false)
 	return k.conn.Write(ctx, f.typ, f.data)
 }
 
@@ -125,6 +130,9 @@ func (k *socket) write(p *parcel) error {
 func (k *socket) receive(ctx context.Context) {
 	for {
 		typ, data, err := k.conn.Read(ctx)
+		if errors.Is(err, errFrameSize) {
+			k.close(websocket.StatusMessageTooBig, reason(errFrameSize))
+		}
 		if err != nil {
 			return
 		}
@@ -166,10 +174,14 @@ func (k *socket) ping(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
+		if k.busy.Load() {
+			continue
+		}
 		patient, cancel := context.WithTimeout(ctx, k.session.hub.Bounds.Pong)
-		err := k.conn.Ping(patient)
+		_ = k.conn.Ping(patient) // fails, too, where a message began to be sent just before, or the client is gone, which receive sees
+		late := patient.Err() != nil
 		cancel()
-		if err != nil {
+		if late {
 			return
 		}
 	}

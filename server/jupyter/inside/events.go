@@ -75,7 +75,9 @@ func (h *handlers) subscribe(w http.ResponseWriter, r *http.Request) error {
 		case e := <-told:
 			err = h.send(ctx, conn, e)
 		case <-tick.C:
-			err = pong(ctx, conn, h.o.WriteTimeout)
+			if late(ctx, conn, h.o.WriteTimeout) {
+				return nil
+			}
 		}
 		if err != nil {
 			return nil // the client is gone

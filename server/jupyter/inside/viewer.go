@@ -181,14 +181,17 @@ func (v *viewer) ping(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		if err := pong(ctx, v.conn, v.o.WriteTimeout); err != nil && !(errors.Is(err, context.DeadlineExceeded) && v.blocked.Load()) {
+		if late(ctx, v.conn, v.o.WriteTimeout) && !v.blocked.Load() {
 			return
 		}
 	}
 }
 
-func pong(ctx context.Context, conn *websocket.Conn, patience time.Duration) error {
+// late reports whether a client has not answered a ping in time. That it fails before, as behind a message that is sent, or
+// because the client is gone, is seen by whoever sends or reads.
+func late(ctx context.Context, conn *websocket.Conn, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return conn.Ping(ctx)
+	_ = conn.Ping(ctx)
+	return ctx.Err() != nil
 }

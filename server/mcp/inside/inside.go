@@ -21,7 +21,7 @@ const maxRequest = 12 << 20
 func New(box *agent.Sandbox, o server.Options) http.Handler {
 	o = o.WithDefaults()
 	o.Ping = time.Hour // progress comes more often
-	h := &handlers{box: box, o: o, originals: newOriginals()}
+	h := &handlers{box: box, o: o}
 	routes := []server.Route{{Method: "GET", Path: "/output", Query: []string{"run_id", "output"}, Handle: h.output}}
 	for name, handle := range map[string]func(http.ResponseWriter, *http.Request) error{
 		api.ToolRunCode:         h.runCode,
@@ -41,7 +41,6 @@ func New(box *agent.Sandbox, o server.Options) http.Handler {
 type handlers struct {
 	box       *agent.Sandbox
 	o         server.Options
-	originals string     // a directory
 	shrinking sync.Mutex // held while an image is in memory
 }
 

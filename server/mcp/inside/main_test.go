@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -30,7 +32,7 @@ import (
 var (
 	box  *agent.Sandbox
 	site *httptest.Server
-	kept string // where originals are
+	kept string // where an original is
 )
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -58,11 +60,12 @@ func run(m *testing.M) int {
 	}
 	site = httptest.NewServer(inside.New(box, server.Options{Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))}))
 	code := m.Run()
-	if kept != "" {
-		os.RemoveAll(kept)
-	}
 	if err := box.Close(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if _, err := os.Lstat(filepath.Dir(filepath.Dir(kept))); kept != "" && !errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(os.Stderr, "left behind:", kept)
 		code = 1
 	}
 	site.Close() // waits for every answer to end
@@ -135,7 +138,7 @@ func use(t *testing.T, tool string, arguments any) (*api.MCPAnswer, string) {
 	t.Helper()
 	_, a := lines(t, send(t.Context(), t, tool, arguments))
 	if a.Run != nil && len(a.Run.Outputs) > 0 && a.Run.Outputs[0].Path != "" {
-		kept = filepath.Dir(filepath.Dir(a.Run.Outputs[0].Path))
+		kept = a.Run.Outputs[0].Path
 	}
 	var text []string
 	for _, c := range a.Content {

@@ -1,11 +1,8 @@
 package inside
 
 import (
-	"bytes"
 	"context"
-	"crypto/rand"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -14,7 +11,6 @@ import (
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
-	"github.com/k2sandbox/k2sandbox/files"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/mime"
 	"github.com/k2sandbox/k2sandbox/server"
@@ -22,10 +18,6 @@ import (
 
 // maxShown is how many outputs an answer looks at; of more it tells the types.
 const maxShown = 20
-
-// newOriginals returns the directory that originals are kept in. Nobody can guess its name before it is there,
-// and have a link in its place: the agent may be able to write where the code is not.
-func newOriginals() string { return "/tmp/k2-outputs-" + strings.ToLower(rand.Text()[:12]) }
 
 // endings are those of the names of files, by type.
 var endings = map[string]string{
@@ -69,11 +61,9 @@ func content(line journal.Line, typ string) ([]byte, string, error) {
 
 // keep writes an original into the sandbox, once, and returns its path; "" where it cannot be kept.
 func (h *handlers) keep(ctx context.Context, s source, o *api.MCPOutput, raw []byte) string {
-	path := fmt.Sprintf("%s/%s/%d%s", h.originals, s.id(), o.Output, endings[o.MIME])
-	_, err := h.box.Files().Write(ctx, path, bytes.NewReader(raw), files.WriteOptions{Match: func(etag string) bool { return etag == "" }})
-	if err != nil && !errors.Is(err, files.ErrChanged) {
-		h.o.Log.Debug("cannot keep an output", "path", path, "error", err)
-		return ""
+	path, err := h.box.Keep(ctx, fmt.Sprintf("%s/%d%s", s.id(), o.Output, endings[o.MIME]), raw)
+	if err != nil {
+		h.o.Log.Debug("cannot keep an output", "run", s.id(), "output", o.Output, "error", err)
 	}
 	return path
 }

@@ -140,6 +140,15 @@ func TestManyDisplays(t *testing.T) {
 func TestHostileImages(t *testing.T) {
 	huge := []byte("\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\xea\x60\x00\x00\xea\x60\x08\x06\x00\x00\x00")
 	huge = append(huge, 0, 0, 0, 0)
+	jpeg := func(frame string) []byte { // of 2800 x 2800 pixels, cut
+		return []byte("\xff\xd8\xff\xfe\x00\x04ab" + frame + "\x00\x11\x08\x0a\xf0\x0a\xf0\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01\xff\xda\x00\x02")
+	}
+	if _, _, err := inside.Shrink(jpeg("\xff\xc2")); err == nil || !strings.Contains(err.Error(), "too many pixels") {
+		t.Errorf("a progressive JPEG, which takes much memory, is read: %v", err)
+	}
+	if _, _, err := inside.Shrink(jpeg("\xff\xc0")); err == nil || strings.Contains(err.Error(), "too many pixels") {
+		t.Errorf("a baseline JPEG, which does not, is not: %v", err)
+	}
 	for name, raw := range map[string][]byte{
 		"empty": {}, "nonsense": []byte("no image"), "huge": huge,
 		"gif": []byte("GIF89a\xff\xff\xff\xff\x00\x00\x00"), "cut": []byte("\xff\xd8\xff\xe0\x00\x10JFIF"),

@@ -3,6 +3,7 @@ package inside
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"image"
@@ -21,7 +22,7 @@ import (
 
 // Bounds of the images that are read. A picture takes its pixels' memory, in a process that shares the sandbox's.
 const (
-	maxPixels = 24 << 20 // of 4 bytes; half as many of 8
+	maxPixels = 24 << 20 // of 4 bytes; less of more
 	maxSide   = 1024     // pixels of what a model sees
 	minSide   = 64
 )
@@ -54,7 +55,7 @@ func shrink(raw []byte, until time.Time) (shrunk, error) {
 	if err != nil {
 		return shrunk{}, fmt.Errorf("it is no image that can be read: %w", err)
 	}
-	if pixels := int64(c.Width) * int64(c.Height) * depth(c.ColorModel); c.Width <= 0 || c.Height <= 0 || pixels > maxPixels {
+	if pixels := int64(c.Width) * int64(c.Height) * depth(c.ColorModel, format == "jpeg" && progressive(raw)); c.Width <= 0 || c.Height <= 0 || pixels > maxPixels {
 		return shrunk{}, fmt.Errorf("%w: %d×%d", errTooLarge, c.Width, c.Height)
 	}
 	img, _, err := image.Decode(&hurried{bytes.NewReader(raw), until})
@@ -67,13 +68,34 @@ func shrink(raw []byte, until time.Time) (shrunk, error) {
 	return squeeze(img)
 }
 
-// depth returns how many times 4 bytes a pixel takes.
-func depth(m color.Model) int64 {
-	switch m {
-	case color.RGBA64Model, color.NRGBA64Model:
+// depth returns how many times 4 bytes a pixel takes while it is read.
+func depth(m color.Model, progressive bool) int64 {
+	switch {
+	case progressive:
+		return 5 // a coefficient of 4 bytes and a byte for each of its samples, which are 4 at most
+	case m == color.RGBA64Model || m == color.NRGBA64Model:
 		return 2
 	}
 	return 1
+}
+
+// progressive reports whether a JPEG may be: all its coefficients are in memory then until its end is read.
+// ITU-T T.81, annex B: marker segments, up to that of the frame.
+func progressive(raw []byte) bool {
+	for at := 2; at+4 <= len(raw) && raw[at] == 0xff; {
+		switch raw[at+1] {
+		case 0xc0, 0xc1: // baseline and extended sequential
+			return false
+		case 0xff: // fill
+			at++
+			continue
+		}
+		if raw[at+1] == 0xc2 {
+			return true
+		}
+		at += 2 + int(binary.BigEndian.Uint16(raw[at+2:]))
+	}
+	return true // it is none that an encoder writes
 }
 
 // squeeze tries smaller and smaller pictures.

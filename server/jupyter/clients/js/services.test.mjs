@@ -19,6 +19,12 @@ before(async () => {
   specs = new KernelSpecManager({ serverSettings, standby: 'never' })
   contents = new ContentsManager({ defaultDrive: new Drive({ serverSettings }) })
   terminals = new TerminalManager({ serverSettings, standby: 'never' })
+  // From now on they look what there is when they are told to: a list that was on its way when a kernel was started has a
+  // manager end its connection to it, whatever server they talk to.
+  for (const { ready, _pollModels: poll } of [kernels, sessions, terminals]) {
+    await ready
+    poll.frequency = { ...poll.frequency, interval: Infinity }
+  }
 })
 
 // create makes a sandbox by the native API, and returns the URL at which it is a Jupyter server.
