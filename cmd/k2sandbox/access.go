@@ -39,7 +39,7 @@ func (a *access) read() (*server.Keys, *tls.Config, error) {
 	lines := strings.ReplaceAll(os.Getenv(keysVariable), ",", "\n")
 	_ = os.Unsetenv(keysVariable)
 	if a.token != "" {
-		lines += "\ngateway:" + a.token
+		lines += "\n" + gatewayKey + ":" + a.token
 	}
 	keys, err := server.ReadKeys(strings.NewReader(lines))
 	if err != nil {

@@ -1,18 +1,26 @@
 package main
 
 import (
+	"cmp"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/k2sandbox/k2sandbox/notebook"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/jupyter"
 )
 
 func gatewayCommand() *cobra.Command {
@@ -44,6 +52,13 @@ KG_* say. What they say flags say better.`,
 	}
 	return cmd
 }
+
+const (
+	gatewayKey = "gateway" // the name of KG_AUTH_TOKEN among the API keys
+	never      = 10 * 365 * 24 * time.Hour
+	seedTime   = 200 * time.Second // for a seed to come
+	seedSize   = 64 << 20          // bytes that it may have
+)
 
 // gateway are the variables KG_* of a Kernel Gateway.
 // https://jupyter-kernel-gateway.readthedocs.io/en/latest/config-options.html
@@ -122,10 +137,8 @@ func (g *gateway) apply(o *serving, given func(flag string) bool) error {
 	if what := g.get("KG_API", "kernel_gateway.jupyter_websocket"); what != "kernel_gateway.jupyter_websocket" {
 		return fmt.Errorf("$KG_API: there is no %s, but kernel_gateway.jupyter_websocket", what)
 	}
-	if g.get("KG_SEED_URI", "") != "" {
-		return fmt.Errorf("$KG_SEED_URI: kernels cannot be seeded with a notebook here")
-	}
-	if err := g.applyAddress(o, given); err != nil {
+	err := g.applyAddress(o, given)
+	if err != nil {
 		return err
 	}
 	if !given("max-sandboxes") {
@@ -135,7 +148,16 @@ func (g *gateway) apply(o *serving, given func(flag string) bool) error {
 		}
 		o.confined.max = most
 	}
-	return g.applyJupyter(&o.jupyter, given)
+	if o.jupyter.prespawn, err = g.number("KG_PRESPAWN_COUNT", 0, o.confined.max); err != nil {
+		return err
+	}
+	if o.behind, err = g.flag("KG_TRUST_XHEADERS", false); err != nil {
+		return err
+	}
+	if err := g.applyJupyter(&o.jupyter, given); err != nil {
+		return err
+	}
+	return g.applySeed(&o.jupyter)
 }
 
 func (g *gateway) applyAddress(o *serving, given func(flag string) bool) error {
@@ -186,6 +208,13 @@ func (g *gateway) applyJupyter(f *jupyterFlags, given func(flag string) bool) er
 		return err
 	}
 	f.hide = !shown
+	pings, err := g.number("KG_WS_PING_INTERVAL_SECS", 30, 86400)
+	if err != nil {
+		return err
+	}
+	if f.ping = time.Duration(pings) * time.Second; pings == 0 {
+		f.ping = never
+	}
 	if origins := g.list("KG_ALLOW_ORIGIN"); !given("allow-origin") {
 		f.cors.Origins = origins
 	}
@@ -193,4 +222,51 @@ func (g *gateway) applyJupyter(f *jupyterFlags, given func(flag string) bool) er
 	f.cors.Expose, f.cors.MaxAge = g.get("KG_EXPOSE_HEADERS", ""), g.get("KG_MAX_AGE", "")
 	f.cors.Credentials, err = g.flag("KG_ALLOW_CREDENTIALS", false)
 	return err
+}
+
+// applySeed reads the notebook that each kernel begins with.
+func (g *gateway) applySeed(f *jupyterFlags) error {
+	uri := g.get("KG_SEED_URI", "")
+	if uri == "" {
+		return nil
+	}
+	in, err := openSeed(uri)
+	if err != nil {
+		return fmt.Errorf("$KG_SEED_URI: %w", err)
+	}
+	defer in.Close()
+	n, err := notebook.Read(io.LimitReader(in, seedSize))
+	if err != nil {
+		return fmt.Errorf("$KG_SEED_URI: %w", err)
+	}
+	var spec struct{ Name string }
+	if raw, ok := n.Metadata.Get("kernelspec"); ok {
+		_ = json.Unmarshal(raw, &spec) // what has no name is told below
+	}
+	f.seed = &jupyter.Seed{Kernel: cmp.Or(f.force, spec.Name)}
+	if f.seed.Kernel == "" {
+		return errors.New("$KG_SEED_URI: the notebook does not say which kernel it is for (metadata.kernelspec.name)")
+	}
+	for _, cell := range n.Cells {
+		if cell.Type == notebook.Code {
+			f.seed.Cells = append(f.seed.Cells, cell.Source)
+		}
+	}
+	return nil
+}
+
+// openSeed opens a file, or what is at a URL.
+func openSeed(uri string) (io.ReadCloser, error) {
+	if !strings.HasPrefix(uri, "http://") && !strings.HasPrefix(uri, "https://") {
+		return os.Open(strings.TrimPrefix(uri, "file://"))
+	}
+	resp, err := (&http.Client{Timeout: seedTime}).Get(uri)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		resp.Body.Close()
+		return nil, fmt.Errorf("%s answers with %s", uri, resp.Status)
+	}
+	return resp.Body, nil
 }

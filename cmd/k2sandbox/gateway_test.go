@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net"
+	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,7 +42,12 @@ type joined struct {
 // join connects to a kernel, as far as the test lasts.
 func (h *house) join(t *testing.T, kernel, query string) *joined {
 	t.Helper()
-	conn, resp, err := websocket.Dial(t.Context(), h.base+"/api/kernels/"+kernel+"/channels?session_id=s1"+query, nil)
+	return h.joinWith(t, kernel, query, nil)
+}
+
+func (h *house) joinWith(t *testing.T, kernel, query string, o *websocket.DialOptions) *joined {
+	t.Helper()
+	conn, resp, err := websocket.Dial(t.Context(), h.base+"/api/kernels/"+kernel+"/channels?session_id=s1"+query, o)
 	if err != nil {
 		t.Fatal(err, resp)
 	}
@@ -101,7 +108,7 @@ func TestGateway(t *testing.T) {
 	port := strconv.Itoa(taken.Addr().(*net.TCPAddr).Port)
 	h := openGateway(t, []string{
 		"KG_AUTH_TOKEN=secret-of-kg", "KG_PORT=" + port, "KG_BASE_URL=/kg/", "KG_MAX_KERNELS=2", "KG_ENV_WHITELIST=LEVEL", "KG_ENV_PROCESS_WHITELIST=SITE,KG_AUTH_TOKEN", "SITE=here",
-		"KG_PRESPAWN_COUNT=1", "KG_ALLOW_ORIGIN=https://lab.example.org",
+		"KG_NO_SUCH=1", "KG_ALLOW_ORIGIN=https://lab.example.org",
 	})
 	if !strings.HasSuffix(h.base, "/kg") || strings.Contains(h.base, port) {
 		t.Errorf("it listens at %s", h.base)
@@ -128,13 +135,68 @@ func TestGateway(t *testing.T) {
 		t.Errorf("there are %+v", all)
 	}
 	h.stopped(t)
-	for _, part := range []string{"KG_PRESPAWN_COUNT has no effect"} {
+	for _, part := range []string{"KG_NO_SUCH has no effect"} {
 		if !strings.Contains(h.log.String(), part) {
 			t.Errorf("%q is not in the log: %s", part, h.log)
 		}
 	}
 	if strings.Contains(h.log.String(), "secret-of-kg") {
 		t.Errorf("the token is in the log: %s", h.log)
+	}
+}
+
+// Kernels begin with a notebook, some before anybody asks for one.
+func TestGatewaySeedsAndPrespawns(t *testing.T) {
+	t.Parallel()
+	seed := filepath.Join(t.TempDir(), "seed.ipynb")
+	const cells = `{"cell_type":"markdown","source":"1/0","metadata":{}},` +
+		`{"cell_type":"code","source":["import os\n","seeded = 6 * 7"],"outputs":[],"execution_count":null,"metadata":{}},` +
+		`{"cell_type":"code","source":"1 / int(os.environ.get('KERNEL_ONE', 1))","outputs":[],"execution_count":null,"metadata":{}}`
+	const text = `{"cells":[` + cells + `],"metadata":{"kernelspec":{"name":"python3","display_name":"Python 3"}},"nbformat":4,"nbformat_minor":4}`
+	if err := os.WriteFile(seed, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h := openGateway(t, []string{"KG_SEED_URI=" + seed, "KG_PRESPAWN_COUNT=1", "KG_WS_PING_INTERVAL_SECS=1", "KG_TRUST_XHEADERS=True", "KG_PORT_RETRIES=1000"})
+	var all []api.JupyterKernel
+	for len(all) == 0 {
+		h.ask(t, "GET", "/api/kernels", "", 200, &all)
+	}
+	pinged := make(chan struct{}, 100)
+	j := h.joinWith(t, all[0].ID, "", &websocket.DialOptions{OnPingReceived: func(context.Context, []byte) bool {
+		select {
+		case pinged <- struct{}{}:
+		default:
+		}
+		return true
+	}})
+	if got := j.run("import time; print(seeded); time.sleep(2)"); got != "42\n" {
+		t.Errorf("a kernel of before prints %q", got)
+	}
+	<-pinged
+	var k, other api.JupyterKernel
+	h.ask(t, "POST", "/api/kernels", "null", 201, &k)
+	if got := h.join(t, k.ID, "").run("print(seeded)"); got != "42\n" {
+		t.Errorf("a kernel prints %q", got)
+	}
+	h.ask(t, "POST", "/api/kernels", `{"name":"bash"}`, 201, &other) // for which there is no notebook
+	h.ask(t, "POST", "/api/kernels", `{"env":{"KERNEL_ONE":"0"}}`, 500, nil)
+	h.ask(t, "POST", "/api/sessions", "null", 400, nil)
+	if h.ask(t, "GET", "/api/kernels", "", 200, &all); len(all) != 3 {
+		t.Errorf("there are %+v", all)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), "DELETE", h.base+"/api/kernels/"+other.ID, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Forwarded-For", "203.0.113.9, 192.0.2.7")
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	h.stopped(t)
+	if !strings.Contains(h.log.String(), "192.0.2.7:0") {
+		t.Errorf("where a client is that a proxy tells of is not in the log: %s", h.log)
 	}
 }
 
@@ -214,6 +276,7 @@ func TestGatewayRefuses(t *testing.T) {
 	for env, want := range map[string]string{
 		"KG_PORT=x": "KG_PORT", "KG_MAX_KERNELS=-1": "KG_MAX_KERNELS", "KG_LIST_KERNELS=maybe": "KG_LIST_KERNELS", "KG_API=kernel_gateway.notebook_http": "KG_API",
 		"KG_ALLOW_ORIGIN=*": "API keys", "KG_ALLOW_ORIGIN=lab": "origin", "KG_BASE_URL=/a?b": "KG_BASE_URL", "KG_CLIENT_CA=" + key: "--tls-cert", "KG_AUTH_TOKEN=a b": "$KG_AUTH_TOKEN",
+		"KG_SEED_URI=" + key: "$KG_SEED_URI", "KG_PRESPAWN_COUNT=1000000": "KG_PRESPAWN_COUNT", "KG_WS_PING_INTERVAL_SECS=-1": "KG_WS_PING_INTERVAL_SECS", "KG_TRUST_XHEADERS=x": "KG_TRUST_XHEADERS",
 	} {
 		got := refused(env)
 		got.expect(t, 1, "")

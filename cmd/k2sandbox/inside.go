@@ -118,7 +118,9 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
-	h := apis(box, in.ID, server.Options{Log: log, Behind: true, Version: version})
+	var t tuning
+	_ = json.Unmarshal(in.Agent, &t) // which options has read
+	h := apis(box, in.ID, server.Options{Log: log, Behind: true, Version: version}, t.Ping)
 	if in.Lease > 0 {
 		l := newLease(in.Lease, func() {
 			log.Warn("the sandbox ends, as no server has been heard of for long")
@@ -133,9 +135,11 @@ func serveInside(in *local.Inside) error {
 
 // apis are the sandbox's: the native one, and below a path of its own a Jupyter server, each part of E2B's, and what MCP's
 // tools ask for.
-func apis(box *agent.Sandbox, id string, o server.Options) http.Handler {
+func apis(box *agent.Sandbox, id string, o server.Options, ping time.Duration) http.Handler {
 	native := inside.New(box, o)
-	parts := map[string]http.Handler{api.MCPPath: mcpinside.New(box, o), jupyter.Path: jupyterinside.New(box, id, o)}
+	sockets := o
+	sockets.Ping = ping
+	parts := map[string]http.Handler{api.MCPPath: mcpinside.New(box, o), jupyter.Path: jupyterinside.New(box, id, sockets)}
 	o.Fail = e2b.Fail
 	parts[e2b.EnvdPath], parts[e2b.InterpreterPath], parts[e2b.PortPath] = envd.New(box, o), interpreter.New(box, o), inside.Ports(o)
 	return withParts(native, parts)

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"os/exec"
 	"path/filepath"
@@ -33,6 +37,10 @@ type jupyterFlags struct {
 	hide         bool
 	envs         map[string]string
 	allowEnv     []string
+	seed         *jupyter.Seed
+	prespawn     int
+	ping         time.Duration // between two pings of a WebSocket; 0 is that of the agents
+	api          *jupyter.API  // once it is served
 }
 
 func (f *jupyterFlags) add(cmd *cobra.Command) {
@@ -64,8 +72,49 @@ func (o *serving) jupyterAPI(j jupyter.Options) http.Handler {
 	j.Others = func() []kernel.Spec { _, others := f.kernels(); return others }
 	j.Default, j.Force, j.Hide = f.first, f.force, f.hide
 	j.Timeout, j.Envs, j.AllowEnv = min(time.Duration(f.timeout), time.Duration(o.confined.maxTimeout)), f.envs, f.allowEnv
-	j.Base, j.CORS = o.base, f.cors
-	return jupyter.New(j)
+	j.Base, j.CORS, j.Seed = o.base, f.cors, f.seed
+	f.api = jupyter.New(j)
+	return f.api
+}
+
+// checkSeed refuses a seed for a kernel that no sandbox has.
+func (f *jupyterFlags) checkSeed() error {
+	if f.seed == nil {
+		return nil
+	}
+	first, others := f.kernels()
+	if slices.ContainsFunc(append(others, first), func(s kernel.Spec) bool { return strings.EqualFold(s.Name, f.seed.Kernel) }) {
+		return nil
+	}
+	return errors.New("$KG_SEED_URI: there is no kernel named " + strconv.Quote(f.seed.Kernel))
+}
+
+// prespawned starts the kernels that there are to be before a client asks. They stay for as long as a sandbox can.
+func (o *serving) prespawned(ctx context.Context, log *slog.Logger) {
+	if o.jupyter.prespawn == 0 || o.jupyter.api == nil {
+		return
+	}
+	owner := ""
+	if o.access.token != "" {
+		owner = gatewayKey
+	}
+	if err := o.jupyter.api.Prespawn(ctx, o.jupyter.prespawn, owner, time.Duration(o.confined.maxTimeout)); err != nil && ctx.Err() == nil {
+		log.Error("not all kernels could be started", "error", err)
+	}
+}
+
+// forwarded returns a handler that takes the address of a client from what a proxy says of it: X-Real-IP, or the last of
+// X-Forwarded-For. It is for what is logged alone.
+func forwarded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		all := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+		if ip, err := netip.ParseAddr(strings.TrimSpace(cmp.Or(r.Header.Get("X-Real-Ip"), all[len(all)-1]))); err == nil {
+			clone := *r
+			clone.RemoteAddr = netip.AddrPortFrom(ip, 0).String()
+			r = &clone
+		}
+		h.ServeHTTP(w, r)
+	})
 }
 
 // kernels returns those of a new sandbox, as far as they are seen from here: of the interpreter's installation, and of

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -40,6 +41,7 @@ type serving struct {
 	debug    bool
 	jupyter  jupyterFlags
 	base     string // path of all that is served; "" is the root
+	behind   bool   // a proxy, which tells where clients are
 	retries  int    // ports after the first that may be listened on, where that is taken
 	access   access
 }
@@ -135,6 +137,9 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 		return err
 	}
 	defer debug.close()
+	if err := o.jupyter.checkSeed(); err != nil {
+		return err
+	}
 	boxes, err := fleet.Open(o.confined.fleet(dir, runtime, o.onStop == "end", log))
 	if err != nil {
 		return err
@@ -151,8 +156,15 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err := capture(); err != nil {
 		return errors.Join(err, boxes.Close(ctx))
 	}
-	ctx, h = o.untilIdle(ctx, below(o.base, h), boxes, log)
+	h = below(o.base, h)
+	if o.behind {
+		h = forwarded(h)
+	}
+	ctx, h = o.untilIdle(ctx, h, boxes, log)
 	debug.serve(ctx, front, log)
+	var work sync.WaitGroup
+	defer work.Wait()
+	work.Go(func() { o.prespawned(ctx, log) })
 	return serveHTTP(ctx, ln, h, secure, log, func() error {
 		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
 		defer cancel()

@@ -18,15 +18,16 @@ type tuning struct {
 	MaxOutput              int64 // bytes
 	Grace                  time.Duration
 	Packages               packages.Options
+	Ping                   time.Duration // of Jupyter's WebSockets; 0 is the default
 }
 
 // tune returns what flags say as the agents will read it.
-func tune(l *limits, p *packageFlags) (json.RawMessage, error) {
+func tune(l *limits, p *packageFlags, ping time.Duration) (json.RawMessage, error) {
 	o, err := l.options()
 	if err != nil {
 		return nil, err
 	}
-	t := tuning{MaxContexts: o.MaxContexts, MaxQueued: o.Executor.QueueLimit, MaxOutput: o.Executor.LogLimit, Grace: o.Executor.Grace}
+	t := tuning{MaxContexts: o.MaxContexts, MaxQueued: o.Executor.QueueLimit, MaxOutput: o.Executor.LogLimit, Grace: o.Executor.Grace, Ping: ping}
 	if t.Packages, err = p.options(); err != nil {
 		return nil, err
 	}

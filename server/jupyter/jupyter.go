@@ -32,6 +32,7 @@ type Options struct {
 	Default string // name of the kernel of who asks for none; "" is that of the default context
 	Force   string // name of the kernel that everybody gets, whatever they ask for; "" is none
 	Hide    bool   // clients get no lists of kernels and sessions
+	Seed    *Seed  // of new kernels; nil is none
 
 	Timeout  time.Duration     // of inactivity, of sandboxes that are made for a kernel; 0 is the fleet's
 	Envs     map[string]string // of theirs

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/agent"
 	"github.com/k2sandbox/k2sandbox/api"
@@ -97,19 +98,28 @@ func (a *API) startAlone(w http.ResponseWriter, r *http.Request, req api.Jupyter
 	if !a.has(req.Name) {
 		return api.JupyterKernel{}, a.unknown(req.Name)
 	}
-	info, _, err := a.o.Fleet.Create(r.Context(), fleet.CreateOptions{
-		Envs: req.Env, Timeout: a.o.Timeout, Owner: server.CallerOf(r).Key, Labels: map[string]string{labelKernel: req.Name},
+	k, id, err := a.make(r.Context(), server.CallerOf(r).Key, a.o.Timeout, req)
+	if id != "" {
+		a.o.Audit(w, r, "create", id)
+	}
+	if id != "" && err != nil {
+		a.o.Audit(w, r, "kill", id)
+	}
+	return k, err
+}
+
+// make makes a sandbox for a kernel, which it kills where there is an error. The id is "" where there was none.
+func (a *API) make(ctx context.Context, owner string, timeout time.Duration, req api.JupyterKernelRequest) (k api.JupyterKernel, id string, err error) {
+	info, _, err := a.o.Fleet.Create(ctx, fleet.CreateOptions{
+		Envs: req.Env, Timeout: timeout, Owner: owner, Labels: map[string]string{labelKernel: req.Name},
 	})
 	if err != nil {
-		return api.JupyterKernel{}, whyNotCreated(err)
+		return k, "", whyNotCreated(err)
 	}
-	a.o.Audit(w, r, "create", info.ID)
-	k, err := a.first(r.Context(), info, req)
-	if err != nil {
-		a.o.Audit(w, r, "kill", info.ID)
-		return k, errors.Join(err, a.o.Fleet.Kill(context.WithoutCancel(r.Context()), info.ID))
+	if k, err = a.first(ctx, info, req); err != nil {
+		err = errors.Join(err, a.o.Fleet.Kill(context.WithoutCancel(ctx), info.ID))
 	}
-	return k, nil
+	return k, info.ID, err
 }
 
 // first returns the kernel for which a sandbox was made.
@@ -123,16 +133,29 @@ func (a *API) first(ctx context.Context, info fleet.Info, req api.JupyterKernelR
 		req.Env = nil // it has them
 		return a.startIn(ctx, box, req)
 	}
-	ctx, cancel := context.WithTimeout(ctx, a.o.AskTimeout)
+	brief, cancel := context.WithTimeout(ctx, a.o.AskTimeout)
 	defer cancel()
-	return askKernel(ctx, box, http.MethodGet, "/api/kernels/"+api.KernelID(info.ID, agent.DefaultContext), nil)
+	k, err := askKernel(brief, box, http.MethodGet, "/api/kernels/"+api.KernelID(info.ID, agent.DefaultContext), nil)
+	if err == nil {
+		err = a.seed(ctx, box, k)
+	}
+	return k, err
 }
 
 // startIn starts a kernel in a sandbox that there is.
 func (a *API) startIn(ctx context.Context, box *fleet.Sandbox, req api.JupyterKernelRequest) (api.JupyterKernel, error) {
-	ctx, cancel := context.WithTimeout(ctx, a.o.AnswerTimeout)
+	brief, cancel := context.WithTimeout(ctx, a.o.AnswerTimeout)
 	defer cancel()
-	return askKernel(ctx, box, http.MethodPost, "/api/kernels", req)
+	k, err := askKernel(brief, box, http.MethodPost, "/api/kernels", req)
+	if err != nil {
+		return k, err
+	}
+	if err = a.seed(ctx, box, k); err != nil {
+		brief, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.o.AskTimeout)
+		defer cancel()
+		err = errors.Join(err, ask(brief, box, http.MethodDelete, "/api/kernels/"+k.ID, nil, nil))
+	}
+	return k, err
 }
 
 func askKernel(ctx context.Context, box *fleet.Sandbox, method, path string, payload any) (api.JupyterKernel, error) {

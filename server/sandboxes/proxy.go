@@ -155,7 +155,11 @@ func (p *passage) run() error {
 		ErrorLog:     slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug),
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.failed = err },
 	}
-	proxy.ServeHTTP(p.w, in)
+	w := p.w
+	if in.Header.Get("Upgrade") != "" {
+		w = upgraded{w, stuck * p.o.WriteTimeout}
+	}
+	proxy.ServeHTTP(w, in)
 	if p.failed != nil && p.ctx.Err() != nil {
 		return context.Cause(p.ctx)
 	}

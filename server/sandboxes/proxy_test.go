@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
@@ -281,6 +282,28 @@ func TestWebSockets(t *testing.T) {
 	if _, _, err := conn.Read(t.Context()); err == nil {
 		t.Error("the connection outlives the sandbox")
 	}
+}
+
+// A client that takes nothing of what it is sent does not hold what passes it on for ever.
+func TestWebSocketThatNobodyReads(t *testing.T) {
+	cut := make(chan struct{})
+	s := start(t, handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{InsecureSkipVerify: true})
+		if err != nil {
+			return
+		}
+		defer conn.CloseNow()
+		defer close(cut)
+		for err == nil {
+			err = conn.Write(context.Background(), websocket.MessageBinary, make([]byte, 1<<20))
+		}
+	})), func(o *sandboxes.Options, _ *fleet.Options) { o.WriteTimeout = 10 * time.Millisecond })
+	conn, _, err := websocket.Dial(t.Context(), s.URL+"/v1/sandboxes/"+s.create(t)+"/processes/1/attach?after=0", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	<-cut
 }
 
 // Connections are used again.

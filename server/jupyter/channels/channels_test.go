@@ -339,7 +339,7 @@ func TestBrokenWebSockets(t *testing.T) {
 	}
 	large := shared.dial(t, "default", "", v1, nil)
 	_ = large.conn.Write(t.Context(), websocket.MessageBinary, make([]byte, 64<<20+1)) // may fail, as the other end stops reading
-	for err = nil; err == nil; { // what it hears of others comes first
+	for err = nil; err == nil; {                                                       // what it hears of others comes first
 		_, err = large.read()
 	}
 	c.done(c.run("1"))
