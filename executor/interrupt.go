@@ -100,10 +100,16 @@ func (c *Context) awaitBegin(e *Execution) bool {
 func (c *Context) before(e *Execution) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if first := c.foremostLocked(); first != nil && first != e && first.isBusy() {
+	first := c.foremostLocked()
+	if first == nil || first == e || !first.isBusy() {
+		return nil
+	}
+	select {
+	case <-first.done: // its kernel is about to be another one
+		return nil
+	default:
 		return first.done
 	}
-	return nil
 }
 
 // climb waits until the kernel has begun the cell, as an interrupt before that would
