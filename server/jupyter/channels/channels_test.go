@@ -330,7 +330,7 @@ func TestBrokenWebSockets(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers := bufio.NewReader(huge)
-	if resp, err = http.ReadResponse(answers, nil); err != nil {
+	if _, err = http.ReadResponse(answers, nil); err != nil {
 		t.Fatal(err)
 	}
 	closed := make([]byte, 4)
