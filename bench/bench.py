@@ -21,6 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import aims
 import results
 from lanes import is_ours
 from machine import machine
@@ -72,10 +73,10 @@ def run(o: Options, parts: list[Part], out: Path | None) -> int:
         found[part.module] = result
         failed |= wrong(result)
         print(f"  {result['took']:.0f} s", file=sys.stderr, flush=True)
+        print(results.section(part.module, result), flush=True)
         if out:
             results.write(out, found)
-    named = {part.module: found[part.module] for part in parts}
-    print(results.page(named))
+    print(aims.page({part.module: found[part.module] for part in parts}))
     print(f"all took {time.monotonic() - start:.0f} s", file=sys.stderr)
     return int(failed)
 
