@@ -113,8 +113,7 @@ def measure(o: Options) -> dict[str, Any]:
             known = lanes.known(o)
             del known[lanes.SOCKET]
             opened = lanes.open_all(known, stack, failed)
-            for lane in opened.values():
-                run(lane.client, work.setup)
+            take_turns({n: partial(run, lane.client, work.setup) for n, lane in opened.items()}, 1, failed)
             found[work.unit] = grow(o, opened, work, failed)
         print(f"  {work.unit}: done", file=sys.stderr)
     return found

@@ -32,7 +32,7 @@ PARTS = {
     for part in (
         Part("latency", "A run of `1+1`", 10),
         Part("contexts", "`1+1` in many contexts at once", 10),
-        Part("output", "Much output", 25),
+        Part("output", "Much output", 40),
         Part("pause", "A reader that pauses", 15),
         Part("memory", "Resident memory of the Go process", 5),
         Part("starts", "From nothing to the first result", 10),

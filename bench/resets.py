@@ -15,7 +15,7 @@ from engine import Server
 from options import Options
 from report import SPREAD, against, failures, spread, table
 from starts import COLD, FORKED
-from turns import take_turns
+from turns import reason, take_turns
 
 KEPT = "kept = 1"
 GONE = "'kept' in globals()"
@@ -45,9 +45,12 @@ def measure(o: Options) -> dict[str, Any]:
             client = stack.enter_context(closing(server.runner(sandbox)))
             turns[name] = partial(timed, client, partial(server.reset, sandbox))
         for name in PEERS:
-            gateway = stack.enter_context(closing(Gateway(name, o.binary, o.python)))
-            channels = stack.enter_context(closing(Channels(gateway)))
-            turns[name] = partial(timed, channels, channels.restart)
+            try:
+                gateway = stack.enter_context(closing(Gateway(name, o.binary, o.python)))
+                channels = stack.enter_context(closing(Channels(gateway)))
+                turns[name] = partial(timed, channels, channels.restart)
+            except Exception as error:
+                failed[name] = f"does not start: {reason(error)}"
         times = take_turns(turns, o.pick(5, 50, 200), failed, warm=2, seconds=o.pick(20, 120, 600))
         return {"times": times, "failed": failed}
 

@@ -18,7 +18,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import KernelManager
 from options import Options
 from report import SPREAD, against, failures, spread, table
-from turns import take_turns
+from turns import reason, take_turns
 
 FORKED, COLD = "k2sandbox", "k2sandbox --cold-start"
 Times = tuple[float, float]
@@ -83,7 +83,11 @@ def measure(o: Options) -> dict[str, Any]:
         }
         turns["ipykernel by jupyter_client"] = partial(ipykernel, o.python)
         for name in PEERS:
-            turns[name] = partial(gateway, stack.enter_context(closing(Gateway(name, o.binary, o.python))))
+            try:
+                peer = stack.enter_context(closing(Gateway(name, o.binary, o.python)))
+                turns[name] = partial(gateway, peer)
+            except Exception as error:
+                failed[name] = f"does not start: {reason(error)}"
         turns["python -c"] = partial(command, o.python)
         times = take_turns(turns, o.pick(4, 40, 200), failed, warm=2, seconds=o.pick(30, 240, 1200))
         return {"times": times, "failed": failed}
