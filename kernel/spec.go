@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/internal/lazy"
@@ -47,6 +48,13 @@ func PythonSpec(interpreter string) Spec {
 		Metadata:      json.RawMessage(`{"debugger":true}`),
 		launcher:      python.Launcher,
 	}
+}
+
+// Stock returns the kernel of PythonSpec whose messages take ipykernel's own ways, from thread to thread,
+// in place of our launcher's, which takes less than half of the time. All else that the launcher does stays.
+func (s Spec) Stock() Spec {
+	s.Argv = append(slices.Clone(s.Argv), "--App.stock=True")
+	return s
 }
 
 // ReadSpec reads DIR/kernel.json. The kernel's name is that of the directory.

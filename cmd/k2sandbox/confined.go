@@ -64,7 +64,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	if err != nil {
 		return nil, err
 	}
-	agents, err := tune(&o.limits, &o.packages, o.jupyter.ping)
+	agents, err := tune(&o.limits, &o.packages, o.jupyter.ping, o.s.launcher)
 	if err != nil {
 		return nil, err
 	}

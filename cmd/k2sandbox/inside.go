@@ -235,7 +235,7 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 	spill := journal.TempStoreIn(in.Scratch)
 	share := in.Limits.Disk / 8 // of the disk, for each of the kinds of logs that are kept
 	o := agent.Options{
-		Spec: kernel.PythonSpec(in.Interpreter),
+		Spec: t.Launcher.spec(in.Interpreter),
 		Find: func(name string) (kernel.Spec, error) { return kernel.Find(name, path) },
 		List: func() []kernel.Spec { specs, _ := kernel.List(path); return specs },
 		Cwd:  in.Cwd, Envs: in.Envs, Log: log, On: on, Init: true,

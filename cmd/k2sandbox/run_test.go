@@ -25,6 +25,16 @@ func TestRunPrintsOutputAndResult(t *testing.T) {
 	}
 }
 
+func TestRunKernelLauncher(t *testing.T) {
+	t.Parallel()
+	for launcher, stream := range map[string]string{"fast": "Stream", "stock": "StockStream"} {
+		run(t, python("--kernel-launcher", launcher, "-c", "import sys; print(type(sys.stdout).__name__)")).expect(t, 0, stream+"\n")
+	}
+	got := run(t, python("--kernel-launcher", "slow", "-c", "1"))
+	got.expect(t, 1, "")
+	got.complains(t, "--kernel-launcher", "want fast or stock")
+}
+
 func TestRunFileAnswersInput(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ask.py")

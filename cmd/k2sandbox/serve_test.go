@@ -47,6 +47,14 @@ func (e *endpoint) printed(t *testing.T, code string) string {
 	}
 }
 
+func TestServeKernelLauncher(t *testing.T) {
+	t.Parallel()
+	h := openHouse(t, "--kernel-launcher", "stock")
+	if got := h.printed(t, "import sys; print(type(sys.stdout).__name__)"); got != "StockStream\n" {
+		t.Errorf("got %q", got)
+	}
+}
+
 // Requests that name no sandbox share one, and each that is created has its own.
 func TestServeSandboxes(t *testing.T) {
 	t.Parallel()

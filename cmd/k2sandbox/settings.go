@@ -22,6 +22,7 @@ import (
 // settings are the flags that commands with a kernel have in common.
 type settings struct {
 	python, kernel, cwd, dataDir string
+	launcher                     launcher
 	logLevel                     slog.Level
 	kernelArgs                   []string // for a Python that is started by its interpreter
 }
@@ -35,6 +36,9 @@ func (s *settings) addDataDir(cmd *cobra.Command) {
 func (s *settings) addInterpreter(cmd *cobra.Command, defaultLevel slog.Level) {
 	s.addDataDir(cmd)
 	cmd.Flags().StringVar(&s.python, "python", "", "use this interpreter, which has ipykernel, in place of the managed Python")
+	s.launcher = fastLauncher
+	cmd.Flags().Var(&s.launcher, "kernel-launcher", "way of messages in Python's kernels: fast, or stock, which is ipykernel's own and takes twice the time")
+	_ = cmd.RegisterFlagCompletionFunc("kernel-launcher", cobra.FixedCompletions([]string{fastLauncher, stockLauncher}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().TextVar(&s.logLevel, "log-level", defaultLevel, "what to log on standard error: debug, info, warn or error")
 }
 
@@ -92,10 +96,10 @@ func (s *settings) spec(ctx context.Context) (kernel.Spec, error) {
 			return kernel.Spec{}, fmt.Errorf("--python: %w", err)
 		}
 		interpreter, err = filepath.Abs(interpreter)
-		return kernel.PythonSpec(interpreter), err
+		return s.launcher.spec(interpreter), err
 	}
 	interpreter, err := s.managedPython(ctx)
-	return kernel.PythonSpec(interpreter), err
+	return s.launcher.spec(interpreter), err
 }
 
 // searchPath is where kernelspecs are: with --python, in its installation too.

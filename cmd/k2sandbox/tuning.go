@@ -19,15 +19,18 @@ type tuning struct {
 	Grace                  time.Duration
 	Packages               packages.Options
 	Ping                   time.Duration // of Jupyter's WebSockets; 0 is the default
+	Launcher               launcher
 }
 
 // tune returns what flags say as the agents will read it.
-func tune(l *limits, p *packageFlags, ping time.Duration) (json.RawMessage, error) {
+func tune(l *limits, p *packageFlags, ping time.Duration, way launcher) (json.RawMessage, error) {
 	o, err := l.options()
 	if err != nil {
 		return nil, err
 	}
-	t := tuning{MaxContexts: o.MaxContexts, MaxQueued: o.Executor.QueueLimit, MaxOutput: o.Executor.LogLimit, Grace: o.Executor.Grace, Ping: ping}
+	t := tuning{
+		MaxContexts: o.MaxContexts, MaxQueued: o.Executor.QueueLimit, MaxOutput: o.Executor.LogLimit, Grace: o.Executor.Grace, Ping: ping, Launcher: way,
+	}
 	if t.Packages, err = p.options(); err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import struct
 import sys
 import termios
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 from ipykernel.iostream import OutStream
@@ -27,8 +28,47 @@ PIECES = 10_000  # strings written but not yet sent, above which they are sent
 Piece = tuple[dict[str, Any], str]  # the header of the request that it belongs to, and the text
 
 
-class Stream(OutStream):
-    """What writes to iopub: bounded messages, bounded memory, and a pipe that can be awaited.
+class Piped(OutStream):
+    """A stream with a pipe, of what is written to its file descriptor, that can be awaited."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._pipe = threading.Condition()
+        self._taken = self._handed = 0  # bytes read from the pipe, and of these written to self
+        super().__init__(*args, **kwargs)
+
+    def _watch_pipe_fd(self) -> None:
+        """Forward what is written to the file descriptor. Runs in a thread of its own."""
+        if self._fid is None:
+            return
+        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        readable = select.poll()
+        readable.register(self._fid, select.POLLIN)
+        while self._should_watch:
+            readable.poll()
+            with self._pipe:
+                data = os.read(self._fid, 1 << 16)
+                self._taken += len(data)
+            if not data or not self._should_watch:
+                return
+            self.write(decode(data))
+            with self._pipe:
+                self._handed += len(data)
+                self._pipe.notify_all()
+            with contextlib.suppress(OSError):
+                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
+
+    def settle(self, timeout: float) -> None:
+        """Wait until all that is in the pipe now has been written to the stream."""
+        if self._fid is None or self._master_pid != os.getpid():
+            return
+        with self._pipe:
+            waiting = struct.unpack("i", fcntl.ioctl(self._fid, termios.FIONREAD, b"\0" * 4))[0]
+            target = self._taken + waiting
+            self._pipe.wait_for(lambda: self._handed >= target, timeout)
+
+
+class Stream(Piped):
+    """What writes to iopub: bounded messages, and bounded memory.
 
     Text is sent by the thread that flushes it, or else by the iopub thread before long. No interrupt
     loses what was written, nor sends it twice.
@@ -39,8 +79,6 @@ class Stream(OutStream):
         self._backlog = 0
         self._child = False
         self._flushing: Any = threading.RLock()
-        self._pipe = threading.Condition()
-        self._taken = self._handed = 0  # bytes read from the pipe, and of these written to self
         super().__init__(*args, **kwargs)
         self.pub_thread.streams.append(self)
         os.register_at_fork(after_in_child=self._renew)
@@ -112,35 +150,47 @@ class Stream(OutStream):
         ]
         self.pub_thread.publish(messages, functools.partial(self._pieces.__delitem__, slice(len(pieces))))
 
-    def _watch_pipe_fd(self) -> None:
-        """Forward what is written to the file descriptor. Runs in a thread of its own."""
-        if self._fid is None:
-            return
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        readable = select.poll()
-        readable.register(self._fid, select.POLLIN)
-        while self._should_watch:
-            readable.poll()
-            with self._pipe:
-                data = os.read(self._fid, 1 << 16)
-                self._taken += len(data)
-            if not data or not self._should_watch:
-                return
-            self.write(decode(data))
-            with self._pipe:
-                self._handed += len(data)
-                self._pipe.notify_all()
-            with contextlib.suppress(OSError):
-                os.write(self._original_stdstream_copy, data)  # the supervisor keeps the tail
 
-    def settle(self, timeout: float) -> None:
-        """Wait until all that is in the pipe now has been written to the stream."""
-        if self._fid is None or self._master_pid != os.getpid():
+class StockStream(Piped):
+    """The same over ipykernel's own iopub thread, which sends all."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._backlog = 0
+        super().__init__(*args, **kwargs)
+        os.register_at_fork(after_in_child=self._renew)
+
+    def _renew(self) -> None:
+        self._buffers.clear()  # what is in them is the parent's to send
+
+    def write(self, string: str) -> int:
+        if isinstance(string, str) and len(string) > BACKLOG:  # its head is sent while its tail is packed
+            return sum(self.write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
+        super().write(string)
+        self._backlog += len(string)
+        if self._backlog >= BACKLOG:
+            self.flush()
+        return len(string)
+
+    def flush(self) -> None:
+        """Send what was written. A reader that is slow is waited for, a thread that has ended is not."""
+        thread = self.pub_thread.thread if self.pub_thread else None
+        if thread is None or not thread.is_alive() or thread is threading.current_thread():
+            self._flush()
             return
-        with self._pipe:
-            waiting = struct.unpack("i", fcntl.ioctl(self._fid, termios.FIONREAD, b"\0" * 4))[0]
-            target = self._taken + waiting
-            self._pipe.wait_for(lambda: self._handed >= target, timeout)
+        sent = threading.Lock()  # an interrupt can leave an Event locked, which then stops the other thread
+        sent.acquire()
+        self.pub_thread.schedule(self._flush)
+        self.pub_thread.schedule(sent.release)
+        while not sent.acquire(timeout=0.1):
+            if not thread.is_alive():
+                self._flush()
+                return
+
+    def _flush_buffers(self) -> Iterator[Piece]:
+        self._backlog = 0
+        for parent, text in super()._flush_buffers():
+            for part in split(text):
+                yield parent, part
 
 
 def join(pieces: list[Piece]) -> list[Piece]:
