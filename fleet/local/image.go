@@ -128,9 +128,15 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 		if t.links, err = needs.linksIn(v); err != nil {
 			return nil, fmt.Errorf("%w: %w", err, fleet.ErrUnsupported)
 		}
-		t.binds, t.interpreter, t.cold = needs.binds, r.options.Interpreter, needs.host.Less(of.Libc.Version)
+		t.binds, t.interpreter, t.cold = slices.Clone(needs.binds), r.options.Interpreter, needs.host.Less(of.Libc.Version)
 		libraries = needs.missing(v, of.Libc)
 	}
+	for _, dir := range packagePlaces(r.options.Environ) {
+		if real, _, err := route(dir); err == nil && real == dir && !systemDirs[dir] && dir != "/usr" && !t.covers(dir) {
+			t.binds = append(t.binds, dir)
+		}
+	}
+	slices.SortFunc(t.binds, func(a, b string) int { return len(parts(a)) - len(parts(b)) })
 	if dir := placeOf(v, of.Workdir); dir != "" && !systemDirs[dir] && !slices.ContainsFunc([]string{"/usr", "/etc", "/proc", "/sys", "/dev"}, func(of string) bool { return within(dir, of) }) {
 		t.own = []string{dir}
 	}

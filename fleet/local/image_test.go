@@ -66,8 +66,13 @@ func TestImageOfRoot(t *testing.T) {
 	s, _ := store(t)
 	imported(t, s, "mine", imagetest.Config{User: "root", WorkingDir: "/app"}, imagetest.Shell(t).File("app/main.py", "1"))
 	imported(t, s, "agents", imagetest.Config{User: "999"}, imagetest.Shell(t))
-	r := open(t, withStore(s))
+	packages := filepath.Join(t.TempDir(), "packages")
+	if err := errors.Join(os.Mkdir(packages, 0o755), os.WriteFile(packages+"/a.whl", nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, withStore(s), func(o *local.Options) { o.Environ = append(o.Environ, "PIP_FIND_LINKS="+packages) })
 	m := start(t, r, fleet.Spec{ID: "sb_a", Template: "mine"})
+	wants(t, m, "ls $PIP_FIND_LINKS", "a.whl")
 	wants(t, m, "pwd; id -u; id -un; cat main.py; echo x > new && cat new; echo $HOME", "/app\n1000\nuser\n1x\n/home/user")
 	m = start(t, r, fleet.Spec{ID: "sb_b", Template: "agents"})
 	wants(t, m, "pwd; id -u; id -un; cat /proc/1/environ 2>/dev/null || echo no", "/home/user\n999\nuser\nno")
