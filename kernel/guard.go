@@ -36,11 +36,13 @@ var peers = map[string][]string{
 }
 
 // guard is a ZMTP connection between a peer that may be hostile and a library
-// that trusts it: it follows the framing of what it passes on, and ends the
-// connection where the library would panic, or allocate what the peer asks for.
+// that trusts it: it checks what it passes on of the handshake, and ends the
+// connection where the library would panic. What comes then it reads itself, a message
+// at a time, and ends the connection where the peer breaks the framing or says more than it may.
 // It reads through a buffer, writes a message at a time, and answers commands.
 //
-// Read is for one goroutine. Write is for the one that holds the turn: the
+// Read is the library's, until the handshake is over; then there is message. Both are for one
+// goroutine. Write is for the one that holds the turn: the
 // handshake's at first, then the one between cork and uncork.
 type guard struct {
 	net.Conn
@@ -48,11 +50,9 @@ type guard struct {
 	typ   string // our socket type
 	limit int64  // bytes of a message
 
-	ready  []byte // what remains of the READY command that the library gets to see
-	shaken bool   // the handshake is over
-	left   int64  // bytes that remain of the frame under way, its header included
-	frames int    // of the message under way, the frame under way included
-	size   int64  // of the message under way
+	greeting int    // bytes that remain of the peer's greeting
+	ready    []byte // what remains of the READY command that the library gets to see
+	shaken   bool   // the handshake is over
 
 	turn   chan struct{} // holds a token while nobody writes
 	corked bool
@@ -66,67 +66,104 @@ func newGuard(raw net.Conn, typ string, limit int64) *guard {
 		buffer = 256 << 10
 	}
 	g := &guard{Conn: raw, in: bufio.NewReaderSize(raw, buffer), typ: typ, limit: limit,
-		left: greetingSize, turn: make(chan struct{}, 1)}
+		greeting: greetingSize, turn: make(chan struct{}, 1)}
 	g.turn <- struct{}{}
 	return g
 }
 
-// Read passes on what the peer sent, checked. Bodies larger than the buffer go
-// straight from the connection into p.
+// Read passes on the peer's greeting, and its READY, checked.
 func (g *guard) Read(p []byte) (int, error) {
-	if g.left == 0 && len(g.ready) == 0 {
-		if err := g.next(); err != nil {
-			return 0, g.broken(err)
+	if g.greeting > 0 {
+		n, err := g.in.Read(p[:min(len(p), g.greeting)])
+		g.greeting -= n
+		return n, whole(err)
+	}
+	for len(g.ready) == 0 {
+		flags, header, size, err := g.header()
+		if err == nil && flags&flagCommand == 0 {
+			err = errors.New("message before the READY command")
+		}
+		if err == nil {
+			err = g.command(flags, header, size)
+		}
+		if err != nil {
+			return 0, whole(err)
 		}
 	}
-	if len(g.ready) > 0 {
-		n := copy(p, g.ready)
-		g.ready = g.ready[n:]
-		return n, nil
-	}
-	n, err := g.in.Read(p[:min(int64(len(p)), g.left)])
-	g.left -= int64(n)
-	return n, g.broken(err)
+	n := copy(p, g.ready)
+	g.ready = g.ready[n:]
+	return n, nil
 }
 
-// broken tells the end of the connection from an end in the middle of something.
-func (g *guard) broken(err error) error {
-	if err == io.EOF && (g.left > 0 || g.frames > 0 || !g.shaken) {
+// whole is io.ErrUnexpectedEOF where something has to come.
+func whole(err error) error {
+	if err == io.EOF {
 		return io.ErrUnexpectedEOF
 	}
 	return err
 }
 
-// next looks at the header of the next frame, without taking it, and at commands,
-// which it takes.
-func (g *guard) next() error {
+// message reads the frames of the next message. It ends with io.EOF only where the connection ends between two.
+func (g *guard) message() ([][]byte, error) {
+	var (
+		frames [][]byte
+		room   []byte // for those that are there already
+		bytes  int64
+	)
 	for {
 		flags, header, size, err := g.header()
-		switch {
-		case err != nil:
-			return err
-		case flags&flagCommand != 0:
-			if err := g.command(flags, header, size); err != nil || len(g.ready) > 0 {
-				return err
+		if err == nil && flags&flagCommand != 0 {
+			if err = g.command(flags, header, size); err == nil {
+				continue
 			}
-			continue
-		case !g.shaken:
-			return errors.New("message before the READY command")
 		}
-		g.frames++
-		g.size += size
-		if g.frames > maxFrames {
-			return fmt.Errorf("message of more than %d frames", maxFrames)
+		switch bytes += size; {
+		case err != nil && frames != nil:
+			return nil, whole(err)
+		case err != nil:
+			return nil, err
+		case len(frames) == maxFrames:
+			return nil, fmt.Errorf("message of more than %d frames", maxFrames)
+		case bytes > g.limit:
+			return nil, fmt.Errorf("message larger than %d bytes", g.limit)
 		}
-		if g.size > g.limit {
-			return fmt.Errorf("message larger than %d bytes", g.limit)
+		if frames == nil {
+			n, bodies := g.ahead()
+			frames, room = make([][]byte, 0, max(n, 1)), make([]byte, bodies)
 		}
-		g.left = int64(header) + size
-		if flags&flagMore == 0 {
-			g.frames, g.size = 0, 0
+		var body []byte
+		if size <= int64(len(room)) {
+			body, room = room[:size:size], room[size:]
+		} else {
+			body = make([]byte, size)
 		}
-		return nil
+		_, _ = g.in.Discard(header)
+		if _, err := io.ReadFull(g.in, body); err != nil {
+			return nil, whole(err)
+		}
+		if frames = append(frames, body); flags&flagMore == 0 {
+			return frames, nil
+		}
 	}
+}
+
+// ahead counts the frames of the next message that are in the buffer to their end, and the bytes of their bodies.
+func (g *guard) ahead() (frames, bodies int) {
+	b, _ := g.in.Peek(g.in.Buffered())
+	for len(b) >= 2 {
+		flags, header, size := b[0], 2, uint64(b[1])
+		if flags&flagLong != 0 && len(b) >= 9 {
+			header, size = 9, binary.BigEndian.Uint64(b[1:])
+		}
+		if flags&flagCommand != 0 || flags&flagLong != 0 && header == 2 || size > uint64(len(b)-header) {
+			break
+		}
+		frames, bodies, b = frames+1, bodies+int(size), b[header+int(size):]
+		if flags&flagMore == 0 {
+			break
+		}
+	}
+	return frames, bodies
 }
 
 // header peeks at a frame's header: its flags, its own length, its body's length.

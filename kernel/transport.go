@@ -31,7 +31,7 @@ const (
 // socket is one connection to one socket of a kernel. recv is for one goroutine,
 // send and close are for any. The first error of either is the socket's end.
 //
-// It drives zmq4's Conn, which does greeting, handshake and frames over a guard,
+// It drives zmq4's Conn, which does greeting, handshake and what we send over a guard,
 // and not its Socket, whose queues, reconnects and timeouts hide a dead peer,
 // leak goroutines, race with Close and cost two goroutines a message.
 type socket struct {
@@ -76,12 +76,12 @@ func handshake(ctx context.Context, raw net.Conn, typ zmq4.SocketType, identity 
 
 // recv returns the frames of the next message.
 func (s *socket) recv() ([][]byte, error) {
-	msg, err := s.conn.RecvMsg()
+	frames, err := s.guard.message()
 	if err != nil {
 		s.close()
-		return nil, err
+		return nil, fmt.Errorf("cannot read what the kernel says: %w", err)
 	}
-	return msg.Frames, nil
+	return frames, nil
 }
 
 // send writes a message. ctx bounds the wait for earlier senders; the write itself
