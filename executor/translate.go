@@ -32,7 +32,16 @@ func output(m *wire.Message) (Event, bool) {
 }
 
 func stream(m *wire.Message) (Event, bool) {
-	name, text := m.Get("name").String(), part(m, "text")
+	var name string
+	var text []byte
+	for member, v := range mime.New(m.Content).All() {
+		switch member {
+		case "name":
+			name = v.Text()
+		case "text":
+			text = v.JSON()
+		}
+	}
 	if name != string(Stdout) && name != string(Stderr) || len(text) == 0 || text[0] != '"' {
 		return Event{}, false
 	}
@@ -40,20 +49,32 @@ func stream(m *wire.Message) (Event, bool) {
 }
 
 func display(m *wire.Message, t Type) Event {
-	e := Event{
-		Type:     t,
-		IsMain:   m.Type() == "execute_result",
-		Data:     bundle(m, "data"),
-		Metadata: bundle(m, "metadata"),
+	e := Event{Type: t, IsMain: m.Type() == "execute_result"}
+	var transient mime.Value
+	for name, v := range mime.New(m.Content).All() {
+		switch name {
+		case "data":
+			e.Data = mimes(v)
+		case "metadata":
+			e.Metadata = mimes(v)
+		case "transient":
+			transient = v
+		}
 	}
-	if id := m.Get("transient.display_id"); id.Type == gjson.String {
+	if id := gjson.GetBytes(transient.JSON(), "display_id"); id.Type == gjson.String {
 		e.DisplayID = id.Str
 	}
 	return e
 }
 
-func bundle(m *wire.Message, path string) mime.Bundle {
-	if raw := part(m, path); len(raw) > 0 && raw[0] == '{' {
+func bundle(m *wire.Message, name string) mime.Bundle {
+	v, _ := mime.New(m.Content).Get(name)
+	return mimes(v)
+}
+
+// mimes returns the bundle that the value is; the zero Bundle where it is none.
+func mimes(v mime.Value) mime.Bundle {
+	if raw := v.JSON(); len(raw) > 0 && raw[0] == '{' {
 		return mime.New(raw)
 	}
 	return mime.Bundle{}

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 )
@@ -111,6 +112,17 @@ func (b Bundle) Richest() string {
 		return types[0]
 	}
 	return ""
+}
+
+// All yields the members of the bundle as they come, also one whose key came before.
+func (b Bundle) All() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		for key, raw := range b.members() {
+			if name := unquote(key); !yield(name, Value{Type: name, raw: raw}) {
+				return
+			}
+		}
+	}
 }
 
 // Get returns the value of a MIME type and whether the bundle has one. A key that
