@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -30,6 +31,7 @@ func (s *Sandbox) Submit(contextID string, cell executor.Cell) (*executor.Execut
 	if err != nil {
 		return nil, s.noteLimit(c.ID(), err)
 	}
+	runtime.Gosched() // the kernel gets it first, and begins while the rest is done
 	s.keep(e)
 	return e, nil
 }

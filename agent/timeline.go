@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"runtime"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -96,6 +97,7 @@ func (s *Sandbox) keep(e *executor.Execution) {
 	s.note(TimelineEvent{Type: RunSubmitted, Context: e.ContextID(), ExecutionID: e.ID()})
 	s.watches.Go(func() {
 		<-e.Done()
+		runtime.Gosched() // who waits for the run gets its end first
 		s.runs.ended(e, s.o.Keep)
 		s.note(TimelineEvent{Type: RunEnded, Context: e.ContextID(), ExecutionID: e.ID(), Status: string(e.Summary().Status)})
 		s.ports.poke()
