@@ -211,6 +211,9 @@ func (l *Log) room(n int) *chunk {
 			return c
 		}
 	}
+	if n >= fullChunk {
+		n = 0 // it grows once, to what it takes: no memory is cleared for that
+	}
 	c := &chunk{first: l.seq, begin: l.lost + l.size, data: make([]byte, 0, n+1024)}
 	l.chunks = append(l.chunks, c)
 	return c

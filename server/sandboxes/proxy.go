@@ -5,7 +5,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"log/slog"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -73,7 +73,7 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
-	p := passage{target: to, w: w, in: r, o: h.o, box: box, metrics: h.metrics, ctx: ctx, cancel: cancel}
+	p := passage{target: to, w: w, in: r, o: h.o, box: box, metrics: h.metrics, log: h.log, ctx: ctx, cancel: cancel}
 	if to.foreign {
 		p.away = box.Away()
 		go p.endWithSandbox(p.away)
@@ -126,6 +126,7 @@ type passage struct {
 	o       server.Options
 	box     *fleet.Sandbox
 	metrics *metrics
+	log     *log.Logger
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 
@@ -152,7 +153,7 @@ func (p *passage) run() error {
 	}
 	proxy := httputil.ReverseProxy{
 		Transport: p, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
-		ErrorLog:     slog.NewLogLogger(p.o.Log.Handler(), slog.LevelDebug),
+		ErrorLog:     p.log,
 		ErrorHandler: func(_ http.ResponseWriter, _ *http.Request, err error) { p.failed = err },
 	}
 	w := p.w

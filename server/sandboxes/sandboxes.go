@@ -6,6 +6,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"log"
+	"log/slog"
 	"net/http"
 	"sync"
 	"time"
@@ -54,7 +56,8 @@ func newHandlers(o Options) *handlers {
 	}
 	m := newMetrics()
 	o.Observe = m.observe
-	return &handlers{o: o.Options, fleet: o.Fleet, all: o, open: map[string]int{}, metrics: m}
+	return &handlers{o: o.Options, fleet: o.Fleet, all: o, open: map[string]int{}, metrics: m,
+		log: slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug)}
 }
 
 // handlers answer the requests.
@@ -63,6 +66,7 @@ type handlers struct {
 	all     Options
 	fleet   *fleet.Fleet
 	metrics *metrics
+	log     *log.Logger // of the proxy
 	shared  shared
 	once    server.Once[string] // ids
 
