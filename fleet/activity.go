@@ -31,6 +31,7 @@ func (f *Fleet) SetTimeout(id string, timeout time.Duration) (Info, error) {
 	}
 	s.record.Timeout, s.record.EndsAt, s.active = timeout, time.Time{}, time.Now()
 	s.rearm()
+	s.moved()
 	info, written := s.info(), f.registry.put(s.record)
 	f.mu.Unlock()
 	return info, <-written

@@ -48,7 +48,7 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 		return Info{}, "", err
 	}
 	spec, err := f.o.Runtime.Complete(Spec{
-		Owner: o.Owner, ID: "sb_" + strings.ToLower(rand.Text()[:20]), Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network,
+		Owner: o.Owner, ID: "sb_" + strings.ToLower(rand.Text()[:20]), Template: o.Template, Cwd: o.Cwd, Envs: o.Envs, Limits: o.Limits, Network: o.Network, Lease: f.lease(o.Timeout),
 	})
 	if err != nil {
 		return Info{}, "", fmt.Errorf("cannot start sandbox: %w", err)

@@ -24,7 +24,7 @@ type Options struct {
 
 	DefaultTimeout time.Duration // of sandboxes for which none is asked: 300 s
 	MaxTimeout     time.Duration // 24 h
-	PausedTimeout  time.Duration // how long a sandbox may stay paused: 24 h
+	PausedTimeout  time.Duration // how long a sandbox may stay paused: DefaultPausedTimeout
 	StartTimeout   time.Duration // 60 s
 	Lease          time.Duration // how long past its time a sandbox lives on where there is no server; 0: for ever
 
@@ -40,6 +40,8 @@ type Options struct {
 }
 
 const (
+	DefaultPausedTimeout = 24 * time.Hour
+
 	minWait      = 50 * time.Millisecond // between two looks at a sandbox
 	askTimeout   = 5 * time.Second       // of a question to an agent
 	askTries     = 3                     // after which its answer counts as "idle"
@@ -56,7 +58,7 @@ func (o *Options) setDefaults() error {
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	o.DefaultTimeout = cmp.Or(o.DefaultTimeout, 300*time.Second)
 	o.MaxTimeout = cmp.Or(o.MaxTimeout, 24*time.Hour)
-	o.PausedTimeout = cmp.Or(o.PausedTimeout, 24*time.Hour)
+	o.PausedTimeout = cmp.Or(o.PausedTimeout, DefaultPausedTimeout)
 	o.StartTimeout = cmp.Or(o.StartTimeout, 60*time.Second)
 	o.Grace = cmp.Or(o.Grace, 10*time.Second)
 	o.KillGrace = cmp.Or(o.KillGrace, 200*time.Millisecond)

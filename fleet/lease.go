@@ -8,15 +8,24 @@ import (
 )
 
 // Sandboxes outlive their server, so that the next one takes them back. Where none comes each ends itself: its agent has a
-// lease, which a server renews, and which lasts for Options.Lease past the time at which the sandbox would be over
-// anyway. An agent that was taken over can withstand that; one that is frozen waits for a server all the same.
+// lease, which lasts for Options.Lease past the time at which the sandbox would be over anyway. It is renewed by every
+// request, which the agent sees itself, told anew where that time changes, and told again and again where nobody asks
+// anything. An agent that was taken over can withstand that.
 
 const (
 	leasePath    = "/v1/lease" // POST with ?seconds=
 	leaseRounds  = 4           // in Options.Lease
 	leaseRound   = 15 * time.Minute
-	leasesAtOnce = 8
+	leasesAtOnce = 64
 )
+
+// lease is that of a sandbox that would be over in so long.
+func (f *Fleet) lease(left time.Duration) time.Duration {
+	if f.o.Lease == 0 {
+		return 0
+	}
+	return max(left, 0) + f.o.Lease
+}
 
 // renew renews all leases, now and then, until the fleet is closed.
 func (f *Fleet) renew() {
@@ -47,6 +56,14 @@ func (f *Fleet) renewAll() {
 	}
 }
 
+// moved has the lease follow the time at which the sandbox is over, where that is not what the agent was told. The fleet's mutex
+// is held.
+func (s *Sandbox) moved() {
+	if f := s.fleet; f.o.Lease > 0 && !f.closed {
+		f.work.Go(s.renew)
+	}
+}
+
 // renew renews the lease of a sandbox that runs.
 func (s *Sandbox) renew() {
 	s.fleet.mu.Lock()
@@ -57,8 +74,7 @@ func (s *Sandbox) renew() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), askTimeout)
 	defer cancel()
-	lasts := max(left, 0) + s.fleet.o.Lease
-	if _, err := s.call(ctx, http.MethodPost, fmt.Sprintf("%s?seconds=%.3f", leasePath, lasts.Seconds())); err != nil {
+	if _, err := s.call(ctx, http.MethodPost, fmt.Sprintf("%s?seconds=%.3f", leasePath, s.fleet.lease(left).Seconds())); err != nil {
 		s.fleet.o.Log.Debug("cannot renew the lease of a sandbox", "sandbox", s.id, "error", err)
 	}
 }

@@ -69,8 +69,8 @@ func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
 	if e == resume && from == Paused && !s.record.EndsAt.IsZero() {
 		s.record.EndsAt = utc(time.Now().Add(s.record.Timeout))
 	}
-	if from == Paused && to == Running && f.o.Lease > 0 { // a part of its lease has passed, and nobody renewed it
-		f.work.Go(s.renew)
+	if from == Paused && to == Running { // a part of its lease has passed, and nobody renewed it
+		s.moved()
 	}
 	s.rearm()
 	info, written := s.info(), f.registry.put(s.record)

@@ -39,6 +39,7 @@ type Spec struct {
 	Envs     map[string]string // for all code inside
 	Limits   Limits
 	Network  Network
+	Lease    time.Duration // how long it lives, at first, where it hears of no server; 0: for ever
 }
 
 // Limits bound what a sandbox uses; 0 is the runtime's default, which Machine.Limits tells.

@@ -36,6 +36,7 @@ func (f *Fleet) SetTerm(id string, t Term) (Info, error) {
 	}
 	s.apply(t)
 	s.rearm()
+	s.moved()
 	info, written := s.info(), f.registry.put(s.record)
 	f.mu.Unlock()
 	return info, <-written

@@ -44,7 +44,7 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.StringVar(&c.level, "isolation", "auto", `how code is confined: "namespace", "landlock", "auto" for the strongest that works here, or "none", which is not at all`)
 	flags.Var(&c.timeout, "timeout", "how long a sandbox may do nothing, unless its creator says otherwise")
 	flags.Var(&c.maxTimeout, "max-timeout", "the longest that a creator may say")
-	flags.Var(&c.orphan, "orphan-timeout", "how long past its time a sandbox lives on for a server that follows, where none comes (0: for ever)")
+	flags.Var(&c.orphan, "orphan-timeout", fmt.Sprintf("how long past its time a sandbox lives on for a server that follows, where none comes (at least %v, or 0: for ever)", minOrphan))
 	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
@@ -85,7 +85,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 		log.Warn("there are no templates of images", "why", err)
 	}
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Lease: o.confined.lease(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
+		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -130,15 +130,29 @@ func (c *confined) check() (fleet.Limits, error) {
 			return fleet.Limits{}, fmt.Errorf("--%s %v: want more than nothing", name, value)
 		}
 	}
+	if c.orphan != 0 && time.Duration(c.orphan) < minOrphan {
+		return fleet.Limits{}, fmt.Errorf("--orphan-timeout %v: want at least %v, so that a server that is slow for a moment loses nothing, or 0 for ever", &c.orphan, minOrphan)
+	}
 	limits := c.limits
 	limits.Memory, limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
 	return limits, nil
 }
 
+// minOrphan is the shortest --orphan-timeout.
+const minOrphan = 5 * time.Second
+
 // lease is how long past its time a sandbox goes on without a server. One that may do so for ever has a lease, too: it may have
 // been started with a short one, by a server with other settings.
 func (c *confined) lease() time.Duration {
 	return min(cmp.Or(time.Duration(c.orphan), maxLease/2), maxLease/2)
+}
+
+// abandon is how long a sandbox that is paused goes on without a server.
+func (c *confined) abandon() time.Duration {
+	if c.orphan == 0 {
+		return 0
+	}
+	return min(time.Duration(c.orphan), maxLease/2) + fleet.DefaultPausedTimeout
 }
 
 func (c *confined) fleet(dir string, r *local.Runtime, end bool, log *slog.Logger) fleet.Options {

@@ -52,6 +52,13 @@ func (l *lease) end() {
 	l.timer.Stop()
 }
 
+// touch has it last at least as long from now as it did from when it was renewed.
+func (l *lease) touch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.left = leaseParts + 1 // one of which has begun
+}
+
 func (l *lease) pass() {
 	l.mu.Lock()
 	if l.over {
@@ -68,10 +75,11 @@ func (l *lease) pass() {
 	l.lapse()
 }
 
-// handler renews the lease where the server says so: POST with ?seconds=.
+// handler renews the lease by every request, all of which are the server's, and for how long it says: POST with ?seconds=.
 func (l *lease) handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != leasePath {
+			l.touch()
 			next.ServeHTTP(w, r)
 			return
 		}

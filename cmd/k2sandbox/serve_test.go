@@ -312,12 +312,12 @@ func TestServeNeverComesBack(t *testing.T) {
 	for _, level := range []string{"namespace", "none"} {
 		t.Run(level, func(t *testing.T) {
 			t.Parallel()
-			h := openHouse(t, "--isolation", level, "--orphan-timeout", "3", "--timeout", "3")
+			h := openHouse(t, "--isolation", level, "--orphan-timeout", "5", "--timeout", "3")
 			box := h.create(t).SandboxID
 			run := h.in(box).run(t, map[string]any{"code": `
 import subprocess, time
 subprocess.Popen(["sleep", "1000"], start_new_session=True)
-for _ in range(80):
+for _ in range(100):
     time.sleep(0.1)
 print("longer than a lease", flush=True)
 while True:

@@ -56,8 +56,8 @@ type Options struct {
 	// Agent is for the agents, which find it in Config.Agent: no business of this package.
 	Agent json.RawMessage
 
-	// Lease is how long an agent is to go on, at first, where it hears of no server; 0: for ever.
-	Lease time.Duration
+	// Abandon is how long sandboxes that are paused stay so where this process has gone and no other follows; 0: for ever.
+	Abandon time.Duration
 
 	// Store has templates of images, which sandboxes of the level "namespace" can be made of. nil: there are none.
 	Store *images.Store
@@ -91,6 +91,7 @@ type Runtime struct {
 	ownIDs   bool              // sandboxes without user namespaces have ids of their own
 	zygote   *zygote           // nil where there is none
 
+	warden warden
 	spares *spares // nil where there are none
 	starts *turns
 
@@ -154,6 +155,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }
 func (r *Runtime) templates() string { return filepath.Join(r.dir, "templates") }
+func (r *Runtime) signature() string { return filepath.Join(r.dir, "server") }
 
 // The templates: the host's /usr, read-only, with the interpreter; and the same with a root, who can change it for the sandbox.
 const (
@@ -226,6 +228,9 @@ func (r *Runtime) adopt(rec record) (*machine, error) {
 
 // Sweep implements fleet.Runtime.
 func (r *Runtime) Sweep(keep func(id string) bool) error {
+	if err := r.warden.sign(r.signature()); err != nil {
+		return err
+	}
 	entries, err := os.ReadDir(r.sandboxes())
 	if err != nil {
 		return fmt.Errorf("cannot list the sandboxes: %w", err)
@@ -344,7 +349,7 @@ func (r *Runtime) Close() error {
 	if r.zygote != nil {
 		r.zygote.Close()
 	}
-	return nil
+	return r.warden.close()
 }
 
 const loopTimeout = 10 * time.Second

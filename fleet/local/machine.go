@@ -256,7 +256,12 @@ func shortPath(dir, name string) (path string, release func(), err error) {
 }
 
 // Pause implements fleet.Machine.
-func (m *machine) Pause(context.Context) error { return m.freeze((*cgroup.Group).Freeze) }
+func (m *machine) Pause(context.Context) error {
+	if err := m.runtime.guard(); err != nil {
+		return err
+	}
+	return m.freeze((*cgroup.Group).Freeze)
+}
 
 // Resume implements fleet.Machine.
 func (m *machine) Resume(context.Context) error { return m.freeze((*cgroup.Group).Thaw) }

@@ -96,6 +96,33 @@ func (p *Parent) Names() []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
+// Freezer tells by which files groups are frozen, and by what in them.
+type Freezer struct {
+	Groups       string // the path of the groups' directories, but for the rest of their names
+	File         string // in each of them
+	Frozen, Thaw string
+}
+
+// Freezer returns the one of all groups whose names begin so; ok is false where groups cannot be frozen.
+func (p *Parent) Freezer(name string) (f Freezer, ok bool) {
+	core, ok := p.places["core"]
+	f = Freezer{Groups: filepath.Join(core.Dir, prefix+name), File: "freezer.state", Frozen: "FROZEN", Thaw: "THAWED"}
+	if core.V2 {
+		f.File, f.Frozen, f.Thaw = "cgroup.freeze", "1", "0"
+	}
+	return f, ok
+}
+
+// Any reports whether one of the groups is frozen.
+func (f Freezer) Any() bool {
+	dir, name := filepath.Split(f.Groups)
+	entries, _ := os.ReadDir(dir)
+	return slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		text, _ := os.ReadFile(filepath.Join(dir, e.Name(), f.File))
+		return strings.HasPrefix(e.Name(), name) && strings.TrimSpace(string(text)) == f.Frozen
+	})
+}
+
 // Create makes a group with limits. A group of that name that is there already is an error.
 func (p *Parent) Create(name string, l Limits) (*Group, error) {
 	g := p.Group(name)

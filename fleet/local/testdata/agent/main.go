@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"runtime"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -166,15 +167,25 @@ func look() self {
 	return s
 }
 
-// server starts a sandbox in the directory that it is told, prints its record, and waits to be killed.
+// server starts a sandbox in the directory that it is told, prints its record, and waits to be killed. With a length of time it
+// pauses it, to be abandoned after that.
 func server() error {
-	r, err := local.New(context.Background(), local.Options{Dir: os.Args[2], Level: os.Args[3]})
+	o := local.Options{Dir: os.Args[2], Level: os.Args[3]}
+	if len(os.Args) > 5 {
+		o.Abandon, _ = time.ParseDuration(os.Args[5])
+	}
+	r, err := local.New(context.Background(), o)
 	if err != nil {
 		return err
 	}
 	m, err := r.Start(context.Background(), fleet.Spec{ID: os.Args[4]})
 	if err != nil {
 		return err
+	}
+	if o.Abandon > 0 {
+		if err := m.Pause(context.Background()); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%s\n", m.Record())
 	_, err = io.Copy(io.Discard, os.Stdin)
