@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -22,6 +23,7 @@ const (
 	maxRequest  = 4 << 20          // bytes: more than Linux takes for arguments and environment
 	maxCommands = 256              // at a time
 	askTime     = 10 * time.Second // for a request to come
+	refuseTime  = time.Second      // for who is refused to end
 	stopTime    = 2 * time.Second  // between SIGHUP and SIGKILL for a command whose sudo has gone
 )
 
@@ -88,28 +90,31 @@ type answer struct {
 	Error  string `json:"error,omitempty"`
 }
 
-// serve runs one command.
+// serve runs one command, of whoever may.
 func (s *Service) serve(c *net.UnixConn) error {
 	a := answer{}
-	if err := s.run(c, &a); err != nil {
+	refused := s.admit(c)
+	err := refused
+	if err == nil {
+		defer func() { <-s.places }()
+		err = s.run(c, &a)
+	}
+	if err != nil {
 		a.Error = err.Error()
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(askTime))
-	return json.NewEncoder(c).Encode(a)
+	err = json.NewEncoder(c).Encode(a)
+	if refused != nil && err == nil { // who has sent what nobody has read hears nothing
+		_ = c.CloseWrite()
+		_ = c.SetReadDeadline(time.Now().Add(refuseTime))
+		_, _ = io.CopyN(io.Discard, c, maxRequest)
+	}
+	return err
 }
 
 func (s *Service) run(c *net.UnixConn, a *answer) error {
-	select {
-	case s.places <- struct{}{}:
-		defer func() { <-s.places }()
-	default:
-		return fmt.Errorf("%d commands run already", maxCommands)
-	}
 	req, files, lines, err := receive(c)
 	defer closeAll(files)
-	if err == nil { // only now, as who has sent what nobody has read hears nothing
-		err = s.admit(c)
-	}
 	if err != nil {
 		return err
 	}
@@ -148,7 +153,7 @@ func (s *Service) stop(p *process.Process) {
 	p.Stop(s.life, 0)
 }
 
-// admit lets only those users pass.
+// admit gives one of those users a place, and nobody else.
 func (s *Service) admit(c *net.UnixConn) error {
 	raw, err := c.SyscallConn()
 	if err != nil {
@@ -159,8 +164,14 @@ func (s *Service) admit(c *net.UnixConn) error {
 		return errors.Join(bad, err)
 	}
 	for _, id := range s.may {
-		if who.Uid == id {
+		if who.Uid != id {
+			continue
+		}
+		select {
+		case s.places <- struct{}{}:
 			return nil
+		default:
+			return fmt.Errorf("%d commands run already", maxCommands)
 		}
 	}
 	return fmt.Errorf("user %d may not become root", who.Uid)

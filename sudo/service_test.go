@@ -183,6 +183,22 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// Who may not, is told before anything is read of it, and takes no place of those who may.
+func TestOthersAreNotHeard(t *testing.T) {
+	at := serve(t, me()+1)
+	for range 300 { // more than there are places
+		c, err := net.DialUnix("unix", nil, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		got, err := bufio.NewReader(c).ReadString('\n')
+		if err != nil || !strings.Contains(got, "may not become root") {
+			t.Fatalf("%s, %v", got, err)
+		}
+	}
+}
+
 // The program is one for sh, and for Python, wherever that is.
 func TestProgram(t *testing.T) {
 	text := sudo.Program(`/a path/to's/python`)

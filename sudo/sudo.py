@@ -13,6 +13,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shlex
 import signal
 import socket
@@ -24,9 +25,9 @@ USAGE = "usage: sudo [-bEHiknsv] [-u USER] [-g GROUP] [-D DIR] [VAR=value ...] [
 FORWARDED = ("SIGHUP", "SIGINT", "SIGQUIT", "SIGTERM", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGCONT")
 LETTERS = "AbBeEHiIkKlnNPsSvVhu:g:p:D:C:T:r:t:R:U:"
 WORDS = (
-    "askpass background bell edit preserve-env set-home login remove-timestamp reset-timestamp list "
-    "non-interactive no-update preserve-groups shell stdin validate version help user= group= prompt= chdir= "
-    "close-from= command-timeout= role= type= chroot= other-user="
+    "askpass background bell edit preserve-env preserve-list= set-home login remove-timestamp "
+    "reset-timestamp list non-interactive no-update preserve-groups shell stdin validate version help "
+    "user= group= prompt= chdir= close-from= command-timeout= role= type= chroot= other-user="
 )
 IGNORED = {"-p", "--prompt", "-C", "--close-from", "-r", "--role", "-t", "--type", "-U", "--other-user"}
 
@@ -40,11 +41,13 @@ class Request:
     """What the command line asks for."""
 
     def __init__(self, arguments: list[str]) -> None:
-        preserved = [a for a in arguments if not a.startswith("--preserve-env=")]
+        # To getopt an option has an argument or has none.
+        told = [re.sub("^--preserve-env=", "--preserve-list=", argument) for argument in arguments]
         try:
-            options, rest = getopt.getopt(preserved, LETTERS, WORDS.split())
+            options, rest = getopt.getopt(told, LETTERS, WORDS.split())
         except getopt.GetoptError as error:
             fail(str(error))
+        rest = arguments[len(arguments) - len(rest) :]
         given = dict(options)
 
         def has(*names: str) -> bool:
@@ -58,6 +61,7 @@ class Request:
         self.dir = value("-D", "--chdir")
         self.login, self.shell = has("-i", "--login"), has("-s", "--shell")
         self.keep = has("-E", "--preserve-env")
+        self.kept = {name for o, names in options if o == "--preserve-list" for name in names.split(",")}
         self.background = has("-b", "--background")
         if has("-h", "--help"):
             print(USAGE)
@@ -106,8 +110,9 @@ def become(request: Request) -> NoReturn:
     environment.setdefault("SUDO_GID", str(os.getgid()))
     environment.setdefault("SUDO_USER", pwd.getpwuid(os.getuid()).pw_name)
     if not request.keep:
-        environment |= {"HOME": user.pw_dir}
-        for name in [n for n in environment if n.startswith("XDG_")]:
+        if "HOME" not in request.kept:
+            environment["HOME"] = user.pw_dir
+        for name in [n for n in environment if n.startswith("XDG_") and n not in request.kept]:
             del environment[name]
     environment |= {
         "USER": user.pw_name,

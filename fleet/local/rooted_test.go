@@ -14,6 +14,8 @@ var administered = []struct{ name, line, want string }{
 	{"who", `sudo id; sudo -n whoami; sudo sh -c 'echo $HOME $USER $LOGNAME $SUDO_USER $SUDO_UID; pwd'`, "uid=0(root) gid=0(root) groups=0(root)\nroot\n/root root root user 1000\n/home/user\n"},
 	{"others", `sudo -u nobody id -un; sudo -u '#33' id -u; sudo -u user id -u; sudo -u nobody -g user id -gn; sudo -u absent id; echo $?`, "nobody\n33\n1000\nuser\nsudo: unknown user absent\n1\n"},
 	{"settings", `A=1 sudo sh -c 'echo $A'; sudo B=2 sh -c 'echo $B'; sudo -E sh -c 'echo $HOME'; sudo -i pwd; sudo -D /usr pwd; sudo -s 'echo' 'a b'`, "1\n2\n/home/user\n/root\n/usr\na b\n"},
+	{"variables that are kept", `export XDG_A=a XDG_B=b; sudo --preserve-env=HOME,XDG_A sh -c 'echo $HOME $XDG_A $XDG_B'; sudo --preserve-env sh -c 'echo $HOME $XDG_B'; sudo echo --preserve-env=A -E; sudo --preserve-env=A -- echo --preserve-env=B`,
+		"/home/user a\n/home/user b\n--preserve-env=A -E\n--preserve-env=B\n"},
 	{"status", `sudo sh -c 'exit 7'; echo $?; sudo sh -c 'kill -HUP $$' 2> log; echo $?; sudo absent; echo $?; sudo -l | tail -1; sudo -v; echo $?; sudo --bad; echo $?`,
 		"7\n129\nsudo: absent: command not found\n1\n    (ALL : ALL) NOPASSWD: ALL\n0\nsudo: option --bad not recognized\n1\n"},
 	{"input", `echo text | sudo tee /etc/motd; cat /etc/motd; sudo cat < /etc/motd | tr a-z A-Z; sudo sh -c 'echo out; echo err >&2' 2>/dev/null`, "text\ntext\nTEXT\nout\n"},
