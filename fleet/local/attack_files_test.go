@@ -10,6 +10,7 @@ func fileAttacks(h *host) []attack {
 	return []attack{
 		{"read the host's /etc/shadow", `return each(read, ["/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/proc/1/root/etc/shadow"])`, noEntry, everyone},
 		{"read the server's key", fmt.Sprintf(`return each(read, [%q, "/proc/1/root" + %[1]q])`, h.path("key")), noEntry, everyone},
+		{"read what only the host's root reads", fmt.Sprintf(`return [came_to(read, %q + f) for f in ["/open", "/deep/open", "/closed", "/deep/closed", "/deep/private/file"]]`, h.packages), "\\[('" + secret + "', ){2}('EACCES'(, )?){3}\\]", rootNamespace | rootLandlock},
 		{"look into the server's state", fmt.Sprintf(`return each(os.listdir, [%q, %q, %q])`, h.dir, h.path("state"), h.path("state/sandboxes")), noEntry, everyone},
 		{"read another sandbox's files", fmt.Sprintf(`return each(read, [%q, %q])`, h.path("state/sandboxes/"+h.neighbour.id+"/home/mine"), h.path("state/sandboxes/"+h.neighbour.id+"/agent.sock")), noEntry, everyone},
 		{"write to the system", `return each(open_to_write, ["/usr/bin/env", "/bin/sh", "/usr/lib/os-release", "/etc/passwd", "/etc/group", "/etc/ld.so.cache", "/etc/nsswitch.conf"])`,

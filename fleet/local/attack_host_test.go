@@ -31,6 +31,7 @@ type host struct {
 	dir       string // with the state of the server, and the secret
 	client    *client.Client
 	world     *world
+	packages  string    // a directory that sandboxes may read, but for some of it
 	bystander *exec.Cmd // a process that has nothing to do with any of it
 	abstract  string    // an abstract socket
 	shared    int       // key of shared memory that all users of the host may use
@@ -46,6 +47,7 @@ func newHost(t *testing.T, l level) *host {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.keepPrivate(t)
 	h.bystander = exec.Command("/bin/sh", "-c", "echo; read wait", secret)
 	h.start(t, h.bystander)
 	h.abstract = "k2-attack-" + filepath.Base(filepath.Dir(h.dir))
@@ -55,6 +57,27 @@ func newHost(t *testing.T, l level) *host {
 	h.neighbour = h.create(t, api.SandboxRequest{})
 	h.neighbour.run(t, "open('mine', 'w').write('the neighbour')")
 	return h
+}
+
+// keepPrivate makes a directory that sandboxes get to see, with files of the server's user in it that others may not read.
+func (h *host) keepPrivate(t *testing.T) {
+	dir, err := os.MkdirTemp("", "k2-packages-") // whose name has nothing that is not allowed in lists of them
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.packages = dir
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	err = errors.Join(os.Chmod(dir, 0o755), os.MkdirAll(filepath.Join(dir, "deep", "private"), 0o755), os.Mkdir(filepath.Join(dir, "hidden"), 0o755))
+	for name, mode := range map[string]os.FileMode{"open": 0o644, "closed": 0o600, "deep/closed": 0o640, "deep/private/file": 0o644, "hidden/file": 0o644, "deep/open": 0o644} {
+		path := filepath.Join(dir, name)
+		err = errors.Join(err, os.WriteFile(path, []byte(secret), 0o600), os.Chmod(path, mode), os.Chown(path, h.level.user(), h.level.user()))
+	}
+	for name, mode := range map[string]os.FileMode{"deep/private": 0o700, "hidden": 0o711} {
+		err = errors.Join(err, os.Chmod(filepath.Join(dir, name), mode), os.Chown(filepath.Join(dir, name), h.level.user(), h.level.user()))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // share makes shared memory of the host.
@@ -102,7 +125,7 @@ func (h *host) start(t *testing.T, cmd *exec.Cmd) {
 func (h *host) serve(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(binary(t), "serve", "--python", python(t), "--listen", "unix:"+h.path("s"), "--state-dir", h.path("state"),
-		"--isolation", h.level.isolation(), "--root-template", "--memory", "256", "--pids", h.level.pids(), "--disk", "64", "--open-files", "1024")
+		"--isolation", h.level.isolation(), "--root-template", "--memory", "256", "--pids", h.level.pids(), "--disk", "64", "--open-files", "1024", "--package-find-links", h.packages)
 	log := &bytes.Buffer{}
 	cmd.Stderr = log
 	t.Cleanup(func() {

@@ -21,9 +21,10 @@ var ofRoot = map[string]string{
 	"programs that become root":                `\{('(0\\t0\\t0\\t0|00000000800004fb|0000000000000000)'(, )?)+\}`,
 	"a program that root owns, made by itself": "",
 
-	"read the host's /etc/shadow": `(EACCES )?ENOENT root:\*:(?s:.*)`,
-	"climb out of the root":       `\('root:\*:.*', True, 'EPERM'\)`,
-	"write to the system":         "", "write to the interpreter": "", "make files in the system": "", "plant a preload": "",
+	"read the host's /etc/shadow":          `(EACCES )?ENOENT root:\*:(?s:.*)`,
+	"read what only the host's root reads": "\\[('" + secret + "', ){2}('ENOENT'(, )?){3}\\]",
+	"climb out of the root":                `\('root:\*:.*', True, 'EPERM'\)`,
+	"write to the system":                  "", "write to the interpreter": "", "make files in the system": "", "plant a preload": "",
 	"remove and rename the system": "", "change modes and owners": "", "give a file to root": "", "link to the system's files": "",
 	"hidden attributes": `(EPERM|ENOTSUP|EOPNOTSUPP) done\(security.capability\)`, // which no program uses: see rootAttacks
 
@@ -33,8 +34,15 @@ var ofRoot = map[string]string{
 }
 
 // rootAttacks are on what root inside a sandbox is kept from. BOX is its user.
-func rootAttacks() []attack {
+func rootAttacks(h *host) []attack {
 	return []attack{
+		{"uncover what only the host's root reads", fmt.Sprintf(`
+dir = %q
+seen = {name: sorted(os.listdir(dir + name)) for name in ["", "/deep"]}
+tries = [came_to(f) for f in [lambda: os.listdir(dir + "/hidden"), lambda: os.rename(dir + "/deep", dir + "/moved"), lambda: read(dir + "/moved/closed"), lambda: os.mknod(dir + "/closed", 0o600 | stat.S_IFCHR), lambda: os.unlink(dir + "/closed")]]
+os.mkdir(dir + "/hidden")
+return seen, tries, os.listdir(dir + "/hidden"), os.stat(dir).st_uid, oct(os.stat(dir + "/deep").st_mode), call("umount2", dir.encode(), 2)`, h.packages),
+			`\(\{'': \['deep', 'open'\], '/deep': \['open'\]\}, \['ENOENT', '(EXDEV|done)', 'ENOENT', '.*', '.*'\], \[\], 0, '0o40755', 'EPERM'\)`, rootNamespace},
 		{"look into the agent as its user", `
 os.setresgid(999, 999, 999)
 os.setresuid(999, 999, 999)
@@ -96,7 +104,7 @@ return {came_to(say, w) for w in [(b"", 0), (b"{}\n", 3), (b"[]\n", 3), (b"{}\n"
 // asRoot runs the attacks as root of a sandbox whose template has one.
 func (h *host) asRoot(t *testing.T) {
 	b := h.create(t, api.SandboxRequest{Template: local.RootTemplate})
-	for _, a := range slices.Concat(fileAttacks(h), processAttacks(h), callAttacks(), networkAttacks(h), privilegeAttacks(), rootAttacks()) {
+	for _, a := range slices.Concat(fileAttacks(h), processAttacks(h), callAttacks(), networkAttacks(h), privilegeAttacks(), rootAttacks(h)) {
 		want, changed := ofRoot[a.name]
 		if !changed {
 			want = a.want

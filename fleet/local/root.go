@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -135,7 +136,8 @@ func layer(target, lower, disk string) error {
 	return mountNew(target, "overlay", noSuid, "lowerdir", lower, "upperdir", disk+"/upper", "workdir", disk+"/work", "userxattr", "")
 }
 
-// cover mounts a directory of the template so that root of the sandbox can change it there.
+// cover mounts a directory of the template so that root of the sandbox can change it there, and without what the
+// layer hides of it: see template.mask.
 func cover(lower *os.File, target, name string) error {
 	place, disk := "lower-"+name, "disk/"+name
 	if err := os.Mkdir(place, 0o755); err != nil {
@@ -149,8 +151,11 @@ func cover(lower *os.File, target, name string) error {
 			return err
 		}
 	}
-	return layer("root"+target, place, disk)
+	return layer("root"+target, overlayEscape.Replace("lower"+target)+":"+place, disk)
 }
+
+// overlayEscape makes a path one of a list of layers.
+var overlayEscape = strings.NewReplacer(`\`, `\\`, ":", `\:`)
 
 func attachDisk(c *setup, given kit) (err error) {
 	if given["disk"] == nil { // and after this it is the one in memory

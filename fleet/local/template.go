@@ -311,6 +311,11 @@ func (r *Runtime) makeTemplate(ctx context.Context, root bool) (template, error)
 	if err := python.Share(part); err != nil {
 		return template{}, err
 	}
+	if root {
+		if err := t.mask(ctx); err != nil {
+			return template{}, err
+		}
+	}
 	sum, err := sumTree(part)
 	if err != nil {
 		return template{}, err
@@ -343,7 +348,7 @@ func sumTree(root string) (string, error) {
 				return err
 			}
 			text = []byte(target)
-		case !d.IsDir():
+		case d.Type().IsRegular():
 			if text, err = os.ReadFile(path); err != nil {
 				return err
 			}
