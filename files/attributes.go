@@ -59,9 +59,19 @@ func attributes(file, prefix string) (map[string]string, error) {
 func (d *draft) mark(given map[string]string) error {
 	for name, value := range given {
 		err := unix.Fsetxattr(d.fd(), name, []byte(value), 0)
-		if err != nil && !errors.Is(err, unix.ENOTSUP) {
+		switch {
+		case err == nil || errors.Is(err, unix.ENOTSUP):
+		case errors.Is(err, unix.ENOSPC) && d.hasRoom() || errors.Is(err, unix.E2BIG) || errors.Is(err, unix.ERANGE):
+			return ErrMarks // ext4 has a block for them, with what it writes itself there
+		default:
 			return err
 		}
 	}
 	return nil
+}
+
+// hasRoom reports whether the draft's file system has some left.
+func (d *draft) hasRoom() bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(d.fd(), &fs) == nil && fs.Bavail > 0
 }

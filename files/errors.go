@@ -27,6 +27,7 @@ var (
 	ErrChanged  = errors.New("it is not the version that was expected")
 	ErrFull     = errors.New("the disk is full")
 	ErrTooLarge = errors.New("it is too large")
+	ErrMarks    = errors.New("its file system does not keep that much of attributes for a file")
 	ErrTooMany  = errors.New("too many files or watches")
 	ErrTooDeep  = errors.New("it has directories within directories deeper than can be followed")
 	ErrArchive  = errors.New("bad archive")

@@ -97,6 +97,7 @@ var codes = []struct {
 	{files.ErrChanged, api.PreconditionFailed},
 	{files.ErrFull, api.DiskFull},
 	{files.ErrTooLarge, api.TooLarge},
+	{files.ErrMarks, api.TooLarge},
 	{files.ErrTooMany, api.LimitReached},
 	{files.ErrClosed, api.Gone},
 	{syscall.ENOSPC, api.DiskFull},

@@ -72,6 +72,7 @@ var codes = []struct {
 	{files.ErrChanged, aborted},
 	{files.ErrFull, resourceExhausted},
 	{files.ErrTooLarge, resourceExhausted},
+	{files.ErrMarks, invalidArgument},
 	{files.ErrTooMany, resourceExhausted},
 	{files.ErrClosed, unavailable},
 	{agent.ErrClosed, unavailable},

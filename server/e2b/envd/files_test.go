@@ -203,6 +203,13 @@ func TestMetadata(t *testing.T) {
 	} {
 		denied(t, http.StatusBadRequest, request(t, "POST", "/files?path=metadata/never", strings.NewReader("x"), "Content-Type", octets, bad[0], bad[1]))
 	}
+	for size := 3900; size < 4096-len("user.e2b.key"); size += 8 { // what is near the bound is kept, or refused for what it is
+		resp := request(t, "POST", "/files?path=metadata/large", strings.NewReader("x"), "Content-Type", octets, "X-Metadata-Key", strings.Repeat("v", size))
+		text := read(t, resp)
+		if resp.StatusCode != http.StatusOK && (resp.StatusCode != http.StatusBadRequest || !strings.Contains(text, "attributes")) {
+			t.Errorf("%d bytes: %d %s", size, resp.StatusCode, text)
+		}
+	}
 	if _, err := os.Stat(filepath.Join(home, "metadata/never")); err == nil {
 		t.Error("it was written")
 	}
