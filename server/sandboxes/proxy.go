@@ -150,6 +150,7 @@ func (p *passage) run() error {
 		defer sent.Close()                                        // the transport may not have read to the end
 		defer context.AfterFunc(p.ctx, func() { sent.Close() })() // it waits for its reads, of a client that may send nothing
 		in.Body = &body{sent, p}
+		go p.endStalled()
 	}
 	proxy := httputil.ReverseProxy{
 		Transport: p, BufferPool: buffers, Rewrite: p.rewrite, ModifyResponse: p.answer,
@@ -165,6 +166,21 @@ func (p *passage) run() error {
 		return context.Cause(p.ctx)
 	}
 	return p.failed
+}
+
+// endStalled ends the passage when the sandbox has ended, whose client may send nothing for long. One that does is seen to
+// fail without that, which it hears better.
+func (p *passage) endStalled() {
+	select {
+	case <-p.box.Done():
+	case <-p.ctx.Done():
+		return
+	}
+	select {
+	case <-time.After(endTime):
+		p.cancel(errAway)
+	case <-p.ctx.Done():
+	}
 }
 
 // RoundTrip passes on what is final: an informational answer (RFC 9110 section 15.2)

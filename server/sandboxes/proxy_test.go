@@ -183,8 +183,13 @@ func TestKillBeforeTheAnswer(t *testing.T) {
 	}
 }
 
-// So is one that dies while it is still being sent to.
+// So is one that dies while it is still being sent to, also by a client that sends nothing just then.
 func TestKillDuringAnUpload(t *testing.T) {
+	t.Run("it goes on", func(t *testing.T) { killDuringAnUpload(t, 1000) })
+	t.Run("it stalls", func(t *testing.T) { killDuringAnUpload(t, 0) })
+}
+
+func killDuringAnUpload(t *testing.T, more int) {
 	came := make(chan struct{})
 	s := start(t, handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPut {
@@ -209,11 +214,14 @@ func TestKillDuringAnUpload(t *testing.T) {
 	<-came
 	s.call(t, "DELETE", path, "")
 	go func() {
-		for range 1000 {
+		for range more {
 			_, _ = to.Write([]byte("x")) // fails once the answer is there
 		}
-		to.Close()
+		if more > 0 {
+			to.Close()
+		}
 	}()
+	defer to.Close()
 	if resp := <-answer; resp != nil {
 		defer resp.Body.Close()
 		if e := refused(t, resp, 410, api.Gone); e.Details["reason"] != "killed" {
