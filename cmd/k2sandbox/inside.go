@@ -92,6 +92,9 @@ func withstandSignals() {
 		syscall.SIGSTKFLT, syscall.SIGXCPU, syscall.SIGXFSZ, syscall.SIGVTALRM, syscall.SIGPROF, syscall.SIGSYS)
 }
 
+// lapsing is how long a sandbox may take to end what runs in it once its lease is over.
+const lapsing = 2 * time.Minute
+
 // serveInside starts what the sandbox is made of, and serves it until it is closed.
 func serveInside(in *local.Inside) error {
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil)).With("sandbox", in.ID)
@@ -124,7 +127,7 @@ func serveInside(in *local.Inside) error {
 	if in.Lease > 0 {
 		l := newLease(in.Lease, func() {
 			log.Warn("the sandbox ends, as no server has been heard of for long")
-			time.AfterFunc(closing, func() { os.Exit(1) }) // and with it all else, whatever does not end
+			time.AfterFunc(lapsing, func() { os.Exit(1) }) // and with it all else, whatever does not end
 			_ = box.Kill(api.EndTimedOut)
 		})
 		defer l.end()
