@@ -4,3 +4,16 @@ import "github.com/k2sandbox/k2sandbox/files"
 
 // Files returns the sandbox's file system, which is closed with it.
 func (s *Sandbox) Files() *files.Root { return s.files }
+
+// FilesAsRoot has what f does with Files done as root, but for watches, which outlive it. ErrNoRoot where there is none.
+func (s *Sandbox) FilesAsRoot(f func() error) error {
+	if s.o.RootFiles == nil {
+		return ErrNoRoot
+	}
+	t, err := s.o.RootFiles()
+	if err != nil {
+		return err
+	}
+	defer t.Close()
+	return t.Do(f)
+}

@@ -60,6 +60,8 @@ type Options struct {
 	On *process.Thread
 	// AsRoot, where code can become root, is the thread on which commands are started as that.
 	AsRoot *process.Thread
+	// RootFiles, where there is AsRoot, makes a thread that uses files as root.
+	RootFiles func() (*process.Thread, error)
 	// Listeners finds the ports that open, where this process can make none any more. It stays the caller's.
 	Listeners *process.Listeners
 	// Isolation and Network are what Capabilities tells of them: by default that there is none,

@@ -3,6 +3,7 @@ package files_test
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -141,7 +142,7 @@ func TestSpecialFilesAreNotOpened(t *testing.T) {
 		}
 	})
 	whole := openRoot(t, "", "/")
-	for _, path := range []string{"/dev/null", "/dev/zero", "/dev/tty", "/proc/self/mem"} {
+	for _, path := range []string{"/dev/null", "/dev/zero", "/dev/tty", fmt.Sprintf("/proc/%d/mem", os.Getppid())} {
 		_, err := whole.Open(path)
 		fails(t, err, files.ErrNotFile)
 	}
@@ -149,7 +150,7 @@ func TestSpecialFilesAreNotOpened(t *testing.T) {
 
 func TestFilesThatTheKernelMakesUp(t *testing.T) {
 	whole := openRoot(t, "", "/")
-	if got := readAll(t, whole, "/proc/self/status"); !strings.Contains(got, "Threads:") {
+	if got := readAll(t, whole, fmt.Sprintf("/proc/%d/status", os.Getppid())); !strings.Contains(got, "Threads:") {
 		t.Errorf("got %q", got)
 	}
 	if got := readAll(t, whole, "/proc/kallsyms"); strings.Count(got, "\n") < 1000 {
@@ -160,6 +161,34 @@ func TestFilesThatTheKernelMakesUp(t *testing.T) {
 	defer f.Close()
 	if f.ETag != "" || f.Size == 0 {
 		t.Errorf("got tag %q and size %d", f.ETag, f.Size)
+	}
+}
+
+// What /proc tells of this program is for nobody who could not open it himself, however he gets there.
+func TestThisProgramIsNotLookedInto(t *testing.T) {
+	dir := t.TempDir()
+	must(t, os.Symlink("/proc/self", filepath.Join(dir, "self")))
+	must(t, os.Symlink("/proc/thread-self/maps", filepath.Join(dir, "maps")))
+	whole := openRoot(t, "", "/")
+	self := fmt.Sprintf("/proc/%d", os.Getpid())
+	for _, path := range []string{"/proc/self/maps", "/proc/self/environ", "/proc/self/exe", "/proc/self/fd/0", self + "/status", self + "/task/" + filepath.Base(self) + "/comm", "/proc/thread-self/comm", dir + "/self/maps", dir + "/maps"} {
+		_, err := whole.Open(path)
+		fails(t, err, files.ErrDenied)
+		_, err = whole.Stat(path)
+		if path != dir+"/maps" {
+			fails(t, err, files.ErrDenied)
+		}
+	}
+	for _, path := range []string{"/proc/self", self, self + "/fd", dir + "/self/task"} {
+		_, err := whole.List(t.Context(), path, files.ListOptions{})
+		fails(t, err, files.ErrDenied)
+	}
+	page, err := whole.List(t.Context(), "/proc", files.ListOptions{Depth: 2, Limit: 100_000})
+	must(t, err)
+	for _, e := range page.Entries {
+		if strings.HasPrefix(e.Path, self+"/") {
+			t.Fatalf("listed %s", e.Path)
+		}
 	}
 }
 

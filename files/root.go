@@ -191,7 +191,11 @@ func split(name string) (parent, base string) {
 }
 
 func (r *Root) openDir(name string, flag int) (*os.File, error) {
-	return r.tree.OpenFile(name, flag|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	f, err := r.tree.OpenFile(name, flag|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return refuseOwn(f)
 }
 
 // maxLinks is how many links one path may lead through, as in the kernel.
@@ -292,5 +296,9 @@ func openAt(dir int, name string, flag int, perm uint32) (int, error) {
 		fd, err = unix.Openat(dir, name, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, perm)
 		return err
 	})
+	if err == nil && flag&unix.O_CREAT == 0 && own(fd) {
+		unix.Close(fd)
+		return -1, unix.EACCES
+	}
 	return fd, err
 }

@@ -49,7 +49,7 @@ func Start(c Command) (*Process, error) {
 	if len(c.Args) == 0 || c.Args[0] == "" {
 		return nil, errors.New("cannot start process: no command")
 	}
-	if err := enterable(c.Dir); err != nil {
+	if err := c.On.look(func() error { return enterable(c.Dir) }); err != nil {
 		return nil, fmt.Errorf("cannot start process: %w: %w", ErrDirectory, err)
 	}
 	if c.Guard != nil {
@@ -103,7 +103,11 @@ func (p *Process) start() error {
 // exec executes the program in a new process, on the command's thread.
 func (p *Process) exec(s *stdio) error {
 	c := &p.command
-	path, err := lookPath(c.Args[0], c.Env, c.Dir)
+	var path string
+	err := c.On.look(func() (err error) {
+		path, err = lookPath(c.Args[0], c.Env, c.Dir)
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrProgram, err)
 	}

@@ -79,6 +79,27 @@ func (t *Thread) do(f func() error) (err error) {
 	}
 }
 
+// Do runs f on the thread, and returns its error. What f starts goroutines for is done elsewhere.
+func (t *Thread) Do(f func() error) error {
+	var failed any
+	err := t.do(func() error {
+		defer func() { failed = recover() }() // it is the caller's, who may know what to do
+		return f()
+	})
+	if failed != nil {
+		panic(failed)
+	}
+	return err
+}
+
+// look runs f, which looks at files, as who is to use them then: root may see more than this program.
+func (t *Thread) look(f func() error) error {
+	if t == nil || t.as == nil || t.as.UID != 0 {
+		return f()
+	}
+	return t.do(f)
+}
+
 // Close ends the thread: nothing can be started on it any more. What was goes on.
 func (t *Thread) Close() { t.end.Do(func() { close(t.ended) }) }
 

@@ -193,6 +193,9 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 		var o agent.Options
 		if o, err = options(in, on, zygote, log); err == nil {
 			o.AsRoot, o.Listeners = root, listeners
+			if root != nil {
+				o.RootFiles = func() (*process.Thread, error) { return process.NewThread(in.EnterFiles, nil) }
+			}
 			box, err = agent.New(context.Background(), o)
 		}
 	}

@@ -84,6 +84,7 @@ func TestAttacks(t *testing.T) {
 				t.Run("watches of others", h.watched)
 			}
 			t.Run("agent", h.overthrow)
+			t.Run("file calls", h.mislead)
 			t.Run("races", h.race)
 			if l == rootNamespace {
 				t.Run("as root inside", h.asRoot)

@@ -74,6 +74,18 @@ func (in *Inside) Confine() (cage.Rules, error) {
 // Root returns the rules that a thread enters, after Confine, on which commands are started as root.
 func (in *Inside) Root() cage.Rules { return cage.Rules{NoNewPrivs: true, Caps: cage.Root} }
 
+// EnterFiles makes the calling thread, which nobody else is to have then, one that uses files as root, with the capabilities of
+// commands of root.
+func (in *Inside) EnterFiles() error {
+	if err := in.Root().Enter(); err != nil {
+		return err
+	}
+	for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
+		unix.RawSyscall(call, 0, 0, 0)
+	}
+	return nil
+}
+
 // blames are the settings that can keep a sandbox from starting.
 var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs, "template": fleet.ErrTemplate}
 

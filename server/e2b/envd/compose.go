@@ -33,17 +33,21 @@ func (h *handler) compose(w http.ResponseWriter, r *http.Request) error {
 	if err := asked(q.Username); err != nil {
 		return err
 	}
+	return h.as(q.Username, func(home string) error { return h.composeFiles(w, r, home, &q) })
+}
+
+func (h *handler) composeFiles(w http.ResponseWriter, r *http.Request, home string, q *composeRequest) error {
 	if len(q.SourcePaths) == 0 || len(q.SourcePaths) > maxSources {
 		return errorf(invalidArgument, "source_paths: expected 1 to %d paths, got %d", maxSources, len(q.SourcePaths))
 	}
 	if q.Destination == "" {
 		return errorf(invalidArgument, "destination is required")
 	}
-	to, err := h.resolve(q.Destination)
+	to, err := resolve(home, q.Destination)
 	if err != nil {
 		return err
 	}
-	sources, content, err := h.openAll(q.SourcePaths, to)
+	sources, content, err := h.openAll(home, q.SourcePaths, to)
 	defer func() {
 		for _, f := range sources {
 			f.Close()
@@ -75,10 +79,10 @@ func (h *handler) compose(w http.ResponseWriter, r *http.Request) error {
 
 // openAll opens the sources, and returns their content as one. Those that it opened before it
 // failed it returns, too.
-func (h *handler) openAll(paths []string, to string) (open []*files.File, content io.Reader, err error) {
+func (h *handler) openAll(home string, paths []string, to string) (open []*files.File, content io.Reader, err error) {
 	var parts []io.Reader
 	for _, path := range paths {
-		resolved, err := h.resolve(path)
+		resolved, err := resolve(home, path)
 		if err != nil {
 			return open, nil, err
 		}

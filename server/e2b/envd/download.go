@@ -15,10 +15,15 @@ import (
 
 // download sends a file, or the ranges of it that are asked for.
 func (h *handler) download(w http.ResponseWriter, r *http.Request) error {
-	if err := asked(r.URL.Query().Get("username")); err != nil {
+	name := r.URL.Query().Get("username")
+	if err := asked(name); err != nil {
 		return err
 	}
-	path, err := h.resolve(r.URL.Query().Get("path"))
+	return h.as(name, func(home string) error { return h.sendFile(w, r, home) })
+}
+
+func (h *handler) sendFile(w http.ResponseWriter, r *http.Request, home string) error {
+	path, err := resolve(home, r.URL.Query().Get("path"))
 	if err != nil {
 		return err
 	}

@@ -47,11 +47,11 @@ type handler struct {
 // services are all methods of the two services.
 func (h *handler) services() map[string]method {
 	return map[string]method{
-		"/filesystem.Filesystem/Stat":             unary(h.stat),
-		"/filesystem.Filesystem/MakeDir":          unary(h.makeDir),
-		"/filesystem.Filesystem/Move":             unary(h.move),
-		"/filesystem.Filesystem/ListDir":          unary(h.listDir),
-		"/filesystem.Filesystem/Remove":           unary(h.remove),
+		"/filesystem.Filesystem/Stat":             asCaller(h, h.stat),
+		"/filesystem.Filesystem/MakeDir":          asCaller(h, h.makeDir),
+		"/filesystem.Filesystem/Move":             asCaller(h, h.move),
+		"/filesystem.Filesystem/ListDir":          asCaller(h, h.listDir),
+		"/filesystem.Filesystem/Remove":           asCaller(h, h.remove),
 		"/filesystem.Filesystem/WatchDir":         serverStream(h.watchDir),
 		"/filesystem.Filesystem/CreateWatcher":    unary(h.createWatcher),
 		"/filesystem.Filesystem/GetWatcherEvents": unary(h.getWatcherEvents),

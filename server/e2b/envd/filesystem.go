@@ -3,7 +3,6 @@ package envd
 import (
 	"context"
 	"errors"
-	"net/http"
 	gopath "path"
 	"strings"
 
@@ -24,8 +23,8 @@ type entryAnswer struct {
 	Entry entryInfo `json:"entry"`
 }
 
-func (h *handler) stat(_ context.Context, _ *http.Request, q *pathRequest) (a entryAnswer, err error) {
-	path, err := h.resolve(q.Path)
+func (h *handler) stat(_ context.Context, home string, q *pathRequest) (a entryAnswer, err error) {
+	path, err := resolve(home, q.Path)
 	if err == nil {
 		a.Entry, err = h.describe(path)
 	}
@@ -33,8 +32,8 @@ func (h *handler) stat(_ context.Context, _ *http.Request, q *pathRequest) (a en
 }
 
 // makeDir makes a directory and those on the way. That it is there already is an error.
-func (h *handler) makeDir(_ context.Context, _ *http.Request, q *pathRequest) (a entryAnswer, err error) {
-	path, err := h.resolve(q.Path)
+func (h *handler) makeDir(_ context.Context, home string, q *pathRequest) (a entryAnswer, err error) {
+	path, err := resolve(home, q.Path)
 	if err != nil {
 		return a, err
 	}
@@ -57,12 +56,12 @@ type moveRequest struct {
 }
 
 // move gives a file another path, in place of the file that is there.
-func (h *handler) move(ctx context.Context, _ *http.Request, q *moveRequest) (a entryAnswer, err error) {
-	from, err := h.resolve(q.Source)
+func (h *handler) move(ctx context.Context, home string, q *moveRequest) (a entryAnswer, err error) {
+	from, err := resolve(home, q.Source)
 	if err != nil {
 		return a, err
 	}
-	to, err := h.resolve(q.Destination)
+	to, err := resolve(home, q.Destination)
 	if err != nil {
 		return a, err
 	}
@@ -74,11 +73,11 @@ func (h *handler) move(ctx context.Context, _ *http.Request, q *moveRequest) (a 
 }
 
 // remove removes a file, or a directory with all that is in it. Where there is none, that is all right.
-func (h *handler) remove(_ context.Context, _ *http.Request, q *pathRequest) (empty, error) {
+func (h *handler) remove(_ context.Context, home string, q *pathRequest) (empty, error) {
 	if q.Path == "" {
 		return empty{}, errorf(invalidArgument, "path is required") // and is not the home directory, with all that is in it
 	}
-	path, err := h.resolve(q.Path)
+	path, err := resolve(home, q.Path)
 	if err != nil {
 		return empty{}, err
 	}
@@ -98,8 +97,8 @@ type listAnswer struct {
 }
 
 // listDir lists a directory, and those in it down to a depth.
-func (h *handler) listDir(ctx context.Context, _ *http.Request, q *listRequest) (a listAnswer, err error) {
-	path, err := h.resolve(q.Path)
+func (h *handler) listDir(ctx context.Context, home string, q *listRequest) (a listAnswer, err error) {
+	path, err := resolve(home, q.Path)
 	if err != nil {
 		return a, err
 	}

@@ -86,16 +86,16 @@ func (h *handler) options(r *http.Request, q *startRequest) (o agent.ProcessOpti
 	if err := api.ValidEnvs("process.envs", q.Process.Envs); err != nil {
 		return o, err
 	}
-	cwd := ""
+	cwd, home := "", h.home
 	if q.Process.Cwd != nil {
 		cwd = *q.Process.Cwd
 	}
 	o.Envs = q.Process.Envs
 	if name, _, _ := r.BasicAuth(); name == root && h.box.HasRoot() {
 		o.Root, o.Envs = true, rootEnvs(o.Envs)
-		cwd = cmp.Or(cwd, rootHome)
+		home = rootHome
 	}
-	if o.Cwd, err = h.resolve(cwd); err != nil {
+	if o.Cwd, err = resolve(home, cwd); err != nil {
 		return o, err
 	}
 	if q.Pty != nil {

@@ -28,11 +28,16 @@ type uploaded struct {
 // upload writes files: the body itself, or the parts of a form. A file that is there is replaced
 // in one step, when all of the new one has come; one that is new is seen to grow.
 func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
-	body := server.Body(w, r, h.o)
-	defer body.Close()
-	if err := asked(r.URL.Query().Get("username")); err != nil {
+	name := r.URL.Query().Get("username")
+	if err := asked(name); err != nil {
 		return err
 	}
+	return h.as(name, func(home string) error { return h.receiveFiles(w, r, home) })
+}
+
+func (h *handler) receiveFiles(w http.ResponseWriter, r *http.Request, home string) error {
+	body := server.Body(w, r, h.o)
+	defer body.Close()
 	metadata, err := metadataOf(r.Header)
 	if err != nil {
 		return err
@@ -45,9 +50,9 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 	var all []uploaded
 	switch {
 	case media == "application/octet-stream":
-		all, err = h.raw(r, content, metadata)
+		all, err = h.raw(r, home, content, metadata)
 	case strings.HasPrefix(media, "multipart/") && params["boundary"] != "":
-		all, err = h.form(r, multipart.NewReader(content, params["boundary"]), metadata)
+		all, err = h.form(r, home, multipart.NewReader(content, params["boundary"]), metadata)
 	default:
 		return errorf(invalidArgument, "unsupported content type: %.100q, expected multipart/form-data with a boundary, or application/octet-stream", r.Header.Get("Content-Type"))
 	}
@@ -59,11 +64,11 @@ func (h *handler) upload(w http.ResponseWriter, r *http.Request) error {
 }
 
 // raw writes the one file that the body is.
-func (h *handler) raw(r *http.Request, content io.Reader, metadata map[string]string) ([]uploaded, error) {
+func (h *handler) raw(r *http.Request, home string, content io.Reader, metadata map[string]string) ([]uploaded, error) {
 	if !r.URL.Query().Has("path") {
 		return nil, errorf(invalidArgument, "path query parameter is required for raw body upload")
 	}
-	path, err := h.resolve(r.URL.Query().Get("path"))
+	path, err := resolve(home, r.URL.Query().Get("path"))
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +78,7 @@ func (h *handler) raw(r *http.Request, content io.Reader, metadata map[string]st
 
 // form writes a file for each part that is called "file": where the query says, or else where
 // the part's filename does.
-func (h *handler) form(r *http.Request, form *multipart.Reader, metadata map[string]string) ([]uploaded, error) {
+func (h *handler) form(r *http.Request, home string, form *multipart.Reader, metadata map[string]string) ([]uploaded, error) {
 	var all []uploaded
 	written := map[string]bool{}
 	for {
@@ -90,7 +95,7 @@ func (h *handler) form(r *http.Request, form *multipart.Reader, metadata map[str
 		if part.FormName() != "file" {
 			continue
 		}
-		path, err := h.partPath(r, part)
+		path, err := h.partPath(r, home, part)
 		if err != nil {
 			return nil, err
 		}
@@ -120,15 +125,15 @@ func cleaned(path string) string {
 
 // partPath returns where a part is to be written. Its filename has directories, which
 // multipart.Part does not tell.
-func (h *handler) partPath(r *http.Request, part *multipart.Part) (string, error) {
+func (h *handler) partPath(r *http.Request, home string, part *multipart.Part) (string, error) {
 	if r.URL.Query().Has("path") {
-		return h.resolve(r.URL.Query().Get("path"))
+		return resolve(home, r.URL.Query().Get("path"))
 	}
 	_, params, err := mime.ParseMediaType(part.Header.Get("Content-Disposition"))
 	if err != nil || params["filename"] == "" {
 		return "", errorf(invalidArgument, "error getting the path of a part: filename not found in Content-Disposition header")
 	}
-	return h.resolve(params["filename"])
+	return resolve(home, params["filename"])
 }
 
 // put writes a file.

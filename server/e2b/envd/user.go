@@ -1,6 +1,7 @@
 package envd
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	gopath "path"
@@ -50,11 +51,31 @@ func asked(name string) error {
 	return nil
 }
 
+// as does what a client wants of files as the user that it names, who may be root, and tells whose home directory that is.
+func (h *handler) as(name string, do func(home string) error) error {
+	if name == root && h.box.HasRoot() {
+		return h.box.FilesAsRoot(func() error { return do(rootHome) })
+	}
+	return do(h.home)
+}
+
+// asCaller has a method of files done as the user that the call names.
+func asCaller[Q, A any](h *handler, do func(ctx context.Context, home string, q *Q) (A, error)) method {
+	return unary(func(ctx context.Context, r *http.Request, q *Q) (a A, err error) {
+		name, _, _ := r.BasicAuth()
+		err = h.as(name, func(home string) (err error) {
+			a, err = do(ctx, home, q)
+			return err
+		})
+		return a, err
+	})
+}
+
 // resolve returns the absolute path that a client means: others begin at the home directory.
-func (h *handler) resolve(path string) (string, error) {
+func resolve(home, path string) (string, error) {
 	switch {
 	case path == "~" || path == "":
-		return h.home, nil
+		return home, nil
 	case strings.HasPrefix(path, "~/"):
 		path = path[len("~/"):]
 	case strings.HasPrefix(path, "~"):
@@ -63,5 +84,5 @@ func (h *handler) resolve(path string) (string, error) {
 	if gopath.IsAbs(path) {
 		return path, nil
 	}
-	return strings.TrimSuffix(h.home, "/") + "/" + path, nil
+	return strings.TrimSuffix(home, "/") + "/" + path, nil
 }

@@ -52,7 +52,7 @@ type observer struct {
 }
 
 func (h *handler) observe(ctx context.Context, q *watchRequest) (*observer, error) {
-	path, err := h.resolve(q.Path)
+	path, err := resolve(h.home, q.Path)
 	if err != nil {
 		return nil, err
 	}
