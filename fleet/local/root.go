@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -151,11 +150,12 @@ func cover(lower *os.File, target, name string) error {
 			return err
 		}
 	}
-	return layer("root"+target, overlayEscape.Replace("lower"+target)+":"+place, disk)
+	hidden := "hidden-" + name // as a list of layers has at most 255 bytes
+	if err := os.Symlink("lower"+target, hidden); err != nil {
+		return err
+	}
+	return layer("root"+target, hidden+":"+place, disk)
 }
-
-// overlayEscape makes a path one of a list of layers.
-var overlayEscape = strings.NewReplacer(`\`, `\\`, ":", `\:`)
 
 func attachDisk(c *setup, given kit) (err error) {
 	if given["disk"] == nil { // and after this it is the one in memory
