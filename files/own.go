@@ -11,25 +11,31 @@ import (
 // Linux lets a program look into itself whatever else keeps others from that. So what /proc tells of this one, by whichever of its
 // threads, is not opened for those who could not open it themselves.
 
-// refuseOwn closes what is below this program's own directories in /proc.
-func refuseOwn(f *os.File) (*os.File, error) {
-	if !own(int(f.Fd())) {
-		return f, nil
-	}
-	f.Close()
-	return nil, unix.EACCES
+// everybodys is what /proc tells everybody of a program.
+var everybodys = map[string]bool{
+	"status": true, "stat": true, "statm": true, "cmdline": true, "cgroup": true, "limits": true, "mounts": true, "mountinfo": true,
 }
 
-func own(fd int) bool {
+// own reports whether a name in an open directory, or what is open where that is "", is of this program alone.
+func own(fd int, name string) bool {
 	var fs unix.Statfs_t
 	if unix.Fstatfs(fd, &fs) != nil || fs.Type != unix.PROC_SUPER_MAGIC {
 		return false
 	}
 	path, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
-	number, _, _ := strings.Cut(strings.TrimPrefix(path, "/proc/"), "/")
-	if _, bad := strconv.Atoi(number); bad != nil {
-		return err != nil // it is nobody's
+	rest, ok := strings.CutPrefix(path, "/proc/")
+	if err != nil || !ok {
+		return err != nil || name != "" && path != "/proc" // nobody can tell
 	}
-	_, err = os.Lstat("/proc/self/task/" + number)
-	return err == nil
+	number, rest, _ := strings.Cut(rest, "/")
+	if _, err := strconv.Atoi(number); err != nil {
+		return false
+	}
+	if _, err := os.Lstat("/proc/self/task/" + number); err != nil {
+		return false
+	}
+	if name != "" {
+		rest = strings.TrimPrefix(rest+"/"+name, "/")
+	}
+	return !everybodys[rest]
 }

@@ -178,7 +178,11 @@ func (r *Root) place(path string) (place, error) {
 
 func (r *Root) in(name string) (place, error) {
 	parent, base := split(name)
-	dir, err := r.openDir(parent, unix.O_PATH)
+	dir, err := r.tree.OpenFile(parent, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err == nil && own(int(dir.Fd()), base) {
+		dir.Close()
+		return place{}, unix.EACCES
+	}
 	return place{dir, base, name}, err
 }
 
@@ -192,10 +196,11 @@ func split(name string) (parent, base string) {
 
 func (r *Root) openDir(name string, flag int) (*os.File, error) {
 	f, err := r.tree.OpenFile(name, flag|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+	if err == nil && own(int(f.Fd()), "") {
+		f.Close()
+		return nil, unix.EACCES
 	}
-	return refuseOwn(f)
+	return f, err
 }
 
 // maxLinks is how many links one path may lead through, as in the kernel.
@@ -296,7 +301,7 @@ func openAt(dir int, name string, flag int, perm uint32) (int, error) {
 		fd, err = unix.Openat(dir, name, flag|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, perm)
 		return err
 	})
-	if err == nil && flag&unix.O_CREAT == 0 && own(fd) {
+	if err == nil && flag&unix.O_CREAT == 0 && own(fd, "") {
 		unix.Close(fd)
 		return -1, unix.EACCES
 	}

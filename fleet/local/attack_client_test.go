@@ -21,7 +21,7 @@ os.symlink("../self", "deep/self")`)
 	agent := []string{"/proc/self", "/proc/thread-self", "/proc/self/task/../../self", "self", "thread", "up", "deep/self", "/proc/self/root/proc/self", "/proc/self/cwd/self"}
 	paths := []string{"maps", "exe"}
 	for _, dir := range agent {
-		for _, name := range []string{"maps", "environ", "auxv", "mem", "exe", "mountinfo", "cmdline", "fd/3", "fdinfo/3", "task/1/environ", "root/proc/self/maps"} {
+		for _, name := range []string{"maps", "environ", "auxv", "mem", "exe", "fd/3", "fdinfo/3", "task/1/environ", "root/proc/self/maps"} {
 			paths = append(paths, dir+"/"+name)
 		}
 	}
