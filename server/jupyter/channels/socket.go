@@ -24,7 +24,7 @@ type socket struct {
 	conn    *websocket.Conn
 	binary  bool          // the client takes binary frames
 	noticed bool          // it knows of those that it was not sent
-	busy    atomic.Bool   // a message is being sent: behind it no ping and no pong would go out, which the WebSocket gives 5 s
+	busy    atomic.Bool   // messages are being sent: behind them no ping and no pong would go out, which the WebSocket gives 5 s
 	stop    chan struct{} // closed when nothing more is to be sent
 	stopped chan struct{} // closed when nothing more is
 
@@ -87,6 +87,7 @@ func (k *socket) send() {
 		default:
 		}
 		p, over := k.session.next(k)
+		k.busy.Store(p != nil)
 		switch {
 		case p != nil:
 			if err := k.write(p); err != nil {
@@ -121,8 +122,6 @@ func (k *socket) write(p *parcel) error {
 	}
 	ctx, cancel := context.WithTimeout(k.writing, k.session.hub.Bounds.Pong)
 	defer cancel()
-	k.busy.Store(true)
-	defer k.busy.Store(false)
 	return k.conn.Write(ctx, f.typ, f.data)
 }
 
