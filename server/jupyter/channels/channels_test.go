@@ -485,11 +485,11 @@ func TestSlowReaders(t *testing.T) {
 
 // A reader that pauses loses nothing, however many pings are due meanwhile on both sides.
 func TestReaderThatPauses(t *testing.T) {
-	p := shared.with(server.Options{Ping: 10 * time.Millisecond}, func(*channels.Bounds) {})
+	p := shared.with(server.Options{Ping: 2 * time.Second}, func(*channels.Bounds) {})
 	defer p.site.Close()
 	c := p.dial(t, "default", "", v1, nil)
 	defer c.conn.CloseNow()
-	id := c.run("from IPython.display import display\nfor i in range(40): display({'text/plain': 'x' * 1_000_000}, raw=True)\nimport time; time.sleep(6)")
+	id := c.run("from IPython.display import display\nfor i in range(40): display({'text/plain': 'x' * 1_000_000}, raw=True)\nimport time; time.sleep(12)")
 	c.until(func(m message) bool { return m.is("status", "busy") })
 	ctx, cancel := context.WithCancel(t.Context())
 	pinged := make(chan error, 1)

@@ -86,7 +86,10 @@ def test_errors(kernel: str, connect: Connect, protocol: str | None) -> None:
     told = channels.run("1 / 0")
     assert (told.reply["status"], told.reply["ename"]) == ("error", "ZeroDivisionError")
     assert told.all("error")[0]["evalue"] == "division by zero"
-    first, second = channels.execute("1 / 0"), channels.execute("2")
+    first = channels.execute("input()\n1 / 0", allow_stdin=True)
+    second = channels.execute("2")  # which waits when the first fails
+    asked = channels.until(lambda said: said["header"]["msg_type"] == "input_request")[-1]
+    channels.send("input_reply", {"value": ""}, "stdin", parent_header=asked["header"])
     said = channels.until(lambda said: replies(said, second))
     aborted = [each["content"]["status"] for each in said if each["header"]["msg_type"] == "execute_reply"]
     assert aborted == ["error", "aborted"], first
