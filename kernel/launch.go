@@ -126,9 +126,9 @@ func (k *Kernel) prepare() error {
 	return nil
 }
 
-// furnish makes the kernel's directory anew, with the connection file and the
+// furnish makes the kernel's directory anew, with the connection file and, for who has not read it yet, the
 // launcher: what the process before left in it, sockets or worse, is gone.
-func (k *Kernel) furnish() error {
+func (k *Kernel) furnish(launcher fs.FS) error {
 	if err := os.RemoveAll(k.dir); err != nil {
 		return err
 	}
@@ -146,8 +146,8 @@ func (k *Kernel) furnish() error {
 	if err != nil {
 		return err
 	}
-	if k.options.Spec.launcher != nil {
-		if err := os.CopyFS(k.dir, k.options.Spec.launcher); err != nil {
+	if launcher != nil {
+		if err := os.CopyFS(k.dir, launcher); err != nil {
 			return err
 		}
 	}
@@ -223,7 +223,11 @@ func (k *Kernel) forked(ctx context.Context, command process.Command, b *birth, 
 
 // begin starts the process and connects to it. What fails to start is cleared away.
 func (k *Kernel) begin(ctx context.Context, command process.Command, program string) (*life, error) {
-	if err := k.furnish(); err != nil {
+	launcher := k.options.Spec.launcher
+	if command.Fork != nil { // by who has read it
+		launcher = nil
+	}
+	if err := k.furnish(launcher); err != nil {
 		return nil, err
 	}
 	l := newLife()

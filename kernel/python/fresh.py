@@ -78,7 +78,7 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
             importlib.import_module(name)
     for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
-    for name in COMPANIONS[:4]:  # which every kernel needs
+    for name in COMPANIONS[:5]:  # which every kernel needs
         launcher.companion(name)
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
