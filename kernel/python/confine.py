@@ -18,7 +18,7 @@ from typing import Any
 
 # linux/sched.h: NEWNS | NEWUTS | NEWIPC | NEWUSER | NEWPID | NEWNET, entered together, and NEWCGROUP
 NAMESPACES = 0x00020000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-CGROUP = 0x02000000
+CGROUP, PID = 0x02000000, 0x20000000
 
 # linux/prctl.h
 SET_DUMPABLE, SET_SECCOMP, CAPBSET_DROP, SET_NO_NEW_PRIVS, CAP_AMBIENT = 4, 22, 24, 38, 47
@@ -64,14 +64,28 @@ def join(cgroups: list[int]) -> None:
             os.write(fd, b"0")
 
 
-def enter(pidfd: int) -> None:
-    """Enter the namespaces of a process; its pid namespace is that of processes forked from now on."""
+def bear(fd: int) -> bool:
+    """Have processes that are forked from now on be born in a pid namespace, by its file or a process of it.
+
+    Who is not root outside may not: it has to enter the user namespace before.
+    """
+    prctl(SET_DUMPABLE, 0)  # nor may root there look into them, before they are an ordinary user
+    try:
+        call(libc.setns, fd, PID)
+    except PermissionError:
+        return False
+    return True
+
+
+def enter(pidfd: int, born: bool = False) -> None:
+    """Enter the namespaces of a process; who is not born in its pid namespace has its children there."""
     prctl(SET_DUMPABLE, 0)  # nor may root there look into it, before it is an ordinary user
+    most = NAMESPACES & ~PID if born else NAMESPACES
     with doing("enter the sandbox's namespaces"):
         try:
-            call(libc.setns, pidfd, NAMESPACES | CGROUP)
+            call(libc.setns, pidfd, most | CGROUP)
         except PermissionError:  # it has no cgroup namespace of its own
-            call(libc.setns, pidfd, NAMESPACES)
+            call(libc.setns, pidfd, most)
 
 
 def confine(

@@ -186,6 +186,7 @@ class Host:
     def __init__(self, control: socket.socket, confine: types.ModuleType) -> None:
         self.control = control
         self.confine = confine
+        self.home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         self.inside: socket.socket  # once forked
 
     def fork(self, request: Request, fds: list[int]) -> Request | None:
@@ -198,19 +199,21 @@ class Host:
         if len(fds) != namespaces + 1 + count:
             raise Refused(f"the request has {len(fds)} descriptors in place of {namespaces + 1 + count}")
         sandbox, inside, cgroups = (fds[:1], fds[namespaces], fds[namespaces + 1 :])
-        if namespaces:
+        born = namespaces and self.confine.bear(sandbox[0])
+        if namespaces and not born:
             # A sandbox that ends while it is entered takes with it who waits for the one inside, which
             # then comes to this process, that has no zombies: else its end would wait for PID 1 here.
             self.confine.prctl(self.confine.SET_CHILD_SUBREAPER, 1)
 
         def prepare() -> None:
             self.control.close()
+            os.close(self.home)
             self.confine.join(cgroups)
             if namespaces:
-                self.confine.enter(sandbox[0])
+                self.confine.enter(sandbox[0], born)
 
         def become() -> str:
-            if namespaces and os.fork():
+            if namespaces and not born and os.fork():
                 os._exit(0)  # so that the one forked now is the sandbox's: whose parent lies outside never is
             self.confine.confine(uid, gid, rules, program, namespaces)
             self.inside = socket.socket(fileno=inside)
@@ -218,7 +221,22 @@ class Host:
             close([fd for fd in fds if fd != inside])
             return "ok"
 
-        return None if Fork(prepare, become, waits=namespaces).child else {"ok": True}
+        fork = None
+        try:
+            fork = Fork(prepare, become, waits=namespaces and not born)
+        finally:
+            if born and not (fork and fork.child):
+                self._return()
+        return None if fork.child else {"ok": True}
+
+    def _return(self) -> None:
+        """Have processes be born outside again."""
+        try:
+            returned = self.confine.bear(self.home)
+        except OSError:
+            returned = False
+        if not returned:
+            os._exit(1)  # else the next one would be another sandbox's
 
 
 class Inside:
