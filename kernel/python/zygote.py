@@ -199,7 +199,10 @@ class Host:
         if len(fds) != namespaces + 1 + count:
             raise Refused(f"the request has {len(fds)} descriptors in place of {namespaces + 1 + count}")
         sandbox, inside, cgroups = (fds[:1], fds[namespaces], fds[namespaces + 1 :])
-        born = namespaces and self.confine.bear(sandbox[0])
+        try:
+            born = namespaces and self.confine.bear(sandbox[0])
+        except OSError as error:
+            raise Refused(f"cannot enter the sandbox's namespaces: {error}") from None
         if namespaces and not born:
             # A sandbox that ends while it is entered takes with it who waits for the one inside, which
             # then comes to this process, that has no zombies: else its end would wait for PID 1 here.
