@@ -69,7 +69,7 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 test: build venv ## every test, with real kernels and the race detector
 	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 15m -p 2 ./...
-	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -timeout 10m -p 2 ./kernel ./agent ./server/inside
+	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -count 1 -timeout 10m -p 2 ./kernel ./agent ./server/inside
 	go test -timeout 15m ./chaos -run Fleet -sandboxes 200
 	$(PY) -m pytest kernel/python
 	$(PY) -m pytest bench

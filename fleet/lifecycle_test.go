@@ -55,7 +55,7 @@ func TestCreateUseKill(t *testing.T) {
 	}
 	resp.Body.Close()
 	release()
-	release() // does nothing
+	release()                                         // does nothing
 	if release, _, err = f.Use(info.ID); err != nil { // somebody reads
 		t.Fatal(err)
 	}

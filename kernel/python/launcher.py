@@ -127,15 +127,26 @@ def is_alive(thread: Any) -> bool:
     return lock is not None and lock.locked()
 
 
-def leave_descriptors(loop: Any) -> None:
-    """Have the loop of a forked child not look at descriptors, which are its parent's. It can only run tasks.
+class ChildSelector:
+    """The selector of an event loop in a forked child, which looks at no descriptor: they are its parent's.
 
-    Else it would take the signs of requests from its parent, and be caught in libzmq, which wants to be
-    asked again by a child, for ever.
+    Else the child would take the signs of requests from its parent, and be caught in libzmq, which wants to
+    be asked again by a child, for ever. It can run tasks. Most children never do: what they need is made
+    when it is first asked for, as memory that a child writes to is no longer shared.
     """
-    if isinstance(loop, asyncio.SelectorEventLoop):
-        loop._selector = selectors.DefaultSelector()  # type: ignore[attr-defined]
-        loop._make_self_pipe()  # type: ignore[attr-defined]
+
+    def __init__(self, loop: Any) -> None:
+        self._loop = loop
+        self._of_parent = loop._selector
+
+    def enter(self) -> None:
+        """Take the place of the parent's selector. Runs in the child."""
+        self._loop._selector = self
+
+    def __getattr__(self, method: str) -> Any:
+        self._loop._selector = selectors.DefaultSelector()
+        self._loop._make_self_pipe()
+        return getattr(self._loop._selector, method)
 
 
 class Kernel(IPythonKernel):
@@ -167,7 +178,8 @@ class Kernel(IPythonKernel):
         signal.signal(signal.SIGINT, self.note_interrupt)
         signal.signal(NUDGE, nothing)
         loop: Any = self.io_loop
-        os.register_at_fork(after_in_child=functools.partial(leave_descriptors, loop.asyncio_loop))
+        if isinstance(loop.asyncio_loop, asyncio.SelectorEventLoop):
+            os.register_at_fork(after_in_child=ChildSelector(loop.asyncio_loop).enter)
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
@@ -302,7 +314,7 @@ class Kernel(IPythonKernel):
                 finally:
                     if accepts:  # not by a function, before whose first line handlers of signals are called
                         signal.signal(signal.SIGINT, self.note_interrupt)
-            except KeyboardInterrupt as error:  # not in the cell's code, but just before or after it
+            except (KeyboardInterrupt, Exception) as error:  # just before the cell, or after it
                 if accepts:
                     self._defer_interrupts()
                 reply = self._fail(error)
