@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -120,6 +121,10 @@ func (s *service) warm() {
 	if s.groups == nil {
 		s.findGroups(box.SandboxID)
 	}
+	err := s.call(ctx, "POST", "/v1/sandboxes/"+box.SandboxID+"/pause", map[string]any{}, nil)
+	if err != nil && !is(err, http.StatusUnprocessableEntity) { // no cgroups here
+		s.t.Fatal(err)
+	}
 	if err := s.call(ctx, "DELETE", "/v1/sandboxes/"+box.SandboxID, nil, nil); err != nil {
 		s.t.Fatal(err)
 	}
@@ -204,7 +209,7 @@ func (s *service) expectNothing() {
 }
 
 // kept is what stays in the directory of a server for the next one.
-var kept = regexp.MustCompile(`^(registry\.db|sandboxes|ids|disks(/[0-9]+\.img)?|templates(/.*)?)$`)
+var kept = regexp.MustCompile(`^(registry\.db|server|sandboxes|ids|disks(/[0-9]+\.img)?|templates(/.*)?)$`)
 
 func (s *service) left() []string {
 	left := s.leftGroups()
