@@ -98,6 +98,7 @@ type Sandbox struct {
 	notebooks  notebooks
 	ports      *ports
 	keepsakes  keepsakes
+	asRoot     chan struct{} // a place for each of FilesAsRoot
 
 	mu       sync.Mutex
 	contexts map[string]*room
@@ -146,6 +147,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 	}
 	s := &Sandbox{o: o, contexts: map[string]*room{}, timeline: newTimeline(), ended: make(chan struct{}), table: process.NewTable(o.Processes), told: map[int]*process.Job{}, epoch: "ep_" + wire.NewID()[:8], ports: newPorts()}
 	s.haste, s.hasten = context.WithCancel(context.Background())
+	s.asRoot = make(chan struct{}, maxRootFiles)
 	s.note(TimelineEvent{Type: Created})
 	if err := o.Packages.Validate(); err != nil {
 		return nil, fmt.Errorf("option Packages: %w", err)

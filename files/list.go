@@ -151,7 +151,11 @@ func (l *lister) enter(dir *os.File, path, name string, depth int, after []strin
 	defer child.Close()
 	l.below = append(l.below, name)
 	defer func() { l.below = l.below[:len(l.below)-1] }()
-	return l.list(child, path+"/"+name, depth-1, after)
+	err = l.list(child, path+"/"+name, depth-1, after)
+	if errors.Is(err, unix.ENOENT) {
+		return nil // it was removed meanwhile
+	}
+	return err
 }
 
 // next returns the first names after last in a directory, sorted, at most so many,

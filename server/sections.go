@@ -62,33 +62,13 @@ func (s *server) router(routes []Route) http.Handler {
 		if byPath[route.Path] == nil {
 			byPath[route.Path] = methods{}
 			if route.Method == AnyMethod {
-				router.MatcherFunc(resembles(route.Path, true)).PathPrefix(route.Path[:strings.LastIndexByte(route.Path, '{')]).Handler(s.handler(byPath[route.Path]))
+				router.PathPrefix(route.Path[:strings.LastIndexByte(route.Path, '{')]).Handler(s.handler(byPath[route.Path]))
 			} else {
-				router.MatcherFunc(resembles(route.Path, false)).Path(route.Path).Handler(s.handler(byPath[route.Path]))
+				router.Handle(route.Path, s.handler(byPath[route.Path]))
 			}
 		}
 		byPath[route.Path][route.Method] = route
 	}
 	router.NotFoundHandler = s.handler(nil)
 	return router
-}
-
-// resembles returns what tells most paths that are none of a route's, before its regular expression is
-// asked: those of another number of segments (or, of a prefix, of fewer), or with another of those that are no parameters.
-func resembles(route string, prefix bool) mux.MatcherFunc {
-	segments := strings.Split(route, "/")
-	return func(r *http.Request, _ *mux.RouteMatch) bool {
-		n := strings.Count(r.URL.Path, "/") + 1
-		if n < len(segments) || n > len(segments) && !prefix {
-			return false
-		}
-		rest := r.URL.Path
-		for _, expected := range segments {
-			var segment string
-			if segment, rest, _ = strings.Cut(rest, "/"); segment != expected && !strings.HasPrefix(expected, "{") {
-				return false
-			}
-		}
-		return true
-	}
 }

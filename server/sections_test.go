@@ -12,7 +12,7 @@ import (
 // TestRoutesOfAllSectionsAreFound has paths whose first segments are parameters beside others.
 func TestRoutesOfAllSectionsAreFound(t *testing.T) {
 	var routes []server.Route
-	for _, path := range []string{"/health", "/v1/code", "/v1/runs/{id}", "/v1/runs/{id}/events", "/v1/{what}", "/things/{id}", "/things/{id}/parts/{part}", "/{any}"} {
+	for _, path := range []string{"/health", "/v1/code", "/v1/runs/{id}", "/v1/runs/{id}/events", "/v1/{what}", "/things/{id}", "/things/{id}/parts/{part}", "/{any}", "/v1/contents/{path:.*}/checkpoints", "/v1/contents/{path:.*}", "/files/{path:.+}"} {
 		routes = append(routes, server.Route{Method: "GET", Path: path, Handle: func(w http.ResponseWriter, r *http.Request) error {
 			fmt.Fprint(w, path, " ", server.Param(r, "id"))
 			return nil
@@ -27,6 +27,7 @@ func TestRoutesOfAllSectionsAreFound(t *testing.T) {
 		"/health": "/health ", "/v1/code": "/v1/code ", "/v1/runs/a": "/v1/runs/{id} a", "/v1/runs/b/events": "/v1/runs/{id}/events b",
 		"/v1/other": "/v1/{what} ", "/v1/runs": "/v1/{what} ", "/things/c": "/things/{id} c", "/things/d/parts/1": "/things/{id}/parts/{part} d",
 		"/else": "/{any} ", "/v1/ports/80/": "port 80", "/v1/ports/80/x/y": "port 80",
+		"/v1/contents/a/b/c": "/v1/contents/{path:.*} ", "/v1/contents/": "/v1/contents/{path:.*} ", "/v1/contents/a/b/checkpoints": "/v1/contents/{path:.*}/checkpoints ", "/files/a/b": "/files/{path:.+} ",
 		"/v1/code/": "", "/v1/runs/b/c": "", "//v1/code": "", "/": "", "/v1/": "", "/v1/code/x": "", "/things/d/parts": "",
 	} {
 		w := httptest.NewRecorder()

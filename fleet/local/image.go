@@ -114,7 +114,9 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 	v := r.options.Store.View(of)
 	t := &template{moved: map[string]string{}, written: map[string]string{}, image: &of, code: cmp.Or(of.UID, userID), home: homeOf(of), interpreter: of.Python, cold: true, users: new(atomic.Int64)}
 	for _, l := range slices.Backward(of.Layers) {
-		t.layers = append(t.layers, r.options.Store.FS(l))
+		if dir := r.options.Store.FS(l); !slices.Contains(t.layers, dir) { // an image may have one several times, and overlayfs not
+			t.layers = append(t.layers, dir)
+		}
 	}
 	libraries := map[string]string{}
 	if of.Python == "" && r.options.Interpreter != "" {

@@ -241,8 +241,14 @@ func confine(to *setup, s *settings, given kit) error {
 	return drop(to)
 }
 
-// writeFile writes one of the sandbox's own files: programs are those that say what runs them.
+// writeFile writes one of the sandbox's own files, in place of a link that an image has there: programs are those that say what
+// runs them.
 func writeFile(path, text string) error {
+	if info, err := os.Lstat(path); err == nil && !info.Mode().IsRegular() {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
 	mode := os.FileMode(0o644)
 	if strings.HasPrefix(text, "#!") {
 		mode = 0o755

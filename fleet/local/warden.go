@@ -63,7 +63,7 @@ func (r *Runtime) guard() error {
 	defer in.Close()
 	seconds := strconv.Itoa(int(math.Ceil(r.options.Abandon.Seconds())))
 	shell := &exec.Cmd{
-		Path: "/bin/sh", Args: []string{"k2-warden", "-c", wardenScript, "k2-warden", freezer.Groups, freezer.File, freezer.Frozen, freezer.Thaw, r.signature(), w.mark, seconds},
+		Path: "/bin/sh", Args: []string{"sh", "-c", wardenScript, "k2-warden", freezer.Groups, freezer.File, freezer.Frozen, freezer.Thaw, r.signature(), w.mark, seconds},
 		Dir: "/", Env: []string{}, Stdin: in,
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}

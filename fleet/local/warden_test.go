@@ -52,7 +52,7 @@ func abandon(t *testing.T, dir, id, after string) abandoned {
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task)
 		for child := range strings.FieldsSeq(string(text)) {
-			if name, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.HasPrefix(string(name), "k2-warden\x00") {
+			if name, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(name), "\x00k2-warden\x00") {
 				pid, _ := strconv.Atoi(child)
 				a.warden = pidfd(t, pid)
 			}

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -74,6 +75,9 @@ func (s *Store) importFrom(ctx context.Context, file string, t Template, report 
 
 // importDocker makes a template of what "docker save" has written.
 func (s *Store) importDocker(ctx context.Context, file string, found contents, t Template, report func(Progress)) (Template, error) {
+	if !found.document("manifest.json") {
+		return t, fmt.Errorf("%w: manifest.json is no file of at most %d bytes", ErrRefused, maxDocument)
+	}
 	opener := func() (io.ReadCloser, error) { return openArchive(file) }
 	m, err := tarball.LoadManifest(opener)
 	if err != nil {
@@ -85,6 +89,9 @@ func (s *Store) importDocker(ctx context.Context, file string, found contents, t
 	if !found.document(m[0].Config) {
 		return t, fmt.Errorf("%w: its configuration %.256q is no file of at most %d bytes", ErrRefused, m[0].Config, maxDocument)
 	}
+	if len(m[0].Layers) > s.limits.Layers { // each of which is opened to make a manifest
+		return t, fmt.Errorf("%w: it has more layers than %d", ErrRefused, s.limits.Layers)
+	}
 	if t.Name == "" && len(m[0].RepoTags) > 0 {
 		t.Name = m[0].RepoTags[0]
 	}
@@ -94,6 +101,13 @@ func (s *Store) importDocker(ctx context.Context, file string, found contents, t
 	img, err := tarball.Image(opener, nil)
 	if err != nil {
 		return t, err
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return t, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	if got := len(config.RootFS.DiffIDs); got != len(m[0].Layers) {
+		return t, fmt.Errorf("%w: its configuration tells of %d layers, and its manifest of %d", ErrRefused, got, len(m[0].Layers))
 	}
 	return s.add(ctx, img, t, report, v1.Layer.Uncompressed)
 }
@@ -255,11 +269,15 @@ func scan(file string) (contents, error) {
 		switch {
 		case n > maxEntries:
 			return nil, fmt.Errorf("%w: it has more files than %d", ErrRefused, maxEntries)
-		case h.Typeflag != tar.TypeReg:
+		case len(h.Name) > maxPath:
+			return nil, fmt.Errorf("%w: a name in it is longer than %d bytes", ErrRefused, maxPath)
+		case h.Typeflag == tar.TypeDir || h.Typeflag == tar.TypeXGlobalHeader:
 		case strings.HasSuffix(name, "manifest.json") && h.Size > maxDocument:
 			return nil, fmt.Errorf("%w: %s is larger than %d bytes", ErrRefused, name, maxDocument)
 		case found.has(name):
 			return nil, fmt.Errorf("%w: it has %.256q twice", ErrRefused, name)
+		case h.Typeflag != tar.TypeReg: // a link, say: what is read of it may be larger than it is
+			found[name] = math.MaxInt64
 		default:
 			found[name] = h.Size
 		}

@@ -48,9 +48,12 @@ func (v *Version) UnmarshalText(text []byte) error {
 
 var symbolVersion = lazy.Regexp(`GLIBC_(\d{1,3})\.(\d{1,3})`)
 
+// maxVersions bounds how many names of versions are looked at: a C library has some hundreds.
+const maxVersions = 100_000
+
 // NewestVersion returns the newest version of glibc that a program or library names: that it has, or needs.
 func NewestVersion(text []byte) (newest Version) {
-	for _, m := range symbolVersion().FindAllSubmatch(text, -1) {
+	for _, m := range symbolVersion().FindAllSubmatch(text, maxVersions) {
 		major, _ := strconv.Atoi(string(m[1]))
 		minor, _ := strconv.Atoi(string(m[2]))
 		if v := (Version{major, minor}); newest.Less(v) {
@@ -153,7 +156,7 @@ func (v *View) user(t *Template) error {
 	gid := ""
 	if row := find(users, name, 2); row != nil {
 		name, gid = row[2], row[3]
-		if home := path.Clean("/" + at(row, 5)); strings.HasPrefix(at(row, 5), "/") && home != "/" {
+		if home := path.Clean("/" + at(row, 5)); strings.HasPrefix(at(row, 5), "/") && home != "/" && !ofSystem(home) {
 			t.Home = home
 		}
 	}
@@ -183,6 +186,12 @@ func (v *View) user(t *Template) error {
 		t.GID = t.UID
 	}
 	return nil
+}
+
+// ofSystem reports whether a path lies in what each sandbox has of its own, and is no place for a home: /dev/null, /proc/self/root.
+func ofSystem(name string) bool {
+	top, _, _ := strings.Cut(name[1:], "/")
+	return top == "proc" || top == "sys" || top == "dev"
 }
 
 // number returns an id that a sandbox can have.

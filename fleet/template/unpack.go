@@ -25,7 +25,11 @@ type unpacker struct {
 	own    bool   // files get the owners that they are to have
 	layer  Layer
 	dirs   []directory
+	names  int // bytes of theirs
 }
+
+// maxNames bounds the names of a layer's directories, which are kept in memory, in bytes.
+const maxNames = 256 << 20
 
 // directory is one that gets its mode and time when all is in it.
 type directory struct {
@@ -187,7 +191,11 @@ func (u *unpacker) directory(h *tar.Header, parent int, at []string, is, hides b
 	if !u.own {
 		mode |= 0o700 // or its owner, who has all of it here, cannot remove it
 	}
-	u.dirs = append(u.dirs, directory{path.Join(at...), mode, h.ModTime})
+	d := directory{path.Join(at...), mode, h.ModTime}
+	if u.names += len(d.at); u.names > maxNames {
+		return fmt.Errorf("%w: the names of its directories have more than %d bytes", ErrRefused, maxNames)
+	}
+	u.dirs = append(u.dirs, d)
 	return u.chown(h, parent, name)
 }
 

@@ -15,7 +15,13 @@ import (
 
 // View shows the layers of a template as sandboxes see them, one over the other. Links are followed within it, as after a chroot; the
 // layers themselves never change.
-type View struct{ roots []string } // of the layers, the topmost first
+type View struct {
+	roots  []string // of the layers, the topmost first
+	looked int      // at how many files so far
+}
+
+// maxLooked bounds how many files of all layers are looked at, as an image can lead anybody around who follows its links.
+const maxLooked = 4 << 20
 
 // View returns the template's.
 func (s *Store) View(t Template) *View {
@@ -43,6 +49,9 @@ func (v *View) child(dir *place, name string) (*place, error) {
 	found := &place{path: path.Join(dir.path, name)}
 	for _, layer := range dir.layers {
 		file := filepath.Join(layer, found.path)
+		if v.looked++; v.looked > maxLooked {
+			return nil, &fs.PathError{Op: "lstat", Path: found.path, Err: unix.ELOOP}
+		}
 		var st unix.Stat_t
 		err := unix.Lstat(file, &st)
 		if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
@@ -153,6 +162,7 @@ func (v *View) Names(dir, prefix string, limit int) []string {
 	found := map[string]bool{}
 	for _, layer := range p.layers {
 		entries, _ := os.ReadDir(filepath.Join(layer, p.path))
+		v.looked += len(entries)
 		for _, e := range entries {
 			if !strings.HasPrefix(e.Name(), prefix) || found[e.Name()] || len(found) == limit {
 				continue

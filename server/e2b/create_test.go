@@ -101,7 +101,7 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v2/sandboxes", `{}`, 400, "templateID"},
 		{"POST", "/v2/sandboxes", ``, 400, "templateID"},
 		{"POST", "/v2/sandboxes", `[]`, 400, "object"},
-		{"POST", "/v2/sandboxes", `null`, 400, "object"},
+		{"POST", "/v2/sandboxes", `null`, 400, "templateID"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base"`, 400, "JSON"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base"} x`, 400, "goes on"},
 		{"POST", "/v2/sandboxes", "{\"templateID\":\"\xff\"}", 400, "UTF-8"},

@@ -8,6 +8,7 @@ import (
 	"cmp"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -49,6 +50,7 @@ type API struct {
 	front http.Handler
 	seen  seen
 	turns server.Turns // of those who want a session
+	young sync.Map     // ids of sandboxes whose kernels begin with the seed now, which nobody is to hear of yet
 }
 
 // New returns the API of a fleet.

@@ -116,6 +116,10 @@ func (a *API) make(ctx context.Context, owner string, timeout time.Duration, req
 	if err != nil {
 		return k, "", whyNotCreated(err)
 	}
+	if a.o.Seed != nil {
+		a.young.Store(info.ID, nil)
+		defer a.young.Delete(info.ID)
+	}
 	if k, err = a.first(ctx, info, req); err != nil {
 		err = errors.Join(err, a.o.Fleet.Kill(context.WithoutCancel(ctx), info.ID))
 	}

@@ -27,13 +27,18 @@ func (a *API) kernels(r *http.Request) ([]api.JupyterKernel, error) {
 	if err != nil {
 		return nil, err
 	}
-	return gather(r.Context(), a, infos, func(ctx context.Context, info fleet.Info) ([]api.JupyterKernel, error) {
+	all := gather(r.Context(), a, infos, func(ctx context.Context, info fleet.Info) ([]api.JupyterKernel, error) {
 		found, err := a.askKernels(ctx, info)
 		if err != nil {
 			return a.standIn(info), err
 		}
 		a.seen.put(info.ID, found)
 		return found, nil
+	})
+	return slices.DeleteFunc(all, func(k api.JupyterKernel) bool {
+		box, _, _ := api.ParseKernelID(k.ID)
+		_, young := a.young.Load(box)
+		return young
 	}), nil
 }
 

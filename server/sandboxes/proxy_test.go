@@ -305,7 +305,7 @@ func TestWebSocketThatNobodyReads(t *testing.T) {
 		for err == nil {
 			err = conn.Write(context.Background(), websocket.MessageBinary, make([]byte, 1<<20))
 		}
-	})), func(o *sandboxes.Options, _ *fleet.Options) { o.WriteTimeout = 10 * time.Millisecond })
+	})), func(o *sandboxes.Options, _ *fleet.Options) { o.WriteTimeout = 500 * time.Millisecond })
 	conn, _, err := websocket.Dial(t.Context(), s.URL+"/v1/sandboxes/"+s.create(t)+"/processes/1/attach?after=0", nil)
 	if err != nil {
 		t.Fatal(err)

