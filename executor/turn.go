@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,8 +44,11 @@ func (t *turn) run(ctx context.Context) Event {
 	t.mu.Lock()
 	t.abandon = cancel
 	t.mu.Unlock()
+	var once sync.Once // as much can come while it waits
 	t.noIdle = stoppedTimer(func() {
-		t.context.spawn(func() { t.barrier(ctx, wire.Control); cancel(errIdleLost) })
+		once.Do(func() {
+			t.context.spawn(func() { t.barrier(ctx, wire.Control); cancel(errIdleLost) })
+		})
 	})
 	defer t.noIdle.Stop()
 	t.noReply = stoppedTimer(func() { cancel(errReplyLost) })

@@ -90,6 +90,9 @@ func (l *Listeners) read(ports map[uint64]int) error {
 	b := make([]byte, 32<<10) // more than Linux sends at once
 	for {
 		n, from, err := unix.Recvfrom(l.socket, b, 0)
+		if err == unix.EINTR { // as of a socket with a time limit, which signals of Go's scheduler end
+			continue
+		}
 		if err != nil {
 			return err
 		}

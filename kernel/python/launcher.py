@@ -162,7 +162,7 @@ class Kernel(IPythonKernel):
         self._interrupted = False
         self.shell_handlers["k2_variables_request"] = self.k2_variables_request
         self._channel: Any = None  # where we serve shell
-        self._streams = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]
+        self._streams: list[Any] = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]
 
     def start(self) -> None:
         outlet: Any = companion("outlet")
@@ -172,7 +172,7 @@ class Kernel(IPythonKernel):
             super().start()
             self.shell_stream = stream
             self.shell_channel_thread.manager.set_on_recv_callback(self.shell_main)
-            self._channel = companion("channel").ShellChannel(self, outlet.Outlet(stream.socket))
+            self._channel = companion("channel").ShellChannel(self, outlet.Outlet(stream.socket, waits=False))
         else:
             super().start()
         signal.signal(signal.SIGINT, self.note_interrupt)
@@ -282,6 +282,9 @@ class Kernel(IPythonKernel):
         if channel == "shell":
             self._interrupted = False
         super().set_parent(ident, parent, channel)
+        if channel == "shell":
+            for stream in self._streams:  # which sys.stdout and sys.stderr need not be any more
+                stream.set_parent(parent)
 
     def note_interrupt(self, *_: object) -> None:
         """Handle a SIGINT outside of a cell: it counts if the cell it was meant for has said busy."""
@@ -322,6 +325,7 @@ class Kernel(IPythonKernel):
             self._end_child(reply)
         for stream in self._streams:
             stream.settle(SETTLE)
+            stream.flush()  # sys.stdout can be the user's, which does not pass that on
         self._cork(True)  # for its last output and its reply, up to its idle
         return reply
 

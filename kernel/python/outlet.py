@@ -20,6 +20,7 @@ from ipykernel.iostream import IOPubThread
 
 INTERVAL = 0.2  # seconds that printed text may wait to be sent
 IDLE = 5  # intervals without output, after which the iopub thread looks no more for some
+TRIES = 100  # to send what never waits, each of which a signal can end
 BIG = 2 << 20  # bytes of a message above which it is not copied, but handed to the iopub thread
 
 
@@ -35,9 +36,10 @@ class Outlet:
     What was put before is sent nevertheless, at the latest when the next message is.
     """
 
-    def __init__(self, socket: zmq.Socket[bytes], big: float = float("inf")) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], big: float = float("inf"), waits: bool = True) -> None:
         self.socket = socket
         self.big = big
+        self.waits = waits  # for its reader: a ROUTER does not
         self.blocked = False  # then the socket is left to the one thread that calls unblock
         self.lock: Any = threading.RLock()  # of the socket
         self._messages: deque[tuple[list[bytes], list[int]]] = deque()  # with what parts are out
@@ -69,11 +71,14 @@ class Outlet:
 
     def send_locked(self) -> None:
         """Send as send does, for who has the lock."""
-        while self._messages and not self.blocked:
+        tries = 0
+        while self._messages and not self.blocked and tries < TRIES:
             if self.socket.closed or self._push(*self._messages[0]):
                 self._messages.popleft()
-            else:
+            elif self.waits:
                 self.blocked = True
+            else:
+                tries += 1
 
     def _push(self, parts: list[bytes], out: list[int]) -> bool:
         """Send the parts that are not out yet, unless that has to wait. No other thread runs meanwhile."""

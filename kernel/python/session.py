@@ -35,6 +35,8 @@ class Packer:
 def pack(value: Any) -> bytes:
     try:
         return encode(value).encode("utf8", "surrogateescape")
+    except UnicodeEncodeError:  # half of a pair of surrogates
+        return encode(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
     except (TypeError, ValueError):  # what is no JSON
         return jupyter.json_packer(value)
 

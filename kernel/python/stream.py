@@ -202,6 +202,12 @@ def join(pieces: list[Piece]) -> list[Piece]:
 
 
 def split(text: str) -> list[str]:
-    """Return the text in parts that are small enough for a message."""
-    step = MESSAGE if text.isascii() else MESSAGE // 4
+    """Return the text in parts that are small enough for a message, and that can be sent."""
+    step = MESSAGE
+    if not text.isascii():
+        step = MESSAGE // 4
+        try:
+            text.encode("utf8", "surrogateescape")
+        except UnicodeEncodeError:  # half of a pair of surrogates
+            text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return [text[i : i + step] for i in range(0, len(text), step)]

@@ -37,7 +37,7 @@ type place struct {
 func newPlace(o server.Options) (place, error) {
 	box, err := agent.New(context.Background(), agent.Options{
 		Spec:     kernel.PythonSpec(python),
-		Executor: executor.Options{Grace: 3 * time.Second, Again: 700 * time.Millisecond}, // Deno can miss an interrupt
+		Executor: executor.Options{Grace: 10 * time.Second, Again: 2 * time.Second}, // Deno can miss an interrupt
 	})
 	if err != nil {
 		return place{}, err
