@@ -30,21 +30,28 @@ type body struct {
 	mu       sync.Mutex
 	extended time.Time // when the deadline was last moved
 	closed   bool
+	ended    bool // its end was read
 	reads    sync.WaitGroup
 	reading  int // reads there are
 }
 
+// closeGrace is how long a read may take to end by itself.
+const closeGrace = 100 * time.Millisecond
+
 // begin gives the next read its time, if there may be one.
-func (b *body) begin() bool {
+func (b *body) begin() error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.closed {
-		return false
+	switch {
+	case b.ended:
+		return io.EOF
+	case b.closed:
+		return http.ErrBodyReadAfterClose
 	}
 	b.extend()
 	b.reading++
 	b.reads.Add(1)
-	return true
+	return nil
 }
 
 func (b *body) done() {
@@ -54,17 +61,23 @@ func (b *body) done() {
 	b.reads.Done()
 }
 
-// Close returns once nothing is read any more.
+// Close returns once nothing is read any more. A read that does not end by itself is ended; of one that finds
+// the end of the body the server watches the connection from then on, which a deadline would end for all requests to come.
 func (b *body) Close() error {
 	b.mu.Lock()
 	b.closed = true
-	late := b.reading > 0
-	if late {
-		_ = b.control.SetReadDeadline(time.Now()) // where the connection can
-	}
+	reading := b.reading > 0
 	b.mu.Unlock()
-	b.reads.Wait()
-	if late {
+	if !reading {
+		return nil
+	}
+	ended := make(chan struct{})
+	go func() { b.reads.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(closeGrace):
+		_ = b.control.SetReadDeadline(time.Now()) // where the connection can
+		<-ended
 		_ = b.control.SetReadDeadline(time.Time{})
 	}
 	return nil
@@ -79,12 +92,15 @@ func (b *body) extend() {
 }
 
 func (b *body) Read(p []byte) (int, error) {
-	if !b.begin() {
-		return 0, http.ErrBodyReadAfterClose
+	if err := b.begin(); err != nil {
+		return 0, err
 	}
 	defer b.done()
 	n, err := b.r.Body.Read(p)
 	if err == io.EOF {
+		b.mu.Lock()
+		b.ended = true
+		b.mu.Unlock()
 		_ = b.control.SetReadDeadline(time.Time{}) // the server still watches for the client's leaving
 	}
 	var timeout interface{ Timeout() bool }

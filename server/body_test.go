@@ -193,3 +193,41 @@ func TestAnswersThatAreFiles(t *testing.T) {
 		}
 	}
 }
+
+// Who closes a body while another goroutine finds its end, as a proxy does, ends no request that comes after it.
+func TestABodyThatIsClosedAtItsEnd(t *testing.T) {
+	srv := httptest.NewServer(server.New([]server.Route{{Method: "PUT", Path: "/", Body: server.Unbounded, Handle: func(w http.ResponseWriter, r *http.Request) error {
+		body := server.Body(w, r, server.Options{}.WithDefaults())
+		if _, err := io.ReadFull(body, make([]byte, 4)); err != nil {
+			return err
+		}
+		begun := make(chan struct{})
+		go func() {
+			for i := range 1000 {
+				body.Read(make([]byte, 1))
+				if i == 10 {
+					close(begun)
+				}
+			}
+		}()
+		<-begun
+		body.Close()
+		return r.Context().Err()
+	}}}, server.Options{}))
+	defer srv.Close()
+	for range 500 {
+		req, err := http.NewRequest("PUT", srv.URL, strings.NewReader("body"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %s", resp.Status, told)
+		}
+	}
+}
