@@ -112,9 +112,10 @@ func TestTable(t *testing.T) {
 }
 
 func TestDisplays(t *testing.T) {
+	code(t, "from IPython.display import *")
 	for source, want := range map[string]string{
-		"from IPython.display import *; display(Markdown('# Title'))": "# Title\n",
-		"display(Latex('$x$'))": "$x$\n",
+		"display(Markdown('# Title'))": "# Title\n",
+		"display(Latex('$x$'))":        "$x$\n",
 		"display(HTML('<p>one <b>two</b></p><ul><li>three</ul><script>no</script>'))": "one two\n- three\n",
 		"display(JSON({'a': [1, 2]}))": "{\"a\":[1,2]}\n",
 		"class C:\n    def _repr_mimebundle_(self, **k): return {'application/x-k2': 'raw'}\nC()": "<application/x-k2, text/plain>\n",

@@ -53,6 +53,7 @@ func TestFailures(t *testing.T) {
 }
 
 func TestWhatATerminalWouldShow(t *testing.T) {
+	code(t, "from IPython.display import clear_output")
 	for source, want := range map[string]string{
 		`print('\x1b[1;31mred\x1b[0m \x1b]8;;http://a\x1b\\link\x1b]8;;\x07 end')`:                                "red link end\n",
 		`for i in range(101): print(f'\r{i:3d}%|###', end='')` + "\nprint()":                                      "100%|###\n",
@@ -60,7 +61,7 @@ func TestWhatATerminalWouldShow(t *testing.T) {
 		`print('a\0b\x07c\x85d\r\ne')`:                                                                            "abcd\ne\n",
 		`print('über 🐍', end='')`:                                                                                 "über 🐍",
 		`print('\x1b]0;never ends\n' + 'x' * 5000 + 'y')`:                                                         strings.Repeat("x", 5000-(4097-len("0;never ends\n"))) + "y\n",
-		"from IPython.display import clear_output\nprint('gone'); clear_output(); print('stays')":                 "stays\n",
+		"print('gone'); clear_output(); print('stays')":                                                           "stays\n",
 		"print('gone'); clear_output(wait=True); print('too'); clear_output(wait=True); print('stays')":           "stays\n",
 		"print('not gone'); clear_output(wait=True)":                                                              "not gone\n",
 		"import sys; n = sys.stdout.write('no end'); sys.stdout.flush(); sys.stdout.write('\\rof line') and None": "of line",
