@@ -345,32 +345,42 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
+// doomed starts a server of one sandbox, with more arguments, and returns the sandbox's record, the server's pid, and
+// what kills the server.
+func doomed(t *testing.T, dir, id string, more ...string) (json.RawMessage, int, func()) {
+	t.Helper()
+	cmd := exec.Command(program, append([]string{"server", dir, "namespace", id}, more...)...)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	record, err := bufio.NewReader(stdout).ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return record, cmd.Process.Pid, func() {
+		_ = cmd.Process.Kill()
+		_, _ = io.Copy(io.Discard, stdout)
+		_ = cmd.Wait()
+		stdin.Close()
+	}
+}
+
 func TestSandboxOutlivesItsServer(t *testing.T) {
 	dir := t.TempDir()
 	records := map[string]json.RawMessage{}
 	for _, id := range []string{"sb_keep", "sb_sweep"} {
-		cmd := exec.Command(program, "server", dir, "namespace", id)
-		cmd.Stderr = os.Stderr
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer stdin.Close()
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		line, err := bufio.NewReader(stdout).ReadBytes('\n')
-		if err != nil {
-			t.Fatal(err)
-		}
-		records[id] = line
-		_ = cmd.Process.Kill()
-		_, _ = io.Copy(io.Discard, stdout)
-		_ = cmd.Wait()
+		record, _, kill := doomed(t, dir, id)
+		records[id] = record
+		kill()
 	}
 	r, err := local.New(t.Context(), local.Options{Dir: dir, Program: program, Level: "namespace"})
 	if err != nil {

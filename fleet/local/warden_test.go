@@ -1,11 +1,8 @@
 package local_test
 
 import (
-	"bufio"
 	"encoding/json"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,30 +22,13 @@ type abandoned struct {
 
 func abandon(t *testing.T, dir, id, after string) abandoned {
 	t.Helper()
-	cmd := exec.Command(program, "server", dir, "namespace", id, after)
-	cmd.Stderr = os.Stderr
-	stdin, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	line, err := bufio.NewReader(stdout).ReadBytes('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	line, server, kill := doomed(t, dir, id, after)
 	var record struct{ PID int }
 	if err := json.Unmarshal(line, &record); err != nil {
 		t.Fatal(err)
 	}
 	a := abandoned{line, pidfd(t, record.PID), -1}
-	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(cmd.Process.Pid) + "/task/*/children")
+	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(server) + "/task/*/children")
 	for _, task := range tasks {
 		text, _ := os.ReadFile(task)
 		for child := range strings.FieldsSeq(string(text)) {
@@ -61,9 +41,7 @@ func abandon(t *testing.T, dir, id, after string) abandoned {
 	if a.warden < 0 {
 		t.Fatal("there is no warden")
 	}
-	_ = cmd.Process.Kill()
-	_, _ = io.Copy(io.Discard, stdout)
-	_ = cmd.Wait()
+	kill()
 	return a
 }
 
