@@ -151,7 +151,7 @@ return sorted(found)`)
 func (b *box) command(t *testing.T, input string, args ...string) (out string, end process.End) {
 	t.Helper()
 	var said strings.Builder
-	for e, err := range b.RunProcess(t.Context(), api.ProcessRequest{Args: args, Stdin: api.StdinText(input)}) {
+	for e, err := range b.RunProcess(t.Context(), api.ProcessRequest{Args: args, Stdin: api.StdinText(input), Timeout: 300}) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, said.String())
 		}

@@ -81,13 +81,14 @@ while b"# " not in seen: # a shell that is between two programs can miss one
     os.write(fd, b"\x03")
     if select.select([fd], [], [], 0.2)[0]:
         seen += os.read(fd, 4096)
-os.write(fd, b"exit 5\n")
-while True:
-    try:
-        if not os.read(fd, 4096):
+try:
+    while True:
+        if not select.select([fd], [], [], 0.2)[0]: # a key of ours that it took for another interrupt took the line, too
+            os.write(fd, b"exit 5\n")
+        elif not os.read(fd, 4096):
             break
-    except OSError:
-        break
+except OSError:
+    pass
 print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 END`
 	if got, _ := b.command(t, "", "sh", "-c", line); got != "5\n" {
