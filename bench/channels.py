@@ -35,11 +35,9 @@ class Gateway:
 
     def __init__(self, name: str, binary: str, python: str) -> None:
         self.stack = ExitStack()
-        before = set(below(os.getpid()))
         limits = bounded() if name in PEERS else ExitStack()
         with limits:
-            self.url = self.stack.enter_context(jupyter.server(name, binary, python))
-        self.pid = min(set(below(os.getpid())) - before)  # the others are what it has started
+            self.url, self.pid = self.stack.enter_context(jupyter.server(name, binary, python))
 
     def close(self) -> None:
         """End it, by force where it has not ended 10 s later."""

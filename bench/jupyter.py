@@ -103,8 +103,8 @@ def split(data: bytes) -> list[bytes]:
 
 
 @contextmanager
-def server(name: str, binary: str, python: str) -> Iterator[str]:
-    """Start a server, and yield its URL."""
+def server(name: str, binary: str, python: str) -> Iterator[tuple[str, int]]:
+    """Start a server, and yield its URL and its process."""
     with tempfile.TemporaryDirectory(prefix="k2b-") as folder:
         with socket.create_server(("127.0.0.1", 0)) as free:
             port = free.getsockname()[1]
@@ -141,7 +141,7 @@ def server(name: str, binary: str, python: str) -> Iterator[str]:
             subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
         ):
             try:
-                yield ready(f"http://127.0.0.1:{port}", process, Path(folder) / "log")
+                yield ready(f"http://127.0.0.1:{port}", process, Path(folder) / "log"), process.pid
             finally:
                 process.terminate()
 
@@ -166,7 +166,8 @@ def measure(binary: str, python: str, quick: bool) -> dict[str, Any]:
     with ExitStack() as stack:
         kernels = {}
         for name in NAMES:
-            kernels[name] = Kernel(stack.enter_context(server(name, binary, python)))
+            url, _ = stack.enter_context(server(name, binary, python))
+            kernels[name] = Kernel(url)
             stack.callback(kernels[name].close)
         times: dict[str, list[float]] = {name: [] for name in NAMES}
         bulk: dict[str, list[float]] = {name: [] for name in NAMES}
