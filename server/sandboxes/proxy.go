@@ -282,7 +282,7 @@ func (b *body) Read(p []byte) (int, error) {
 // buffers are for what passes through.
 var buffers = &bufferPool{sync.Pool{New: func() any { return new([size]byte) }}}
 
-const size = 32 << 10
+const size = 128 << 10 // of which one that waits has touched little
 
 type bufferPool struct{ pool sync.Pool }
 
