@@ -3,6 +3,7 @@ package agent
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sync"
 
@@ -68,12 +69,21 @@ func (r *runs) add(e *executor.Execution, keep Keep) {
 	}
 }
 
+// largeRun is how many bytes on disk tell that a run went through tens of megabytes of this process's memory, which Go
+// would give back only after minutes.
+const largeRun = 16 << 20
+
 // ended looks at what is kept where a run has left much.
 func (r *runs) ended(e *executor.Execution, keep Keep) {
-	if _, stored := e.Size(); stored > 0 {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.pruneLocked(keep)
+	_, stored := e.Size()
+	if stored == 0 {
+		return
+	}
+	r.mu.Lock()
+	r.pruneLocked(keep)
+	r.mu.Unlock()
+	if stored >= largeRun {
+		debug.FreeOSMemory()
 	}
 }
 
