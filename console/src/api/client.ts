@@ -1,0 +1,101 @@
+// The operations of the API, each a function. Payloads are in types.ts.
+
+import { ask, send } from './http';
+import type {
+  Capabilities, Completion, Context, Entry, EntryPage, Execution, HistoryEntry, Process, Sandbox, SandboxPage, Session, Usage,
+} from './types';
+
+const id = encodeURIComponent;
+const box = (sandbox: string) => `v1/sandboxes/${id(sandbox)}`;
+
+export const session = {
+  get: () => ask<Session>('GET', 'v1/console/session'),
+  begin: (token: string) => ask<Session>('POST', 'v1/console/session', { body: { token } }),
+  end: () => ask<void>('DELETE', 'v1/console/session'),
+};
+
+export const server = {
+  capabilities: () => ask<Capabilities>('GET', 'v1/capabilities'),
+  templates: () => ask<{ templates: { template: string; default: boolean; unavailable?: string }[] }>('GET', 'v1/templates'),
+};
+
+export interface NewSandbox {
+  template?: string;
+  timeout?: number;
+  metadata?: Record<string, string>;
+  limits?: { memory_mb?: number; cpus?: number };
+  network?: { mode?: string };
+}
+
+export const sandboxes = {
+  list: (cursor?: string, state?: string, signal?: AbortSignal) =>
+    ask<SandboxPage>('GET', 'v1/sandboxes', { query: { limit: 200, cursor, state }, signal }),
+  get: (sandbox: string) => ask<Sandbox>('GET', box(sandbox)),
+  create: (o: NewSandbox, key: string) => ask<Sandbox>('POST', 'v1/sandboxes', { body: o, headers: { 'Idempotency-Key': key } }),
+  kill: (sandbox: string) => ask<void>('DELETE', box(sandbox)),
+  close: (sandbox: string) => ask<void>('POST', `${box(sandbox)}/close`, { body: {} }),
+  pause: (sandbox: string) => ask<Sandbox>('POST', `${box(sandbox)}/pause`, { body: {} }),
+  resume: (sandbox: string) => ask<Sandbox>('POST', `${box(sandbox)}/resume`, { body: {} }),
+  setTimeout: (sandbox: string, timeout: number) => ask<Sandbox>('POST', `${box(sandbox)}/timeout`, { body: { timeout } }),
+  usage: (sandbox: string, since?: string) =>
+    ask<{ metrics: Usage[] }>('GET', `${box(sandbox)}/metrics`, { query: { since } }),
+};
+
+export const contexts = {
+  list: async (sandbox: string) => (await ask<{ contexts: Context[] }>('GET', `${box(sandbox)}/contexts`)).contexts,
+  create: (sandbox: string, o: { language?: string; kernel?: string }) => ask<Context>('POST', `${box(sandbox)}/contexts`, { body: o }),
+  remove: (sandbox: string, context: string) => ask<void>('DELETE', `${box(sandbox)}/contexts/${id(context)}`),
+  restart: (sandbox: string, context: string) => ask<Context>('POST', `${box(sandbox)}/contexts/${id(context)}/restart`, { body: {} }),
+  interrupt: (sandbox: string, context: string) => ask<unknown>('POST', `${box(sandbox)}/contexts/${id(context)}/interrupt`, { body: {} }),
+  history: (sandbox: string, context: string) =>
+    ask<{ history: HistoryEntry[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/history`),
+  complete: (sandbox: string, context: string, code: string, cursor: number, signal?: AbortSignal) =>
+    ask<Completion>('POST', `${box(sandbox)}/contexts/${id(context)}/complete`, { body: { code, cursor }, signal }),
+  inspect: (sandbox: string, context: string, code: string, cursor: number) =>
+    ask<{ found: boolean; data: Record<string, unknown> }>('POST', `${box(sandbox)}/contexts/${id(context)}/inspect`, { body: { code, cursor } }),
+};
+
+export const runs = {
+  list: async (sandbox: string) => (await ask<{ executions: Execution[] }>('GET', `${box(sandbox)}/executions`, { query: { limit: 1000 } })).executions,
+  get: (sandbox: string, run: string) => ask<Execution>('GET', `${box(sandbox)}/executions/${id(run)}`),
+  submit: (sandbox: string, context: string, code: string, key: string) =>
+    ask<Execution>('POST', `${box(sandbox)}/code`, {
+      body: { code, context, allow_stdin: true, detach: true },
+      headers: { 'Idempotency-Key': key },
+    }),
+  interrupt: (sandbox: string, run: string) => ask<Execution>('POST', `${box(sandbox)}/executions/${id(run)}/interrupt`, { body: {} }),
+  answer: (sandbox: string, run: string, value: string) =>
+    ask<void>('POST', `${box(sandbox)}/executions/${id(run)}/input`, { body: { value } }),
+  /** output is a part of what the run wrote: head:N, tail:N or A-B, in bytes. */
+  output: async (sandbox: string, run: string, range: string, signal?: AbortSignal) => {
+    const answer = await send('GET', `${box(sandbox)}/executions/${id(run)}/output`, { query: { range }, signal });
+    return { text: await answer.text(), total: Number(answer.headers.get('X-Output-Total') ?? 0), start: Number(answer.headers.get('X-Output-Start') ?? 0) };
+  },
+  outputPath: (sandbox: string, run: string) => `${box(sandbox)}/executions/${id(run)}/output`,
+};
+
+export const files = {
+  list: (sandbox: string, path: string, cursor?: string) =>
+    ask<EntryPage>('GET', `${box(sandbox)}/files/list`, { query: { path, limit: 1000, cursor } }),
+  stat: (sandbox: string, path: string) => ask<Entry>('GET', `${box(sandbox)}/files/stat`, { query: { path } }),
+  read: (sandbox: string, path: string, most: number, signal?: AbortSignal) =>
+    send('GET', `${box(sandbox)}/files`, { query: { path }, headers: { Range: `bytes=0-${most - 1}` }, signal }),
+  write: (sandbox: string, path: string, body: Blob, match?: string) =>
+    send('PUT', `${box(sandbox)}/files`, { query: { path }, body, headers: match ? { 'If-Match': match } : {} }),
+  remove: (sandbox: string, path: string, recursive: boolean) => ask<void>('DELETE', `${box(sandbox)}/files`, { query: { path, recursive } }),
+  move: (sandbox: string, from: string, to: string) => ask<Entry>('POST', `${box(sandbox)}/files/move`, { body: { from, to } }),
+  mkdir: (sandbox: string, path: string) => ask<Entry>('POST', `${box(sandbox)}/files/mkdir`, { body: { path } }),
+  path: (sandbox: string) => `${box(sandbox)}/files`,
+  archivePath: (sandbox: string) => `${box(sandbox)}/files/archive`,
+};
+
+export const processes = {
+  list: async (sandbox: string) => (await ask<{ processes: Process[] }>('GET', `${box(sandbox)}/processes`)).processes,
+  terminal: (sandbox: string, rows: number, cols: number) =>
+    ask<Process>('POST', `${box(sandbox)}/processes`, {
+      body: { cmd: 'exec "${SHELL:-/bin/sh}" -l', pty: { rows, cols }, background: true, envs: { TERM: 'xterm-256color' } },
+    }),
+  signal: (sandbox: string, pid: number, signal: string) => ask<void>('POST', `${box(sandbox)}/processes/${pid}/signal`, { body: { signal } }),
+  remove: (sandbox: string, pid: number) => ask<void>('DELETE', `${box(sandbox)}/processes/${pid}`),
+  attachPath: (sandbox: string, pid: number) => `${box(sandbox)}/processes/${pid}/attach`,
+};

@@ -1,0 +1,134 @@
+// One connection for all that happens in a sandbox, which goes on where it stopped when it is lost.
+
+import { Backoff, sleep } from './backoff';
+import { Cursor } from './cursor';
+import { Problem, problemOf, send } from './http';
+import { lines } from './ndjson';
+import type { Source, StreamLine } from './types';
+
+/** silence is how long a connection may say nothing before it counts as lost: the server sends a ping every 15 s. */
+const silence = 45_000;
+
+export type Link =
+  | { state: 'connecting' }
+  | { state: 'live'; replayed: number; restarted: boolean }
+  | { state: 'waiting'; problem: Problem; until: number }
+  | { state: 'ended'; reason: string }
+  | { state: 'refused'; problem: Problem };
+
+export interface Follower {
+  /** lines takes what came together. */
+  lines(batch: StreamLine[]): void;
+  /** link is told each time the connection changes. */
+  link(link: Link): void;
+  /** restartedNow is told that all numbers begin anew: what is known of runs is of a sandbox that is no more. */
+  restartedNow(): void;
+}
+
+export interface FollowOptions {
+  include?: Source[]; // which of 'execution', 'process' and 'metrics' come, beside the timeline
+  watch?: string; // a directory
+}
+
+const words: Partial<Record<Source, string>> = { execution: 'executions', process: 'processes', metrics: 'metrics' };
+
+/** final are the answers after which no other try makes sense. */
+const final = new Set([400, 401, 403, 404, 410, 421]);
+
+/** follow reads the stream after the cursor until the signal is aborted, the sandbox ends or the server refuses. */
+export async function follow(sandbox: string, cursor: Cursor, o: FollowOptions, to: Follower, signal: AbortSignal): Promise<void> {
+  const backoff = new Backoff();
+  while (!signal.aborted) {
+    to.link({ state: 'connecting' });
+    let problem: Problem;
+    try {
+      const reason = await once(sandbox, cursor, o, to, signal, () => backoff.reset());
+      if (reason !== undefined) return to.link({ state: 'ended', reason });
+      problem = new Problem('cut', '');
+    } catch (e) {
+      if (signal.aborted) return;
+      problem = problemOf(e);
+      if (final.has(problem.status)) return to.link({ state: 'refused', problem });
+    }
+    const pause = backoff.next();
+    to.link({ state: 'waiting', problem, until: Date.now() + pause });
+    await sleep(pause, signal);
+  }
+}
+
+const path = (sandbox: string) => `v1/sandboxes/${encodeURIComponent(sandbox)}/stream`;
+
+/** standing returns where the stream stands now: all that has ended is behind it, and what runs is in it from its beginning. */
+export async function standing(sandbox: string, signal: AbortSignal): Promise<Cursor> {
+  const answer = await send('GET', path(sandbox), { query: { after: 'now' }, headers: { Accept: 'application/x-ndjson' }, signal });
+  if (answer.body) {
+    for await (const [hello] of lines(answer.body, () => undefined)) {
+      if (hello?.cursor) return Cursor.parse(hello.cursor); // which ends the request, too
+      break;
+    }
+  }
+  throw new Problem('cut', '');
+}
+
+/** once is one connection. It returns the reason of the sandbox's end, or undefined where the connection was cut. */
+async function once(
+  sandbox: string,
+  cursor: Cursor,
+  o: FollowOptions,
+  to: Follower,
+  signal: AbortSignal,
+  progress: () => void,
+): Promise<string | undefined> {
+  const connection = new AbortController();
+  const abort = () => connection.abort();
+  signal.addEventListener('abort', abort);
+  let timer = setTimeout(abort, silence);
+  const alive = () => {
+    clearTimeout(timer);
+    timer = setTimeout(abort, silence);
+  };
+  try {
+    const include = o.include ?? ['execution'];
+    const answer = await send('GET', path(sandbox), {
+      query: { after: cursor.toString(), include: ['timeline', ...include.map((s) => words[s] ?? s)].join(','), watch: o.watch },
+      headers: { Accept: 'application/x-ndjson' },
+      signal: connection.signal,
+    });
+    if (!answer.body) throw new Problem('cut', '');
+    return await read(lines(answer.body, alive), cursor, include, to, progress);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+    connection.abort();
+  }
+}
+
+async function read(
+  batches: AsyncGenerator<StreamLine[]>,
+  cursor: Cursor,
+  include: Source[],
+  to: Follower,
+  progress: () => void,
+): Promise<string | undefined> {
+  const follows = (source: Source) => include.includes(source);
+  const epoch = cursor.epoch;
+  let replayed = 0;
+  let restarted = false;
+  const begun = Date.now();
+  for await (const batch of batches) {
+    for (const line of batch) {
+      if (line.source === 'stream' && line.type === 'hello' && epoch !== '' && line.epoch !== epoch) {
+        restarted = true;
+        to.restartedNow();
+      }
+      cursor.advance(line, follows);
+    }
+    to.lines(batch);
+    progress();
+    if (Date.parse(batch[0]?.time ?? '') < begun) replayed += batch.length;
+    to.link({ state: 'live', replayed, restarted });
+    const last = batch.at(-1);
+    if (last?.type === 'end' && last.source === 'timeline') return last.reason ?? last.status ?? '';
+  }
+  return undefined;
+}

@@ -1,0 +1,96 @@
+// The editor of a cell: CodeMirror with the kernel's own completions.
+
+import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from '@codemirror/autocomplete';
+import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
+import { python } from '@codemirror/lang-python';
+import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from '@codemirror/language';
+import { EditorState, Prec } from '@codemirror/state';
+import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view';
+import { tags } from '@lezer/highlight';
+
+import type { Completion } from '../api/types';
+
+export interface EditorOptions {
+  parent: HTMLElement;
+  code: string;
+  label: string;
+  run: () => void;
+  changed: (code: string) => void;
+  complete: (code: string, cursor: number, signal: AbortSignal) => Promise<Completion>;
+}
+
+/** Colours are those of the palette of ANSI, which each theme has. */
+const colours = HighlightStyle.define([
+  { tag: [tags.keyword, tags.operatorKeyword], color: 'var(--ansi-5)' },
+  { tag: [tags.string, tags.special(tags.string)], color: 'var(--ansi-2)' },
+  { tag: [tags.number, tags.bool, tags.null], color: 'var(--ansi-6)' },
+  { tag: tags.comment, color: 'var(--quiet)', fontStyle: 'italic' },
+  { tag: [tags.definition(tags.function(tags.variableName)), tags.definition(tags.className), tags.className], color: 'var(--ansi-4)' },
+]);
+
+const look = EditorView.theme({
+  '&': { backgroundColor: 'var(--raised)', color: 'var(--text)', border: '1px solid var(--line)', borderRadius: '6px' },
+  '&.cm-focused': { outline: '2px solid var(--accent)' },
+  '.cm-content': { fontFamily: 'var(--mono)', caretColor: 'var(--text)' },
+  '.cm-scroller': { maxHeight: '60vh' },
+  '.cm-cursor': { borderLeftColor: 'var(--text)' },
+  '.cm-gutters': { backgroundColor: 'transparent', color: 'var(--quiet)', border: '0' },
+  '.cm-selectionBackground, &.cm-focused > .cm-scroller > .cm-selectionLayer .cm-selectionBackground': { backgroundColor: 'var(--mark)' },
+  '.cm-tooltip': { backgroundColor: 'var(--ground)', color: 'var(--text)', border: '1px solid var(--line)' },
+  '.cm-tooltip-autocomplete ul li[aria-selected]': { backgroundColor: 'var(--accent)', color: 'var(--on-accent)' },
+});
+
+export function openEditor(o: EditorOptions): EditorView {
+  const run = () => {
+    o.run();
+    return true;
+  };
+  return new EditorView({
+    parent: o.parent,
+    state: EditorState.create({
+      doc: o.code,
+      extensions: [
+        Prec.highest(keymap.of(['Shift-Enter', 'Mod-Enter', 'Alt-Enter'].map((key) => ({ key, run })))),
+        lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
+        indentUnit.of('    '),
+        python(),
+        syntaxHighlighting(colours),
+        autocompletion({ override: [completer(o)] }),
+        // CodeMirror lets Tab leave the editor after Escape, as WCAG 2.1.2 asks.
+        keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...completionKeymap, indentWithTab]),
+        EditorView.lineWrapping,
+        EditorView.contentAttributes.of({ 'aria-label': o.label }),
+        EditorView.updateListener.of((update) => {
+          if (update.docChanged) o.changed(update.state.doc.toString());
+        }),
+        look,
+      ],
+    }),
+  });
+}
+
+/** completer asks the kernel, which counts in code points where CodeMirror counts in UTF-16. */
+function completer(o: EditorOptions) {
+  return async (context: CompletionContext): Promise<CompletionResult | null> => {
+    if (!context.explicit && !context.matchBefore(/[\w.]$/)) return null;
+    const code = context.state.doc.toString();
+    const stop = new AbortController();
+    context.addEventListener('abort', () => stop.abort());
+    try {
+      const found = await o.complete(code, [...code.slice(0, context.pos)].length, stop.signal);
+      if (found.matches.length === 0) return null;
+      const points = [...code];
+      return {
+        from: points.slice(0, found.cursor_start).join('').length,
+        options: found.matches.map((label) => ({ label })),
+        validFor: /^\w*$/,
+      };
+    } catch {
+      return null; // the kernel is busy, or gone: its cells say so
+    }
+  };
+}
+
+export function replace(view: EditorView, code: string): void {
+  view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: code }, selection: { anchor: code.length } });
+}

@@ -1,0 +1,172 @@
+// What the Run screen knows of a sandbox, kept up by its stream. Cells change many times a second; the page is told once a frame.
+
+import { contexts, runs } from '../api/client';
+import { Cursor } from '../api/cursor';
+import { follow, standing, type Follower, type Link } from '../api/follow';
+import { problemOf, type Problem } from '../api/http';
+import type { Context, StreamLine } from '../api/types';
+import type { Cell } from './cell';
+import { Notebook } from './notebook';
+
+/** replayed is how much of what a run wrote is asked for again when the page is loaded, in bytes: of more, its end. */
+const replayed = 8 << 20;
+
+/** lastEvents is how many events of a run that wrote more are asked for. */
+const lastEvents = 2000;
+
+export class Session {
+  readonly notebook = new Notebook();
+  contexts = $state.raw<Context[]>([]);
+  link = $state.raw<Link>({ state: 'connecting' });
+  problem = $state.raw<Problem | null>(null);
+  restarted = $state(false);
+  /** tick grows when cells were added or the list was made anew. */
+  tick = $state(0);
+  /** announce is told of each run that ends while the page looks on. */
+  announce: (cell: Cell) => void = () => undefined;
+
+  private revs = new Map<string, Counter>();
+  private changed = new Set<Cell>();
+  private frame = 0;
+  private readonly stop = new AbortController();
+
+  constructor(readonly sandbox: string) {}
+
+  /** open loads what there is and follows what comes. */
+  async open(): Promise<void> {
+    try {
+      const cursor = new Cursor();
+      await this.load(cursor);
+      await follow(this.sandbox, cursor, {}, this.follower, this.stop.signal);
+    } catch (e) {
+      this.problem = problemOf(e);
+    }
+  }
+
+  close(): void {
+    this.stop.abort();
+    if (this.frame) cancelAnimationFrame(this.frame);
+  }
+
+  /** rev is read by who shows a cell: it changes with it. */
+  rev(cell: Cell): number {
+    return this.counter(cell.id).n;
+  }
+
+  cells(context: string): Cell[] {
+    void this.tick;
+    return this.notebook.of(context);
+  }
+
+  async run(context: string, code: string): Promise<Cell> {
+    const run = await runs.submit(this.sandbox, context, code, crypto.randomUUID());
+    const cell = this.notebook.submitted(run.execution_id, run.context, code);
+    this.tick++;
+    return cell;
+  }
+
+  async refreshContexts(): Promise<void> {
+    this.contexts = await contexts.list(this.sandbox);
+  }
+
+  private readonly follower: Follower = {
+    lines: (batch) => this.take(batch),
+    link: (link) => {
+      this.link = link;
+    },
+    restartedNow: () => this.begin(),
+  };
+
+  private take(batch: StreamLine[]): void {
+    let added = false;
+    for (const line of batch) {
+      const before = this.notebook.cells.size;
+      for (const cell of this.notebook.take(line)) this.changed.add(cell);
+      added ||= this.notebook.cells.size !== before;
+      this.happened(line);
+    }
+    if (added) this.tick++;
+    if (this.changed.size > 0 && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
+  }
+
+  /** begin forgets what was: the numbers of all events begin anew. */
+  private begin(): void {
+    this.restarted = true;
+    this.notebook.clear();
+    this.tick++;
+    void this.refreshContexts().catch(() => undefined);
+  }
+
+  /** happened acts on lines that are not of a run alone. */
+  private happened(line: StreamLine): void {
+    if (line.source === 'execution' && line.id !== undefined) {
+      const cell = this.notebook.cells.get(line.id);
+      if (cell && line.type === 'start' && cell.code === '') void this.learn(cell.context);
+      if (cell && line.type === 'end') this.announce(cell);
+    }
+    if (line.source === 'timeline' && /^(context_|kernel_died|run_)/.test(line.type)) this.refreshSoon();
+  }
+
+  private refresh = 0;
+
+  private refreshSoon(): void {
+    if (this.refresh) return;
+    this.refresh = window.setTimeout(() => {
+      this.refresh = 0;
+      if (!this.stop.signal.aborted) void this.refreshContexts().catch(() => undefined);
+    }, 200);
+  }
+
+  /** learn finds out the code of runs that others began. */
+  private async learn(context: string): Promise<void> {
+    try {
+      const { history } = await contexts.history(this.sandbox, context);
+      this.notebook.restore(history, context);
+      this.tick++;
+    } catch {
+      // The code stays unknown; what it does is shown all the same.
+    }
+  }
+
+  /** load restores the runs of all contexts and has the cursor ask for their events from the beginning. */
+  private async load(cursor: Cursor): Promise<void> {
+    const [all, list] = await Promise.all([runs.list(this.sandbox), contexts.list(this.sandbox)]);
+    this.contexts = list;
+    // Where the stream stands is asked for before the histories: what begins meanwhile it tells of.
+    const now = await standing(this.sandbox, this.stop.signal);
+    for (const { context_id } of list) {
+      this.notebook.restore((await contexts.history(this.sandbox, context_id)).history, context_id);
+    }
+    cursor.epoch = now.epoch;
+    cursor.timeline = now.timeline;
+    for (const id of now.logs.keys()) if (!/^\d+$/.test(id)) cursor.logs.set(id, 0); // numbers are processes
+    for (const run of all) {
+      const cell = this.notebook.cells.get(run.execution_id) ?? (run.state !== 'done' ? this.notebook.submitted(run.execution_id, run.context, '') : null);
+      if (!cell) continue;
+      const from = run.bytes > replayed ? Math.max(run.events - lastEvents, 0) : 0;
+      cell.seq = from;
+      if (from > 0) cell.outputs.push({ kind: 'missing', count: from, bytes: run.bytes });
+      cursor.logs.set(cell.id, from);
+    }
+    this.tick++;
+  }
+
+  private flush(): void {
+    this.frame = 0;
+    for (const cell of this.changed) this.counter(cell.id).n++;
+    this.changed.clear();
+  }
+
+  private counter(id: string): Counter {
+    let counter = this.revs.get(id);
+    if (!counter) {
+      counter = new Counter();
+      this.revs.set(id, counter);
+    }
+    return counter;
+  }
+}
+
+class Counter {
+  n = $state(0);
+}

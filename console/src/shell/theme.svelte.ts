@@ -1,0 +1,31 @@
+export type Theme = 'system' | 'light' | 'dark';
+
+const key = 'k2.theme';
+
+/** theme is what the user has chosen; public/theme.js applies it before the first paint. */
+class Chosen {
+  value = $state<Theme>(read());
+
+  set(theme: Theme): void {
+    this.value = theme;
+    const root = document.documentElement;
+    if (theme === 'system') delete root.dataset.theme;
+    else root.dataset.theme = theme;
+    try {
+      localStorage.setItem(key, theme);
+    } catch {
+      // Storage is off: it lasts as long as the page.
+    }
+  }
+}
+
+function read(): Theme {
+  try {
+    const stored = localStorage.getItem(key);
+    return stored === 'light' || stored === 'dark' ? stored : 'system';
+  } catch {
+    return 'system';
+  }
+}
+
+export const theme = new Chosen();
