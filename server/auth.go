@@ -13,6 +13,8 @@ import (
 type Caller struct {
 	Key     string // name of the API key; "" where none is needed, or where a sandbox's token was given
 	Sandbox string // the only sandbox that it may use; "" is all
+
+	ReadOnly bool // it may look, and change nothing
 }
 
 type callerKey struct{}
@@ -38,6 +40,13 @@ func (s *server) authenticate(r *http.Request) (Caller, error) {
 		return Caller{}, nil
 	}
 	given := credential(r.Header)
+	if given == "" && s.Session != nil && fromOwnPage(r) {
+		if caller, ok := s.Session(r); ok && (!caller.ReadOnly || readsOnly(r)) {
+			return caller, nil
+		} else if ok {
+			return Caller{}, api.Errorf(api.Forbidden, "this session is read-only")
+		}
+	}
 	if given == "" {
 		return Caller{}, api.Errorf(api.Unauthenticated, "no API key: send X-API-Key or Authorization: Bearer")
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/k2sandbox/k2sandbox/internal/lazy"
@@ -80,6 +81,11 @@ func (k *Keys) Len() int {
 		return 0
 	}
 	return len(k.keys)
+}
+
+// Named reports whether there is a key of that name.
+func (k *Keys) Named(name string) bool {
+	return k != nil && slices.ContainsFunc(k.keys, func(one apiKey) bool { return one.name == name })
 }
 
 // Find returns the name of a key. How long that takes tells nothing about the keys.

@@ -44,6 +44,9 @@ type Options struct {
 	// Token reports whether a token is that of a sandbox, whose requests it lets in.
 	Token func(sandboxID, token string) bool
 
+	// Session returns who has the session of the console whose cookie a request has, where it has no key. nil: there are none.
+	Session func(r *http.Request) (Caller, bool)
+
 	// Behind is for a server that only another one of ours reaches: that one has checked
 	// the caller, tells by X-Forwarded-Prefix where we are, and is trusted with the
 	// other X-Forwarded headers, and with what browsers do with pages of ports.

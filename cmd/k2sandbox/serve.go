@@ -16,6 +16,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/server/console"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/jupyter"
 	"github.com/k2sandbox/k2sandbox/server/mcp"
@@ -40,6 +41,7 @@ type serving struct {
 	mcp      bool
 	debug    bool
 	jupyter  jupyterFlags
+	console  consoleFlags
 	base     string // path of all that is served; "" is the root
 	behind   bool   // a proxy, which tells where clients are
 	retries  int    // ports after the first that may be listened on, where that is taken
@@ -89,6 +91,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	flags.BoolVar(&o.mcp, "mcp", true, "serve the Model Context Protocol, too, at /mcp: \"k2sandbox mcp --help\" tells how clients are set up")
 	flags.BoolVar(&o.debug, "e2b-debug-ports", false, "listen on the ports 3000, 49983 and 49999 of loopback, too, for older clients of E2B with E2B_DEBUG=true; not with API keys")
 	o.jupyter.add(cmd)
+	o.console.add(cmd)
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
@@ -144,7 +147,11 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
-	h, front := o.apis(boxes, func() []api.Template { return o.confined.templates(runtime, log) }, o.confined.capabilities(runtime), keys, log)
+	sessions, err := o.console.open(ln, dir, keys)
+	if err != nil {
+		return errors.Join(err, boxes.Close(ctx))
+	}
+	h, front := o.apis(boxes, func() []api.Template { return o.confined.templates(runtime, log) }, o.confined.capabilities(runtime), keys, sessions, log)
 	where := location(ln)
 	if secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
@@ -173,7 +180,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 }
 
 // apis returns what answers requests, and E2B's API, which is that or nobody's.
-func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, log *slog.Logger) (http.Handler, *e2b.API) {
+func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, sessions *console.Sessions, log *slog.Logger) (http.Handler, *e2b.API) {
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}
@@ -184,11 +191,14 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 		can.Fronts = append(can.Fronts, "mcp")
 	}
 	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	if sessions != nil {
+		can.Fronts, common.Session = append(can.Fronts, "console"), sessions.Caller
+	}
 	native := sandboxes.New(sandboxes.Options{
 		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
-	var next http.Handler = native
+	next := o.console.front(common, sessions, native)
 	if o.mcp {
 		next = mcp.New(mcp.Options{
 			Options: common, Fleet: boxes, Native: native, Next: next, Timeout: min(mcpTimeout, time.Duration(o.confined.maxTimeout)),

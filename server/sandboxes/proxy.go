@@ -210,6 +210,8 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		}
 	} else if p.browser() && !p.o.TrustPorts {
 		out.Header.Del("Cookie")
+	} else {
+		server.DropSession(out.Header)
 	}
 }
 
