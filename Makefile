@@ -24,7 +24,7 @@ STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp lock clean
+.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp console lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ help: ## list the targets
 build: ## the static binary, bin/k2sandbox
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/k2sandbox
+
+console: ## build, check and test the web console's page, and look whether what is committed of it is fresh
+	cd console && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+	git diff --exit-code --stat -- server/console/dist
+	test -z "$$(git status --porcelain -- server/console/dist)"
 
 run: build ## set up everything and start the HTTP endpoint (LISTEN=HOST:PORT or unix:PATH)
 	exec $(BIN) serve --listen $(LISTEN)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"net/http"
 	"strings"
 )
@@ -14,8 +15,11 @@ func SessionCookie(r *http.Request) string {
 	if r.TLS != nil {
 		return "__Host-" + sessionCookie
 	}
-	_, port, _ := strings.Cut(strings.TrimPrefix(r.Host, hostname(r.Host)), ":")
-	return strings.TrimSuffix(sessionCookie+"-"+port, "-")
+	_, port, err := net.SplitHostPort(r.Host)
+	if err != nil {
+		return sessionCookie // it is the port of the scheme
+	}
+	return sessionCookie + "-" + port
 }
 
 // DropSession takes cookies of the console's sessions from the headers of a request, which goes to somebody else.

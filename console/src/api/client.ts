@@ -2,7 +2,7 @@
 
 import { ask, send } from './http';
 import type {
-  Capabilities, Completion, Context, Entry, EntryPage, Execution, HistoryEntry, Process, Sandbox, SandboxPage, Session, Usage,
+  Capabilities, Completion, Context, Entry, EntryPage, Execution, HistoryEntry, Process, Sandbox, SandboxPage, Session, Usage, Variable,
 } from './types';
 
 const id = encodeURIComponent;
@@ -49,6 +49,9 @@ export const contexts = {
   interrupt: (sandbox: string, context: string) => ask<unknown>('POST', `${box(sandbox)}/contexts/${id(context)}/interrupt`, { body: {} }),
   history: (sandbox: string, context: string) =>
     ask<{ history: HistoryEntry[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/history`),
+  variables: (sandbox: string, context: string) =>
+    ask<{ variables: Variable[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/variables`),
+  notebookPath: (sandbox: string, context: string) => `${box(sandbox)}/contexts/${id(context)}/notebook`,
   complete: (sandbox: string, context: string, code: string, cursor: number, signal?: AbortSignal) =>
     ask<Completion>('POST', `${box(sandbox)}/contexts/${id(context)}/complete`, { body: { code, cursor }, signal }),
   inspect: (sandbox: string, context: string, code: string, cursor: number) =>

@@ -13,8 +13,9 @@ export class Cursor {
     for (const [i, part] of text.split(',').entries()) {
       const at = part.lastIndexOf(':');
       const name = at < 0 ? '' : part.slice(0, at);
-      const n = Number(part.slice(at + 1));
-      if (!Number.isSafeInteger(n) || n < 0 || (i > 0 && name === '')) throw new Error(`no cursor: ${text.slice(0, 200)}`);
+      const digits = part.slice(at + 1);
+      const n = Number(digits);
+      if (!/^\d+$/.test(digits) || !Number.isSafeInteger(n) || (i > 0 && name === '')) throw new Error(`no cursor: ${text.slice(0, 200)}`);
       if (i > 0) c.logs.set(name, n);
       else {
         c.epoch = name;

@@ -12,7 +12,7 @@ const silence = 45_000;
 export type Link =
   | { state: 'connecting' }
   | { state: 'live'; replayed: number; restarted: boolean }
-  | { state: 'waiting'; problem: Problem; until: number }
+  | { state: 'waiting'; problem: Problem }
   | { state: 'ended'; reason: string }
   | { state: 'refused'; problem: Problem };
 
@@ -32,8 +32,10 @@ export interface FollowOptions {
 
 const words: Partial<Record<Source, string>> = { execution: 'executions', process: 'processes', metrics: 'metrics' };
 
-/** final are the answers after which no other try makes sense. */
-const final = new Set([400, 401, 403, 404, 410, 421]);
+/** isFinal reports whether no other try makes sense after an answer. */
+export function isFinal(problem: Problem): boolean {
+  return [400, 401, 403, 404, 410, 421].includes(problem.status);
+}
 
 /** follow reads the stream after the cursor until the signal is aborted, the sandbox ends or the server refuses. */
 export async function follow(sandbox: string, cursor: Cursor, o: FollowOptions, to: Follower, signal: AbortSignal): Promise<void> {
@@ -48,11 +50,10 @@ export async function follow(sandbox: string, cursor: Cursor, o: FollowOptions, 
     } catch (e) {
       if (signal.aborted) return;
       problem = problemOf(e);
-      if (final.has(problem.status)) return to.link({ state: 'refused', problem });
+      if (isFinal(problem)) return to.link({ state: 'refused', problem });
     }
-    const pause = backoff.next();
-    to.link({ state: 'waiting', problem, until: Date.now() + pause });
-    await sleep(pause, signal);
+    to.link({ state: 'waiting', problem });
+    await sleep(backoff.next(), signal);
   }
 }
 
@@ -125,7 +126,7 @@ async function read(
     }
     to.lines(batch);
     progress();
-    if (Date.parse(batch[0]?.time ?? '') < begun) replayed += batch.length;
+    if (Date.parse(batch[0]?.time ?? '') < begun) replayed += batch.filter((line) => line.source === 'execution').length;
     to.link({ state: 'live', replayed, restarted });
     const last = batch.at(-1);
     if (last?.type === 'end' && last.source === 'timeline') return last.reason ?? last.status ?? '';

@@ -75,5 +75,6 @@ async function failure(answer: Response): Promise<Problem> {
   } catch {
     // A proxy in between has answered, and not with JSON.
   }
-  return new Problem(told.code ?? 'http', told.message ?? text.problem.status(answer.status), answer.status, id, told.details);
+  const message = answer.status === 401 ? text.problem.expired : (told.message ?? text.problem.status(answer.status)); // who has no key is told nothing of keys
+  return new Problem(told.code ?? 'http', message, answer.status, id, told.details);
 }

@@ -186,6 +186,17 @@ export interface Completion {
   cursor_end: number;
 }
 
+export interface Variable {
+  name: string;
+  kind: string;
+  type: string;
+  size?: number;
+  length?: number;
+  shape?: number[];
+  dtype?: string;
+  repr: string;
+}
+
 export interface Capabilities {
   version: string;
   platform: string;

@@ -74,7 +74,7 @@ export class Cell {
     if (e.type !== 'input') this.asked = null;
     switch (e.type) {
       case 'start':
-        this.state = 'running';
+        if (this.state !== 'done') this.state = 'running'; // and not where it is replayed
         this.startedAt = e.time;
         this.count = e.execution_count ?? null;
         break;

@@ -16,6 +16,7 @@ export interface EditorOptions {
   label: string;
   run: () => void;
   changed: (code: string) => void;
+  inspect: (code: string, cursor: number) => void; // the cursor in code points
   complete: (code: string, cursor: number, signal: AbortSignal) => Promise<Completion>;
 }
 
@@ -50,7 +51,7 @@ export function openEditor(o: EditorOptions): EditorView {
     state: EditorState.create({
       doc: o.code,
       extensions: [
-        Prec.highest(keymap.of(['Shift-Enter', 'Mod-Enter', 'Alt-Enter'].map((key) => ({ key, run })))),
+        Prec.highest(keymap.of([...['Shift-Enter', 'Mod-Enter', 'Alt-Enter'].map((key) => ({ key, run })), { key: 'Shift-Tab', run: (view) => inspect(view, o) }])),
         lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
         indentUnit.of('    '),
         python(),
@@ -67,6 +68,15 @@ export function openEditor(o: EditorOptions): EditorView {
       ],
     }),
   });
+}
+
+/** inspect asks what is at the cursor. Where nothing is before it on its line, the key is for the indentation. */
+function inspect({ state }: EditorView, o: EditorOptions): boolean {
+  const { head, empty } = state.selection.main;
+  if (!empty || state.doc.lineAt(head).text.slice(0, head - state.doc.lineAt(head).from).trim() === '') return false;
+  const code = state.doc.toString();
+  o.inspect(code, [...code.slice(0, head)].length);
+  return true;
 }
 
 /** completer asks the kernel, which counts in code points where CodeMirror counts in UTF-16. */

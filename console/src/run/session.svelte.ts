@@ -1,8 +1,9 @@
 // What the Run screen knows of a sandbox, kept up by its stream. Cells change many times a second; the page is told once a frame.
 
+import { Backoff, sleep } from '../api/backoff';
 import { contexts, runs } from '../api/client';
 import { Cursor } from '../api/cursor';
-import { follow, standing, type Follower, type Link } from '../api/follow';
+import { follow, isFinal, standing, type Follower, type Link } from '../api/follow';
 import { problemOf, type Problem } from '../api/http';
 import type { Context, StreamLine } from '../api/types';
 import type { Cell } from './cell';
@@ -34,12 +35,26 @@ export class Session {
 
   /** open loads what there is and follows what comes. */
   async open(): Promise<void> {
+    const cursor = new Cursor();
+    const backoff = new Backoff();
+    while (!(await this.loaded(cursor))) {
+      if (this.problem || this.stop.signal.aborted) return;
+      await sleep(backoff.next(), this.stop.signal);
+    }
+    await follow(this.sandbox, cursor, {}, this.follower, this.stop.signal);
+  }
+
+  /** loaded loads what there is and reports whether that went well; where no other try makes sense there is a problem. */
+  private async loaded(cursor: Cursor): Promise<boolean> {
     try {
-      const cursor = new Cursor();
       await this.load(cursor);
-      await follow(this.sandbox, cursor, {}, this.follower, this.stop.signal);
+      return true;
     } catch (e) {
-      this.problem = problemOf(e);
+      if (this.stop.signal.aborted) return false;
+      const problem = problemOf(e);
+      if (isFinal(problem)) this.problem = problem;
+      else this.link = { state: 'waiting', problem };
+      return false;
     }
   }
 
@@ -50,7 +65,7 @@ export class Session {
 
   /** rev is read by who shows a cell: it changes with it. */
   rev(cell: Cell): number {
-    return this.counter(cell.id).n;
+    return this.revs.get(cell.id)?.n ?? 0;
   }
 
   cells(context: string): Cell[] {
@@ -61,7 +76,7 @@ export class Session {
   async run(context: string, code: string): Promise<Cell> {
     const run = await runs.submit(this.sandbox, context, code, crypto.randomUUID());
     const cell = this.notebook.submitted(run.execution_id, run.context, code);
-    this.tick++;
+    this.grown();
     return cell;
   }
 
@@ -80,12 +95,14 @@ export class Session {
   private take(batch: StreamLine[]): void {
     let added = false;
     for (const line of batch) {
-      const before = this.notebook.cells.size;
+      const known = line.id === undefined ? undefined : this.notebook.cells.get(line.id);
+      const was = known?.state;
       for (const cell of this.notebook.take(line)) this.changed.add(cell);
-      added ||= this.notebook.cells.size !== before;
+      added ||= line.type === 'run_submitted';
+      if (known && was !== 'done' && known.state === 'done') this.announce(known);
       this.happened(line);
     }
-    if (added) this.tick++;
+    if (added) this.grown();
     if (this.changed.size > 0 && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
@@ -102,7 +119,6 @@ export class Session {
     if (line.source === 'execution' && line.id !== undefined) {
       const cell = this.notebook.cells.get(line.id);
       if (cell && line.type === 'start' && cell.code === '') void this.learn(cell.context);
-      if (cell && line.type === 'end') this.announce(cell);
     }
     if (line.source === 'timeline' && /^(context_|kernel_died|run_)/.test(line.type)) this.refreshSoon();
   }
@@ -122,7 +138,7 @@ export class Session {
     try {
       const { history } = await contexts.history(this.sandbox, context);
       this.notebook.restore(history, context);
-      this.tick++;
+      this.grown();
     } catch {
       // The code stays unknown; what it does is shown all the same.
     }
@@ -144,26 +160,29 @@ export class Session {
       const cell = this.notebook.cells.get(run.execution_id) ?? (run.state !== 'done' ? this.notebook.submitted(run.execution_id, run.context, '') : null);
       if (!cell) continue;
       const from = run.bytes > replayed ? Math.max(run.events - lastEvents, 0) : 0;
+      cell.reset();
       cell.seq = from;
-      if (from > 0) cell.outputs.push({ kind: 'missing', count: from, bytes: run.bytes });
+      if (from > 0) cell.outputs.push({ kind: 'missing', count: from, bytes: 0 });
       cursor.logs.set(cell.id, from);
     }
+    this.grown();
+  }
+
+  /** grown has the page show the list anew. Each cell has its counter before: Svelte tells nobody of state that is made while it is read. */
+  private grown(): void {
+    const { cells } = this.notebook;
+    for (const id of cells.keys()) if (!this.revs.has(id)) this.revs.set(id, new Counter());
+    for (const id of this.revs.keys()) if (!cells.has(id)) this.revs.delete(id);
     this.tick++;
   }
 
   private flush(): void {
     this.frame = 0;
-    for (const cell of this.changed) this.counter(cell.id).n++;
-    this.changed.clear();
-  }
-
-  private counter(id: string): Counter {
-    let counter = this.revs.get(id);
-    if (!counter) {
-      counter = new Counter();
-      this.revs.set(id, counter);
+    for (const { id } of this.changed) {
+      const counter = this.revs.get(id);
+      if (counter) counter.n++;
     }
-    return counter;
+    this.changed.clear();
   }
 }
 

@@ -3,6 +3,7 @@
 import { Backoff, sleep } from '../api/backoff';
 import { processes } from '../api/client';
 import { address } from '../api/http';
+import type { Place } from './place';
 
 /** replayed is how many events of a terminal are asked for when the page is loaded: of more, the last. */
 export const replayed = 5000;
@@ -14,23 +15,6 @@ export interface Viewer {
   ended(end: End): void;
   failed(message: string): void;
   link(state: 'connecting' | 'live' | 'waiting' | 'refused'): void;
-}
-
-/** Place counts the events of a process: the first one is its start, which no message tells. */
-export class Place {
-  constructor(private seq: number) {}
-
-  get after(): number {
-    return this.seq;
-  }
-
-  binary(): void {
-    this.seq = Math.max(this.seq, 1) + 1;
-  }
-
-  at(seq: number): void {
-    this.seq = Math.max(this.seq, seq);
-  }
 }
 
 export class TerminalLink {
