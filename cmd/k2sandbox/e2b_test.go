@@ -59,7 +59,7 @@ func TestServeE2B(t *testing.T) {
 	h := openHouse(t)
 	h.key = "e2b_0"
 	var can struct{ Fronts []string }
-	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); !slices.Equal(can.Fronts, []string{"e2b", "jupyter", "mcp"}) {
+	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); !slices.Equal(can.Fronts, []string{"e2b", "jupyter", "mcp", "console"}) {
 		t.Errorf("its fronts are %v", can.Fronts)
 	}
 	var box struct{ SandboxID string }
@@ -96,11 +96,11 @@ threading.Thread(target=server.serve_forever, daemon=True).start()`)
 		t.Errorf("status %d: %s", status, text)
 	}
 
-	h = openHouse(t, "--e2b=false", "--jupyter=false", "--mcp=false")
+	h = openHouse(t, "--e2b=false", "--jupyter=false", "--mcp=false", "--console=false")
 	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); len(can.Fronts) != 0 {
 		t.Errorf("its fronts are %v", can.Fronts)
 	}
-	for _, path := range []string{"/v2/sandboxes", "/api/kernels", "/jupyter/sb_x/api", "/mcp"} {
+	for _, path := range []string{"/v2/sandboxes", "/api/kernels", "/jupyter/sb_x/api", "/mcp", "/console/"} {
 		h.ask(t, "GET", path, "", 404, nil)
 	}
 }
