@@ -41,6 +41,16 @@ func (s *Sandbox) furnish(ctx context.Context) {
 	}
 }
 
+// awaitPackages waits until all of the environment is there: meanwhile the first kernel has started.
+func (s *Sandbox) awaitPackages() {
+	if s.env == nil {
+		return
+	}
+	if err := s.env.Wait(); err != nil {
+		s.o.Log.Warn("programs of the kernel's Python are missing in the environment of packages", "error", err)
+	}
+}
+
 var pythonProgram = lazy.Regexp(`^python[0-9.]*$`)
 
 // python returns the path of the interpreter that a kernel runs in.

@@ -167,6 +167,7 @@ func New(ctx context.Context, o Options) (*Sandbox, error) {
 		s.unreap()
 		return nil, err
 	}
+	s.awaitPackages()
 	s.watches.Go(s.watchPorts)
 	return s, nil
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/process"
@@ -27,6 +28,9 @@ type Environment struct {
 	on      *process.Thread
 	guard   *process.Guard
 	stage   *stage // that the last installation has left; nil: none, or it failed
+
+	scripts    sync.WaitGroup // until they are copied
+	scriptless error          // why they are not; written before
 }
 
 // lower is the environment that others share.
@@ -59,11 +63,20 @@ func New(ctx context.Context, interpreter, parent string, environ []string, o Op
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make environment: %w", err), e.Close())
 	}
+	e.scripts.Go(func() { e.scriptless = e.copyScripts() })
 	return e, nil
+}
+
+// Wait returns when the scripts of the lower environment are in the upper one, too, which takes a few milliseconds after New
+// in which a kernel can start. Nothing is to run before.
+func (e *Environment) Wait() error {
+	e.scripts.Wait()
+	return e.scriptless
 }
 
 // Close ends what installations may have left running, and removes the environment.
 func (e *Environment) Close() error {
+	e.scripts.Wait()
 	if e.guard == nil {
 		return os.RemoveAll(e.dir)
 	}
@@ -80,7 +93,7 @@ func (e *Environment) mend() error {
 	if err := errors.Join(os.RemoveAll(e.dir), os.Mkdir(e.dir, 0o700)); err != nil {
 		return err
 	}
-	return e.furnish()
+	return errors.Join(e.furnish(), e.copyScripts())
 }
 
 // Python returns the environment's interpreter.
@@ -153,7 +166,6 @@ func (e *Environment) furnish() error {
 		os.Symlink(e.lower.Executable, e.Python()),
 		os.Symlink("python", filepath.Join(e.bin(), "python3")),
 		os.Symlink("python", filepath.Join(e.bin(), "python"+e.lower.Version)),
-		e.copyScripts(),
 	)
 }
 

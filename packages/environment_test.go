@@ -99,6 +99,9 @@ func environment(t *testing.T, python string, o packages.Options) *packages.Envi
 			t.Errorf("left behind: %v", left)
 		}
 	})
+	if err := e.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	return e
 }
 

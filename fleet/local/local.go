@@ -79,6 +79,7 @@ type Runtime struct {
 	dir      string
 	mark     string // in the names of what has to be unique on this machine
 	slots    slots
+	owners   sync.Map // user namespaces that rootOf has made, by the first id: ranges are used again
 	parent   *cgroup.Parent
 	template template
 	root     *template // of RootTemplate; nil where there is none, and rootless says why
@@ -121,7 +122,7 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		r.command = []string{"k2sandbox", "inside"}
 	}
 	r.starts = newTurns(max(4, 2*runtime.NumCPU()))
-	r.slots = slots{filepath.Join(r.dir, "ids")}
+	r.slots.dir = filepath.Join(r.dir, "ids")
 	for _, dir := range []string{r.sandboxes(), r.slots.dir, r.templates()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("cannot make the directory of the sandboxes: %w", err)
@@ -333,6 +334,9 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 	}
 	if rec.Slot != noSlot {
 		r.slots.release(rec.Slot, rec.Name)
+		if rec.Level == fleet.LevelNamespace && failed == nil {
+			r.slots.remember(rec.Slot)
+		}
 	}
 	if r.imaged.user != nil {
 		failed = errors.Join(failed, r.imaged.user.Release(rec.Name))
@@ -349,6 +353,10 @@ func (r *Runtime) Close() error {
 	if r.zygote != nil {
 		r.zygote.Close()
 	}
+	r.owners.Range(func(_, users any) bool {
+		users.(*os.File).Close()
+		return true
+	})
 	return r.warden.close()
 }
 

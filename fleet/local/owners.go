@@ -10,10 +10,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rootOf returns a user namespace in which the host's root is the sandbox's, whose first id is given, and nobody
+// rootOf returns the namespace of newRootOf, which stays open.
+func (r *Runtime) rootOf(base int) (*os.File, error) {
+	if users, ok := r.owners.Load(base); ok {
+		return users.(*os.File), nil
+	}
+	users, err := newRootOf(base)
+	if err == nil {
+		r.owners.Store(base, users)
+	}
+	return users, err
+}
+
+// newRootOf returns a user namespace in which the host's root is the sandbox's, whose first id is given, and nobody
 // else is anybody: by it the host's files are shown. By the sandbox's own one, files of the host's user 1000 would
 // be those of the user inside, who could read what is that user's alone.
-func rootOf(base int) (*os.File, error) {
+func newRootOf(base int) (*os.File, error) {
 	runtime.LockOSThread() // whose process it is
 	defer runtime.UnlockOSThread()
 	one := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: 1}}

@@ -7,52 +7,93 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 )
 
 // slots gives ranges of user ids away, each to one sandbox at a time. A file with the
 // slot's number as its name, which holds its owner's name, marks one that is taken.
-type slots struct{ dir string }
+type slots struct {
+	dir string
+
+	mu     sync.Mutex
+	recent []int // given back by sandboxes that shared nothing with the host
+}
 
 const (
 	firstID = 0x70000000 // of the first slot: no system gives such ids to users
 	maxSlot = 1 << 12    // slots
 	noSlot  = -1
+
+	maxRecent = 64
 )
 
 // base returns the first id of a slot's range.
-func (s slots) base(slot int) int { return firstID + slot*idsPerSandbox }
+func (s *slots) base(slot int) int { return firstID + slot*idsPerSandbox }
 
-// take begins at a random slot, so that servers that do not know of each other hardly meet.
-func (s slots) take(owner string) (int, error) {
+// take begins at a random slot, so that servers that do not know of each other hardly meet. again takes one of those that
+// were given back last, if there is one, for which much is there already.
+func (s *slots) take(owner string, again bool) (int, error) {
+	for again {
+		slot, ok := s.last()
+		if !ok {
+			break
+		}
+		if err := s.claim(slot, owner); !errors.Is(err, os.ErrExist) {
+			return slot, err
+		}
+	}
 	start := rand.IntN(maxSlot)
 	for i := range maxSlot {
 		slot := (start + i) % maxSlot
-		f, err := os.OpenFile(s.path(slot), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, os.ErrExist) {
-			continue
+		if err := s.claim(slot, owner); !errors.Is(err, os.ErrExist) {
+			return slot, err
 		}
-		if err != nil {
-			return 0, fmt.Errorf("cannot take a range of user ids: %w", err)
-		}
-		_, err = f.WriteString(owner)
-		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(f.Name())
-			return 0, fmt.Errorf("cannot take a range of user ids: %w", err)
-		}
-		return slot, nil
 	}
 	return 0, errors.New("cannot take a range of user ids: all are taken")
 }
 
+// claim gives one slot away; os.ErrExist where it is taken.
+func (s *slots) claim(slot int, owner string) error {
+	f, err := os.OpenFile(s.path(slot), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return fmt.Errorf("cannot take a range of user ids: %w", err)
+	}
+	_, err = f.WriteString(owner)
+	if err = errors.Join(err, f.Close()); err != nil {
+		os.Remove(f.Name())
+		return fmt.Errorf("cannot take a range of user ids: %w", err)
+	}
+	return nil
+}
+
+// last returns one of those that were given back last.
+func (s *slots) last() (slot int, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if n := len(s.recent); n > 0 {
+		slot, s.recent, ok = s.recent[n-1], s.recent[:n-1], true
+	}
+	return slot, ok
+}
+
+// remember has a slot that was given back be taken soon.
+func (s *slots) remember(slot int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.recent) < maxRecent {
+		s.recent = append(s.recent, slot)
+	}
+}
+
 // release gives a slot back, if it is the owner's.
-func (s slots) release(slot int, owner string) {
+func (s *slots) release(slot int, owner string) {
 	if text, err := os.ReadFile(s.path(slot)); err == nil && string(text) == owner {
 		os.Remove(s.path(slot))
 	}
 }
 
 // sweep gives back what belongs to others than those named.
-func (s slots) sweep(names map[string]bool) {
+func (s *slots) sweep(names map[string]bool) {
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		owner, err := os.ReadFile(filepath.Join(s.dir, e.Name()))
@@ -62,4 +103,4 @@ func (s slots) sweep(names map[string]bool) {
 	}
 }
 
-func (s slots) path(slot int) string { return filepath.Join(s.dir, strconv.Itoa(slot)) }
+func (s *slots) path(slot int) string { return filepath.Join(s.dir, strconv.Itoa(slot)) }

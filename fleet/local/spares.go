@@ -31,7 +31,8 @@ type kind struct {
 
 const (
 	spareMachines = 3
-	spareRest     = 5 * time.Second // after one could not be made
+	spareRest     = 5 * time.Second       // after one could not be made
+	spareWait     = 50 * time.Millisecond // after one was taken: its client is to have the machine for the first run
 )
 
 func newSpares(r *Runtime) *spares {
@@ -51,6 +52,7 @@ func (s *spares) keep(ctx context.Context) {
 		if len(missing) == 0 {
 			select {
 			case <-s.wanted:
+				rest(ctx, spareWait)
 			case <-ctx.Done():
 			}
 			continue
@@ -65,10 +67,14 @@ func (s *spares) keep(ctx context.Context) {
 		if ctx.Err() == nil {
 			s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
 		}
-		select {
-		case <-time.After(spareRest):
-		case <-ctx.Done():
-		}
+		rest(ctx, spareRest)
+	}
+}
+
+func rest(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
 	}
 }
 

@@ -194,7 +194,7 @@ const hostname = "sandbox" // of all
 
 // enter tells a first process which sandbox it is for, and returns when it is confined. The sandbox
 // is on record from before that.
-func (m *machine) enter(ctx context.Context, s fleet.Spec) (err error) {
+func (m *machine) enter(ctx context.Context, s fleet.Spec) error {
 	dir := filepath.Join(m.runtime.sandboxes(), s.ID)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return fmt.Errorf("cannot make the sandbox's directory: %w", err)
@@ -209,11 +209,7 @@ func (m *machine) enter(ctx context.Context, s fleet.Spec) (err error) {
 	if err := m.sendSettings(s); err != nil {
 		return err
 	}
-	err = m.expect(ctx, func(got message) bool { m.record.Tun = got.Tun; return got.Entered })
-	if err != nil {
-		return err
-	}
-	return m.record.save(m.dir)
+	return m.expect(ctx, func(got message) bool { m.record.Tun = got.Tun; return got.Entered })
 }
 
 // sendSettings sends the first process what it needs to know and to have as an agent.
@@ -285,7 +281,7 @@ func (m *machine) findUsers() (users, error) {
 	case os.Geteuid() != 0 || m.record.Level != fleet.LevelNamespace && !m.runtime.ownIDs:
 		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
-	slot, err := m.runtime.slots.take(m.record.Name)
+	slot, err := m.runtime.slots.take(m.record.Name, m.record.Level == fleet.LevelNamespace)
 	if err != nil {
 		return users{}, err
 	}
@@ -315,10 +311,9 @@ func (m *machine) trees(s *setup, given kit) error {
 	var root, all *os.File
 	if os.Geteuid() == 0 {
 		var err error
-		if root, err = rootOf(m.users.uids[0].HostID); err != nil {
+		if root, err = m.runtime.rootOf(m.users.uids[0].HostID); err != nil {
 			return err
 		}
-		defer root.Close()
 		if len(t.layers) > 0 { // of which files belong to any user of the sandbox's, as the image says
 			if all, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", m.record.PID)); err != nil {
 				return err

@@ -35,8 +35,8 @@ LATE = [
 
 # The files beside the launcher that it loads.
 COMPANIONS = (
-    *("outlet", "stream", "channel", "session"),
-    *("formatters", "table", "chart", "variables", "e2b", "images"),
+    *("outlet", "stream", "channel", "session", "formatters", "shell"),
+    *("table", "chart", "variables", "e2b", "images"),
 )
 
 # Variables that interpreters, C libraries and modules read once, when they are started or imported. Those
@@ -78,8 +78,9 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
             importlib.import_module(name)
     for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
-    for name in COMPANIONS[:5]:  # which every kernel needs
+    for name in COMPANIONS[:6]:  # which every kernel needs
         launcher.companion(name)
+    vars(launcher)["ready"] = launcher.companion("shell").Shell(launcher.Config(launcher.SHELL))
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
     for value in vars(launcher).values():

@@ -62,6 +62,13 @@ NUDGE = signal.SIGURG  # ends a system call, and has no other effect
 INSIST = (0.02, 0.1, 0.3, 1, 3)  # seconds to wait before each; the last ones are for busy machines
 
 
+SHELL = {  # its configuration
+    "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
+    "InteractiveShell": {"colors": "nocolor"},
+}
+ready: Any = None  # the shell that a zygote has made: see shell.py
+
+
 def apply_options(options: Any, undo: contextlib.ExitStack) -> None:
     """Apply the options of one run; undo puts back what they named, whatever the cell did to it.
 
@@ -415,8 +422,7 @@ class App(IPKernelApp):
         self.update_config(
             Config(
                 {
-                    "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
-                    "InteractiveShell": {"colors": "nocolor"},
+                    **SHELL,
                     "IPKernelApp": {
                         "outstream_class": f"{__name__}.stream",
                         "parent_handle": int(os.environ.get("JPY_PARENT_PID") or 1),  # 1: no advice on stdout
@@ -462,6 +468,8 @@ class App(IPKernelApp):
     def init_kernel(self) -> None:
         if not self.debugger:
             without_debugpy()
+        if ready:
+            ready.offer(self)
         super().init_kernel()
         self.kernel.stock = self.stock
         if not self.stock:

@@ -199,6 +199,19 @@ import IPython.core.application as a; a.ENV_CONFIG_DIRS, a.SYSTEM_CONFIG_DIRS
 import tempfile; tempfile.gettempdir()
 ip = get_ipython(); type(ip), type(ip.kernel), type(ip.kernel).__mro__, ip.profile_dir.location, ip.ipython_dir, ip.history_manager.enabled
 ip.kernel.session.username, ip.config, ip.kernel.parent.config, ip.kernel.parent.extra_args
+ip.parent is ip.kernel, ip.config is ip.kernel.config, [(type(c).__name__, c.config is ip.config, type(c.parent).__name__) for c in ip.configurables]
+ip.starting_dir, ip.home_dir, ip.profile, ip.tempfiles, ip.dir_stack, ip.stdin_encoding, _dh, ip.history_manager.dir_hist
+globals() is ip.user_ns is vars(sys.modules["__main__"]) is ip.Completer.namespace is ip.Completer.global_namespace, ip.user_module is sys.modules["__main__"]
+sorted(ip.user_ns_hidden), sorted(ip.ns_table), [In is ip.history_manager.input_hist_parsed, Out is _oh is ip.history_manager.output_hist]
+ip._orig_sys_module_state, ip._orig_sys_modules_main_name, type(ip._orig_sys_modules_main_mod), ip.sys_excepthook
+ip.compile is ip.compile, type(ip.compile), ip.meta, ip.execution_count, ip.exiter, ip.raw_input_original, ip.builtin_trap._nested_level
+mine = object(); sorted({type(o).__name__ for o in gc.get_referrers(mine)}), type(ip).instance() is type(ip).__mro__[1].instance() is ip
+ip.display_pub.session is ip.displayhook.session is ip.kernel.session, ip.display_pub.parent is ip.displayhook.parent is ip, ip.kernel.shell is ip
+vars(type(ip)).get("instance"), {name: str(value) for name, value in ip.trait_values().items() if name in ("colors", "xmode", "autocall", "cache_size", "ipython_dir")}
+%who
+%alias
+%config
+%precision 3
 sorted(ip.magics_manager.magics["line"]), sorted(ip.magics_manager.magics["cell"]), sorted(ip.events.callbacks)
 ip.display_formatter.active_types, list(ip.display_formatter.formatters)
 import inspect; [(f.function, os.path.basename(f.filename)) for f in inspect.stack() if f.function not in ("<module>", "main")]
@@ -245,6 +258,36 @@ def test_forked_and_started_kernels_are_alike(zygote: Zygote, upper: pathlib.Pat
         warm.close()
     assert {cell: pair for cell, pair in pairs.items() if pair[0] != pair[1]} == {}
     assert [cell for cell, pair in pairs.items() if '"error"' in pair[0][1]] == ["1/0"]
+
+
+CONFIGURED = """c = get_config()
+c.InteractiveShell.ast_node_interactivity = "all"
+c.InteractiveShellApp.exec_lines = ["set = 7"]
+c.HistoryManager.enabled = True
+"""
+
+
+def test_who_configures_a_kernel_gets_one_that_is(zygote: Zygote, tmp_path: pathlib.Path) -> None:
+    profile = tmp_path / ".ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    (profile / "ipython_kernel_config.py").write_text(CONFIGURED)
+    cold, warm = Kernel(env={"HOME": str(tmp_path)}), Forked(zygote, env={"HOME": str(tmp_path)})
+    try:
+        cells = [
+            "set\n8",
+            "ip = get_ipython(); ip.config",
+            "ip.history_manager.enabled, ip.parent is ip.kernel",
+            "_dh",
+        ]
+        pairs = {cell: (told(cold, cell), told(warm, cell)) for cell in cells}
+    finally:
+        cold.close()
+        warm.close()
+    assert {cell: pair for cell, pair in pairs.items() if pair[0] != pair[1]} == {}
+    assert [text for text in pairs["set\n8"][0] if '"text/plain"' in text] == [
+        '    "text/plain": "7"',
+        '    "text/plain": "8"',
+    ]
 
 
 def test_no_two_forked_kernels_draw_the_same(zygote: Zygote) -> None:
