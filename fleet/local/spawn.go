@@ -46,8 +46,8 @@ func oneUser(code int) users {
 // thisUser has all of a sandbox run as one user of the host.
 func thisUser(uid, gid int) users { return users{uid: uid, gid: gid, code: uid} }
 
-// goSettings keep Go from keeping files of this process's control group open.
-var goSettings = []string{"GODEBUG=containermaxprocs=0"}
+// goSettings keep Go from keeping files of this process's control group open, and from getting ready for more than one core.
+var goSettings = []string{"GODEBUG=containermaxprocs=0", "GOMAXPROCS=1"}
 
 // controlFD is the descriptor that a first process is started with.
 const controlFD = 3

@@ -32,11 +32,18 @@ RICH = {
 
 def add(formatter: Any, companion: Callable[[str], Any]) -> None:
     """Add the MIME types to a DisplayFormatter; companion loads a file."""
+    formatter.formatters.update(made(formatter, companion))
+
+
+@functools.cache
+def made(formatter: Any, companion: Callable[[str], Any]) -> dict[str, RichFormatter]:
+    """Return what add adds. Zygotes ask for it before they fork."""
+    each = {}
     for mime, (name, kinds) in RICH.items():
-        rich = RichFormatter(parent=formatter, format_type=mime)
+        each[mime] = rich = RichFormatter(parent=formatter, format_type=mime)
         for module, kind in kinds:
             rich.for_type_by_name(module, kind, functools.partial(make, companion, name))
-        formatter.formatters[mime] = rich
+    return each
 
 
 def make(companion: Callable[[str], Any], name: str, obj: Any) -> Any:

@@ -35,7 +35,7 @@ LATE = [
 
 # The files beside the launcher that it loads.
 COMPANIONS = (
-    *("outlet", "stream", "channel", "session", "formatters", "shell"),
+    *("outlet", "stream", "channel", "session", "formatters", "ready"),
     *("table", "chart", "variables", "e2b", "images"),
 )
 
@@ -80,7 +80,7 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
     for name in COMPANIONS[:6]:  # which every kernel needs
         launcher.companion(name)
-    vars(launcher)["ready"] = launcher.companion("shell").Shell(launcher.Config(launcher.SHELL))
+    vars(launcher)["ready"] = launcher.companion("ready").Ready(launcher)
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
     for value in vars(launcher).values():

@@ -66,7 +66,7 @@ SHELL = {  # its configuration
     "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
     "InteractiveShell": {"colors": "nocolor"},
 }
-ready: Any = None  # the shell that a zygote has made: see shell.py
+ready: Any = None  # what a zygote has made: see ready.py
 
 
 def apply_options(options: Any, undo: contextlib.ExitStack) -> None:
@@ -163,7 +163,8 @@ class Kernel(IPythonKernel):
     stock = False  # messages take ipykernel's own ways
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        with ready.unlisted(self) if ready else contextlib.nullcontext():
+            super().__init__(**kwargs)
         self._execute_sleep = 0.0
         self._pid = os.getpid()
         self._interrupted = False
@@ -442,6 +443,14 @@ class App(IPKernelApp):
         self.cli_config = Config({type(self).__name__: {"connection_file": given[1]}})
         self.update_config(self.cli_config)
 
+    def load_config_file(self, *args: Any, **kwargs: Any) -> None:
+        """Load what is there, if anything: to look for it takes less than not to find it does."""
+        names = {"ipython_config.py", *self.config_files}
+        files = {name.removesuffix(".py") + end for name in names for end in (".py", ".json")}
+        paths = [os.path.join(path, file) for path in self.config_file_paths for file in files]
+        if self.config_file_specified or any(map(os.path.exists, paths)):
+            super().load_config_file(*args, **kwargs)
+
     def init_iopub(self, context: Any) -> None:
         if self.stock:
             self.outstream_class = f"{__name__}.stock_stream"
@@ -497,6 +506,8 @@ def main() -> None:
     spec = importlib.util.find_spec("ipykernel_launcher")
     if spec is not None and spec.origin is not None:
         sys.argv[0] = spec.origin
+    if ready:
+        ready.launch()
     App.launch_instance()
 
 

@@ -27,7 +27,7 @@ var Launcher embed.FS
 
 // zygote is what the launcher's kernels are forked by.
 //
-//go:embed zygote.py confine.py fresh.py shell.py
+//go:embed zygote.py confine.py fresh.py ready.py
 var zygote embed.FS
 
 // ZygoteProgram is what Python runs (-c) to be a zygote, whose protocol zygote.py tells. Descriptor 3 is

@@ -1,6 +1,6 @@
-"""The shell of a kernel, made before the zygote forks.
+"""What of a kernel is made before the zygote forks: its application, and its shell.
 
-Loaded by fresh.py. A shell takes long to make, and little of it is one kernel's alone: that much is made once
+Loaded by fresh.py. They take long to make, and little of them is one kernel's alone: that much is made once
 more, by the shell's own methods, when a forked kernel takes it. Who configures a shell gets one of its own.
 """
 
@@ -10,20 +10,27 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import glob
 import io
 import linecache
 import os
+import pathlib
 import sys
 import tempfile
+import types
 from collections.abc import Iterator
 from typing import Any
 
+import zmq
+from ipykernel import ipkernel
 from ipykernel.compiler import XCachingCompiler
+from ipykernel.thread import make_selector_io_loop
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.history import HistoryManager
 from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
 from traitlets.config import Config, Configurable
+from zmq.eventloop.zmqstream import ZMQStream
 
 # What a history has of one kernel: its directory, and what cells keep in it.
 KEPT = ("input_hist_parsed", "input_hist_raw", "dir_hist", "output_hist", "output_hist_reprs", "exceptions")
@@ -33,24 +40,45 @@ CELLS = ("1+1", "a = 1\na", "print(a)", "def f(x):\n    return [x]\nf(a)", "for 
 TIMES = 20  # until Python takes no more notes of how it is best run
 
 
-class Shell:
-    """A shell that belongs to no kernel yet."""
+class Ready:
+    """What belongs to no kernel yet."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, launcher: Any) -> None:
+        self.config = config = Config(launcher.SHELL)
         self.exits: list[Any] = []  # what the shell has Python call at its end
         with surroundings(), noted(self.exits):
             scratch = make(config)
             warm(scratch)
+            touch()
             self.shell: Any = make(config)
+            launcher.companion("formatters").made(self.shell.display_formatter, launcher.companion)
+            self.app: Any = launcher.App()
+            assert self.app.log  # which is set up when it is first asked for
         self.exits.remove(scratch.atexit_operations)
         del scratch
         gc.collect()
+        self.modules = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
         self.parts = [
             each
             for each in gc.get_objects()
             if isinstance(each, Configurable) and each._trait_values.get("config") is config
         ]
+
+    def launch(self) -> None:
+        """Have the application be the one that is launched."""
+        for kind in type(self.app)._walk_mro():
+            kind._instance = self.app
+
+    @contextlib.contextmanager
+    def unlisted(self, kernel: Any) -> Iterator[None]:
+        """Let ipykernel not list the files of all modules again: that copies much that forks share."""
+        names = vars(ipkernel)
+        names["sys"] = Sys("sys")
+        try:
+            yield
+        finally:
+            names["sys"] = sys
+        kernel._kernel_modules = self.modules
 
     def offer(self, app: Any) -> None:
         """Have the kernel that the app is about to make take the shell, if that is as it would be made."""
@@ -136,6 +164,15 @@ def noted(exits: list[Any]) -> Iterator[None]:
         atexit.register = register
 
 
+class Sys(types.ModuleType):
+    """The module sys, but for a list of modules."""
+
+    modules: types.MappingProxyType[str, types.ModuleType] = types.MappingProxyType({})
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)
+
+
 class Nowhere:
     """A socket that sends nothing."""
 
@@ -150,6 +187,21 @@ def warm(shell: Any) -> None:
         for _ in range(TIMES):
             for cell in CELLS:
                 shell.run_cell(cell, store_history=True)
+
+
+def touch() -> None:
+    """Use once, and close, what each kernel makes: loops and sockets."""
+    loop, context = make_selector_io_loop(), zmq.Context()
+    for kind in (zmq.ROUTER, zmq.XPUB, zmq.PAIR):
+        socket = context.socket(kind)
+        socket.bind(f"inproc://{kind}")
+        stream = ZMQStream(socket, loop)
+        stream.on_recv(print, copy=False)
+        stream.close()
+    context.term()
+    loop.close()
+    list(pathlib.Path("/nonexistent").glob("*.py"))
+    glob.glob("/nonexistent/*.ipy")
 
 
 def visible(config: Config) -> dict[str, Any]:
