@@ -43,6 +43,7 @@ type Sandbox struct {
 	Isolation    SandboxIsolation  `json:"isolation"`
 	Reason       EndReason         `json:"reason,omitempty"`       // of its end
 	EndedAt      *time.Time        `json:"ended_at,omitempty"`     // when that began
+	Usage        *Usage            `json:"usage,omitempty"`        // what it uses now, in lists that ask for it
 	AccessToken  string            `json:"access_token,omitempty"` // opens this sandbox alone; only its creator sees it
 }
 

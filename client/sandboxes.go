@@ -20,6 +20,7 @@ type SandboxFilter struct {
 	State    api.SandboxState  // theirs
 	Limit    int               // the most on a page; 0 is 100
 	Cursor   string            // Sandboxes.NextCursor of the page before
+	Usage    bool              // with what each uses now
 }
 
 // Sandboxes lists a page of sandboxes, the newest first.
@@ -30,6 +31,9 @@ func (c *Client) Sandboxes(ctx context.Context, f SandboxFilter) (api.Sandboxes,
 	}
 	if f.State != "" {
 		query.Set("state", string(f.State))
+	}
+	if f.Usage {
+		query.Set("usage", "true")
 	}
 	if f.Cursor != "" {
 		query.Set("cursor", f.Cursor)

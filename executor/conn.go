@@ -6,6 +6,7 @@ package executor
 import (
 	"context"
 	"iter"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
@@ -43,4 +44,11 @@ type Conn interface {
 
 	// Info returns what the kernel said of itself when it started.
 	Info() wire.Info
+}
+
+// Meter is a Conn that can tell what its kernel uses. *kernel.Kernel is one.
+type Meter interface {
+	// Measure begins to measure, at the beginning of a run. stop, which is called once, at its end, tells the CPU time since
+	// then, and the most memory at a time, in bytes; 0 is what is not known.
+	Measure() (stop func() (cpu time.Duration, memoryPeak int64))
 }

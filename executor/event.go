@@ -22,7 +22,7 @@ const (
 	Error     Type = "error"           // Name, Value, Traceback: what the code raised
 	Comm      Type = "comm"            // Comm: a message of a widget, say; only where Cell.Comms asks for them
 	Truncated      = journal.Truncated // Stream, Bytes: that much of the stream was left out here
-	End            = journal.End       // Status, StateLost, Exit, ExecutionCount, Duration: always last
+	End            = journal.End       // Status, StateLost, Exit, ExecutionCount, Duration, CPUTime, MemoryPeak: always last
 )
 
 // Status says how a run ended.
@@ -77,7 +77,9 @@ type Event struct {
 	StateLost  bool    `json:"state_lost,omitempty"`  // the context's variables are gone
 	OutputLost bool    `json:"output_lost,omitempty"` // the kernel dropped output of this run before it reached us
 	Exit       *Exit   `json:"exit,omitempty"`
-	Duration   float64 `json:"duration,omitempty"` // seconds, from the kernel's turn to the end
+	Duration   float64 `json:"duration,omitempty"`    // seconds, from the kernel's turn to the end
+	CPUTime    float64 `json:"cpu_time,omitempty"`    // seconds of CPU that the kernel took for it; 0: not known
+	MemoryPeak int64   `json:"memory_peak,omitempty"` // bytes that the kernel had in memory, the most at a time; 0: not known
 }
 
 // Exit tells how a kernel's process ended.

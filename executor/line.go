@@ -169,4 +169,10 @@ func (o *object) end(e Event) {
 	}
 	o.count(e.ExecutionCount)
 	o.float("duration", e.Duration)
+	if e.CPUTime > 0 {
+		o.float("cpu_time", e.CPUTime)
+	}
+	if e.MemoryPeak > 0 {
+		o.int("memory_peak", e.MemoryPeak)
+	}
 }

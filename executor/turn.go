@@ -35,6 +35,8 @@ type turn struct {
 	taken   atomic.Int64  // messages
 
 	noIdle, noReply *time.Timer // run out where one of the two stays away
+
+	cost func() (cpu time.Duration, memoryPeak int64) // what the kernel has used since the run began; nil: that is not known
 }
 
 // run runs the cell and writes its events, the last but End, which it returns.
@@ -58,6 +60,9 @@ func (t *turn) run(ctx context.Context) Event {
 		deadline := time.AfterFunc(t.cell.Timeout, func() { t.context.stop(t.Execution, &t.timedOut) })
 		defer deadline.Stop()
 	}
+	if t.Execution.request == nil {
+		t.measure()
+	}
 	err := t.converse(ctx, cancel)
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
@@ -65,7 +70,19 @@ func (t *turn) run(ctx context.Context) Event {
 	if errors.Is(err, errSettled) {
 		err = nil
 	}
-	return t.verdict(err)
+	end := t.verdict(err)
+	if t.cost != nil {
+		cpu, peak := t.cost()
+		end.CPUTime, end.MemoryPeak = cpu.Seconds(), peak
+	}
+	return end
+}
+
+// measure is called when the kernel begins the cell, or is about to.
+func (t *turn) measure() {
+	if m, ok := t.conn.(Meter); ok {
+		t.cost = m.Measure()
+	}
 }
 
 // stoppedTimer returns a timer that begins with its first Reset.
@@ -182,6 +199,7 @@ func (t *turn) heard(m *wire.Message) {
 		}
 		if t.Execution.request != nil {
 			t.begin()
+			t.measure()
 		}
 		close(t.busy)
 	case "idle":

@@ -116,6 +116,7 @@ type Exit struct {
 // Usage is what a sandbox uses; a value is negative where it is not known.
 type Usage struct {
 	Memory  int64         `json:"memory"` // bytes
+	Peak    int64         `json:"peak"`   // bytes of memory, the most at a time since the start, with what it has of files
 	CPU     time.Duration `json:"cpu"`    // since the start
 	Pids    int64         `json:"pids"`
 	Disk    int64         `json:"disk"`     // bytes

@@ -35,6 +35,24 @@ type samples struct {
 // 720 are kept, and lost with the fleet. It is no activity. Errors are those of Get, ErrState of a
 // sandbox that is being created, and the runtime's.
 func (f *Fleet) History(id string, since time.Time) ([]Sample, error) {
+	s, err := f.measured(id)
+	if err != nil {
+		return nil, err
+	}
+	return s.samples.after(since), nil
+}
+
+// Usage tells what a sandbox uses now, as the newest sample of History.
+func (f *Fleet) Usage(id string) (Sample, error) {
+	s, err := f.measured(id)
+	if err != nil {
+		return Sample{}, err
+	}
+	return s.samples.newest(), nil
+}
+
+// measured returns a sandbox that has a sample of now.
+func (f *Fleet) measured(id string) (*Sandbox, error) {
 	s, err := f.find(id)
 	if err != nil {
 		return nil, err
@@ -43,10 +61,7 @@ func (f *Fleet) History(id string, since time.Time) ([]Sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.samples.take(m, s.Info().CreatedAt, sampleFresh); err != nil {
-		return nil, err
-	}
-	return s.samples.after(since), nil
+	return s, s.samples.take(m, s.Info().CreatedAt, sampleFresh)
 }
 
 // measurable returns the machine of a sandbox that is not ending, and whether a client uses it.
@@ -146,4 +161,10 @@ func (h *samples) after(since time.Time) []Sample {
 		return nil
 	}
 	return slices.Clone(h.all[first:])
+}
+
+func (h *samples) newest() Sample {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.all[len(h.all)-1]
 }

@@ -9,6 +9,7 @@ import (
 	"iter"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 	"github.com/k2sandbox/k2sandbox/process"
@@ -99,6 +100,20 @@ func (k *Kernel) Pid() int {
 		return p.Pid()
 	}
 	return 0
+}
+
+// Measure begins to measure what the kernel's process uses. stop tells what that was up to then, or to the process's
+// end: nothing of one that follows it, nor of a kernel that was not started here.
+func (k *Kernel) Measure() (stop func() (cpu time.Duration, memoryPeak int64)) {
+	p := k.current().proc
+	if p == nil {
+		return func() (time.Duration, int64) { return 0, 0 }
+	}
+	cost := p.Measure()
+	return func() (time.Duration, int64) {
+		c := cost()
+		return c.CPU, c.MemoryPeak
+	}
 }
 
 // Sockets returns the inodes of the sockets that the kernel's process had open when it

@@ -12,7 +12,7 @@ import (
 const (
 	Started     journal.Type = "start"      // Cells
 	CellStarted journal.Type = "cell_start" // Cell, CellID, ExecutionID, Description
-	CellEnded   journal.Type = "cell_end"   // Cell, CellID, Status, ExecutionCount, Duration, StateLost, Exit
+	CellEnded   journal.Type = "cell_end"   // Cell, CellID, Status, ExecutionCount, Duration, CPUTime, MemoryPeak, StateLost, Exit
 	Saved       journal.Type = "saved"      // Options.Save was called, and succeeded
 	Warned      journal.Type = "warning"    // Text
 	Ended       journal.Type = journal.End  // Status, Duration; Cell, CellID, Name, Value, Exit and StateLost of the cell that it ended in
@@ -36,7 +36,9 @@ type Event struct {
 	Value          string          `json:"value,omitempty"`
 	StateLost      bool            `json:"state_lost,omitempty"`
 	Exit           *executor.Exit  `json:"exit,omitempty"`
-	Duration       float64         `json:"duration,omitempty"` // seconds
+	Duration       float64         `json:"duration,omitempty"`    // seconds
+	CPUTime        float64         `json:"cpu_time,omitempty"`    // seconds, as of a run
+	MemoryPeak     int64           `json:"memory_peak,omitempty"` // bytes, likewise
 }
 
 // Piece is for a journal.

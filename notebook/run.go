@@ -144,7 +144,7 @@ func (r *run) cell(ctx context.Context, i int, c *Cell) (Event, bool, error) {
 	record.ends(c, !goOn && end.Status != executor.OK)
 	r.emit(Event{
 		Type: CellEnded, Cell: &i, CellID: c.ID, Status: t.end.Status, ExecutionCount: c.ExecutionCount,
-		Duration: t.end.Duration, StateLost: t.end.StateLost, Exit: t.end.Exit,
+		Duration: t.end.Duration, CPUTime: t.end.CPUTime, MemoryPeak: t.end.MemoryPeak, StateLost: t.end.StateLost, Exit: t.end.Exit,
 	})
 	return end, goOn, nil
 }

@@ -37,11 +37,13 @@ type Process struct {
 	done     chan struct{}
 	exit     Exit          // written before done is closed
 	cpu      time.Duration // likewise
+	peak     int64         // likewise: resident bytes, of it or of a child that it waited for
 
 	mu       sync.Mutex
 	stopping bool // by Stop or Close: all of its session is to end
 	reaped   bool // its pid may belong to another process from here on
 	killed   bool // we sent it SIGKILL
+	meter    *meter
 }
 
 // Start starts the command in a session and process group of its own.
@@ -179,6 +181,7 @@ func (p *Process) wait() {
 	p.mu.Lock()
 	status, used, err := p.collect()
 	p.reaped = true
+	p.meter.close()
 	killed := p.killed
 	p.mu.Unlock()
 	if p.theirs != nil {
@@ -190,6 +193,7 @@ func (p *Process) wait() {
 
 	p.exit = Exit{Code: status.ExitStatus()}
 	p.cpu = time.Duration(used.Utime.Nano() + used.Stime.Nano())
+	p.peak = used.Maxrss << 10
 	if err != nil { // somebody else has waited for it
 		p.exit.Code = -1
 	} else if status.Signaled() {

@@ -14,9 +14,10 @@ type stat struct {
 	state          byte // 'Z' is a zombie
 	parent         int
 	group, session int
-	ticks          uint64 // of CPU, with those of the children it waited for
-	start          uint64 // in ticks since boot
-	pages          int64  // resident
+	ticks          uint64        // of CPU, with those of the children it waited for
+	waited         time.Duration // of CPU, of these children
+	start          uint64        // in ticks since boot
+	pages          int64         // resident
 }
 
 // tick is a clock tick as /proc counts them: USER_HZ, which is 100 wherever Go runs.
@@ -39,7 +40,7 @@ func readStat(pid int) (s stat, ok bool) {
 	}
 	return stat{
 		state: s.state, parent: int(numbers[4]), group: int(numbers[5]), session: int(numbers[6]),
-		ticks: uint64(numbers[14] + numbers[15] + numbers[16] + numbers[17]),
+		ticks: uint64(numbers[14] + numbers[15] + numbers[16] + numbers[17]), waited: time.Duration(numbers[16]+numbers[17]) * tick,
 		start: uint64(numbers[22]), pages: numbers[24],
 	}, true
 }

@@ -67,6 +67,21 @@ func QueryTime(r *http.Request, name string) (time.Time, error) {
 	return at, nil
 }
 
+// QueryBool returns a query parameter that is true or false, or false where it is not there.
+func QueryBool(r *http.Request, name string) (bool, error) {
+	given, ok := r.URL.Query()[name]
+	if !ok {
+		return false, nil
+	}
+	switch given[0] {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	}
+	return false, api.Invalid(name, `expected "true" or "false", got %.64q`, given[0])
+}
+
 // After returns the number after which a stream is to go on, at most most: the
 // Last-Event-ID of an EventSource that comes back, which is the newer one, or else
 // the query parameter "after".

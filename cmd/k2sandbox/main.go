@@ -46,7 +46,7 @@ func command() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand())
-	root.AddCommand(psCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), consoleCommand(), envCommand(), templateCommand())
+	root.AddCommand(psCommand(), topCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), consoleCommand(), envCommand(), templateCommand())
 	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), benchCommand(), pythonCommand(), versionCommand())
 	return root
 }

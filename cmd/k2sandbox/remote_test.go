@@ -38,6 +38,7 @@ func TestCommandsOfAServer(t *testing.T) {
 	}
 
 	t.Run("ps", func(t *testing.T) { testPs(t, h, id, other.SandboxID) })
+	t.Run("top", func(t *testing.T) { testTop(t, h, id, other.SandboxID) })
 	t.Run("exec", func(t *testing.T) { testExec(t, h, id) })
 	t.Run("exec of a program", func(t *testing.T) { testExecProgram(t, h, id) })
 	t.Run("exec is interrupted", func(t *testing.T) { testExecInterrupt(t, h, id) })
@@ -74,6 +75,25 @@ func testPs(t *testing.T, h *house, id, other string) {
 	}
 	run(t, h.by("ps", "-o", "yaml")).complains(t, "--output")
 	run(t, h.by("__complete", "kill", "")).expectIn(t, id, other)
+}
+
+func testTop(t *testing.T, h *house, id, other string) {
+	for _, how := range []string{"--once", "--sort=cpu"} { // one frame, where there is no terminal
+		lines := strings.Split(run(t, h.by("top", how)).stdout, "\n")
+		if len(lines) != 6 || !strings.Contains(lines[0], "2 sandboxes: 2 running, 0 paused") || !strings.HasPrefix(lines[2], "ID ") {
+			t.Fatalf("got %q", lines)
+		}
+	}
+	if got := run(t, h.by("top", "--once", "--sort", "age", "-m", "user=ada")).stdout; !strings.Contains(got, id) || strings.Contains(got, other) || !strings.Contains(got, "512M") {
+		t.Errorf("got %s", got)
+	}
+	var list []api.Sandbox
+	if err := json.Unmarshal([]byte(run(t, h.by("top", "--json", "--sort=age")).stdout), &list); err != nil || len(list) != 2 || list[0].SandboxID != id || list[0].Usage == nil {
+		t.Errorf("got %+v, %v", list, err)
+	}
+	run(t, h.by("top", "--sort", "size")).complains(t, "--sort")
+	run(t, h.by("top", "-d", "0.1")).complains(t, "--interval")
+	run(t, h.by("top", "--once", "--json")).complains(t, "once", "json")
 }
 
 func testExec(t *testing.T, h *house, id string) {

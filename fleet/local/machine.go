@@ -279,7 +279,7 @@ func (m *machine) freeze(how func(*cgroup.Group) error) error {
 
 // Usage implements fleet.Machine.
 func (m *machine) Usage() (fleet.Usage, error) {
-	u := fleet.Usage{Memory: -1, CPU: -1, Pids: -1, Disk: m.diskUsage(), OOMKill: -1, Received: -1, Sent: -1}
+	u := fleet.Usage{Memory: -1, Peak: -1, CPU: -1, Pids: -1, Disk: m.diskUsage(), OOMKill: -1, Received: -1, Sent: -1}
 	if m.stack != nil {
 		u.Received, u.Sent = m.stack.Traffic()
 	}
@@ -292,7 +292,8 @@ func (m *machine) Usage() (fleet.Usage, error) {
 		}
 		return n
 	}
-	u.Memory, u.Pids, u.OOMKill = known(m.group.Memory()), known(m.group.Pids()), known(m.group.OOMKills())
+	u.Memory, u.Peak = known(m.group.Memory()), known(m.group.MemoryPeak())
+	u.Pids, u.OOMKill = known(m.group.Pids()), known(m.group.OOMKills())
 	if cpu, ok := m.group.CPU(); ok {
 		u.CPU = cpu
 	}

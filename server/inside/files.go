@@ -159,7 +159,7 @@ func (h *fileHandlers) remove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	recursive, err := queryBool(r, "recursive")
+	recursive, err := server.QueryBool(r, "recursive")
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (h *fileHandlers) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	recursive, err := queryBool(r, "recursive")
+	recursive, err := server.QueryBool(r, "recursive")
 	if err != nil {
 		return err
 	}

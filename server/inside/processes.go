@@ -115,7 +115,7 @@ func (h *processHandlers) get(w http.ResponseWriter, r *http.Request) error {
 
 // delete kills a process, or forgets one that has ended, unless that is to be kept.
 func (h *processHandlers) delete(w http.ResponseWriter, r *http.Request) error {
-	keep, err := queryBool(r, "keep")
+	keep, err := server.QueryBool(r, "keep")
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (h *processHandlers) stdin(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	eof, err := queryBool(r, "eof")
+	eof, err := server.QueryBool(r, "eof")
 	if err != nil {
 		return err
 	}
@@ -261,19 +261,4 @@ func (h *processHandlers) resize(w http.ResponseWriter, r *http.Request) error {
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// queryBool returns a query parameter that is true or false, or false where it is not there.
-func queryBool(r *http.Request, name string) (bool, error) {
-	given, ok := r.URL.Query()[name]
-	if !ok {
-		return false, nil
-	}
-	switch given[0] {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
-	}
-	return false, api.Invalid(name, `expected "true" or "false", got %q`, given[0])
 }

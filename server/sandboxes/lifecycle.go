@@ -155,6 +155,10 @@ func (h *handlers) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	used, err := server.QueryBool(r, "usage")
+	if err != nil {
+		return err
+	}
 	query := r.URL.Query()
 	page, err := h.fleet.List(fleet.ListOptions{
 		State: fleet.State(query.Get("state")), Cursor: query.Get("cursor"), Limit: int(limit),
@@ -165,7 +169,11 @@ func (h *handlers) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	told := api.Sandboxes{Sandboxes: make([]api.Sandbox, 0, len(page.Sandboxes)), NextCursor: page.Next}
 	for _, info := range page.Sandboxes {
-		told.Sandboxes = append(told.Sandboxes, payload(info))
+		box := payload(info)
+		if used {
+			box.Usage = h.usageOf(info.ID)
+		}
+		told.Sandboxes = append(told.Sandboxes, box)
 	}
 	server.WriteJSON(w, http.StatusOK, told)
 	return nil

@@ -122,7 +122,7 @@ func (m *machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIG
 func (m *machine) Pause(context.Context) error  { return nil }
 func (m *machine) Resume(context.Context) error { return nil }
 func (m *machine) Usage() (fleet.Usage, error) {
-	return fleet.Usage{CPU: time.Second, Memory: 1 << 20, Pids: 2, Disk: -1}, nil
+	return fleet.Usage{CPU: time.Second, Memory: 1 << 20, Peak: 3 << 20, Pids: 2, Disk: -1}, nil
 }
 func (m *machine) Kill() error {
 	m.once.Do(func() {

@@ -79,7 +79,7 @@ func (h *handlers) routes() []server.Route {
 	const one = "/v1/sandboxes/{id}"
 	routes := []server.Route{
 		{Method: "POST", Path: "/v1/sandboxes", Handle: h.create},
-		{Method: "GET", Path: "/v1/sandboxes", Handle: h.list, Query: []string{"metadata.*", "state", "limit", "cursor"}},
+		{Method: "GET", Path: "/v1/sandboxes", Handle: h.list, Query: []string{"metadata.*", "state", "limit", "cursor", "usage"}},
 		{Method: "GET", Path: one, Handle: h.get},
 		{Method: "DELETE", Path: one, Handle: h.kill},
 		{Method: "GET", Path: one + "/metrics", Handle: h.history, Query: []string{"since"}},

@@ -30,9 +30,19 @@ func (h *handlers) history(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// usageOf is what a sandbox uses now; nil where it just begins or ends, or cannot be measured.
+func (h *handlers) usageOf(id string) *api.Usage {
+	s, err := h.fleet.Usage(id)
+	if err != nil {
+		return nil
+	}
+	u := usage(s)
+	return &u
+}
+
 func usage(s fleet.Sample) api.Usage {
 	return api.Usage{
-		Time: s.At, CPUSeconds: measured(s.CPU.Seconds()), CPUs: measured(s.CPUs), MemoryBytes: measured(s.Memory),
+		Time: s.At, CPUSeconds: measured(s.CPU.Seconds()), CPUs: measured(s.CPUs), MemoryBytes: measured(s.Memory), MemoryPeakBytes: measured(s.Peak),
 		Pids: measured(s.Pids), DiskBytes: measured(s.Disk), OOMKills: measured(s.OOMKill),
 		ReceivedBytes: measured(s.Received), SentBytes: measured(s.Sent),
 	}

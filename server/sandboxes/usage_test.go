@@ -17,6 +17,15 @@ func TestMetricsOfASandbox(t *testing.T) {
 	if len(got) != 1 || *got[0].CPUSeconds != 1 || *got[0].MemoryBytes != 1<<20 || *got[0].Pids != 2 || got[0].DiskBytes != nil || *got[0].OOMKills != 0 {
 		t.Fatalf("got %+v", got)
 	}
+	for query, want := range map[string]bool{"": false, "?usage=false": false, "?usage=true": true} {
+		list := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes"+query, ""), 200).Sandboxes
+		if u := list[0].Usage; (u != nil) != want || want && (*u.MemoryPeakBytes != 3<<20 || u.DiskBytes != nil) {
+			t.Errorf("%s: got %+v", query, u)
+		}
+	}
+	if e := refused(t, s.call(t, "GET", "/v1/sandboxes?usage=yes", ""), 400, api.InvalidRequest); e.Details["field"] != "usage" {
+		t.Errorf("got %+v", e)
+	}
 	since := "?since=" + url.QueryEscape(got[0].Time.Format(time.RFC3339Nano))
 	for _, u := range decode[api.UsageHistory](t, s.call(t, "GET", path+since, ""), 200).Metrics {
 		if !u.Time.After(got[0].Time) {

@@ -20,6 +20,15 @@ func (g *Group) Memory() (int64, bool) {
 	return max(0, used-idle), ok
 }
 
+// MemoryPeak returns the most bytes that the group has used at a time, with all that it had in memory of files, and
+// false where that is not known.
+func (g *Group) MemoryPeak() (int64, bool) {
+	if g.places["memory"].V2 {
+		return g.number("memory", "memory.peak") // since Linux 5.19
+	}
+	return g.number("memory", "memory.max_usage_in_bytes")
+}
+
 // CPU returns the time that the group's processes have run, and false where that is not known.
 func (g *Group) CPU() (time.Duration, bool) {
 	if g.places["cpuacct"].V2 {

@@ -175,6 +175,8 @@ class Execution:
         state_lost: whether the context's variables are gone with it.
         exit: how the kernel's process ended, where it died.
         duration: seconds from the kernel's turn to the end.
+        cpu_time: seconds of CPU that the kernel took for it; 0 where that is not known.
+        memory_peak: bytes that the kernel had in memory, the most at a time; 0 where that is not known.
         truncated: bytes that were left out, by stream, where it gave more than the server keeps.
         metadata: the cell's, as they were given to `notebook.execute`.
     """
@@ -188,6 +190,8 @@ class Execution:
     state_lost: bool = False
     exit: Optional[Exit] = None
     duration: float = 0.0
+    cpu_time: float = 0.0
+    memory_peak: int = 0
     truncated: dict[str, int] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     _text: dict[str, list[str]] = field(default_factory=lambda: {"stdout": [], "stderr": []}, repr=False)
@@ -276,6 +280,8 @@ class Execution:
         self.status = event["status"]
         self.state_lost = event.get("state_lost", False)
         self.duration = event.get("duration", 0.0)
+        self.cpu_time = event.get("cpu_time", 0.0)
+        self.memory_peak = event.get("memory_peak", 0)
         if event.get("execution_count") is not None:
             self.execution_count = event["execution_count"]
         if event.get("exit"):
