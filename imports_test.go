@@ -58,7 +58,7 @@ var allowed = map[string][]string{
 	"fleet":                   {"api", "internal/netraw", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
-	"fleet/local/network":     {gvisor, xsys},
+	"fleet/local/network":     {"api", gvisor, xsys, xnet},
 	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/console", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 

@@ -34,6 +34,7 @@ const (
 	ClientConnected  = api.ClientConnected
 	ClientLeft       = api.ClientLeft
 	LimitHit         = api.LimitHit
+	NetworkRefused   = api.NetworkRefused
 )
 
 // timelineMemory bounds the timeline, in bytes; the oldest events go first.
@@ -84,6 +85,21 @@ func (s *Sandbox) Connected(e TimelineEvent) (left func()) {
 	}
 	note(ClientConnected)
 	return func() { note(ClientLeft) }
+}
+
+// Refused tells the timeline of what the sandbox's network has refused, which is no activity.
+func (s *Sandbox) Refused(all api.Refusals) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	for _, r := range all.Refusals {
+		s.timeline.Append(entry{TimelineEvent{Type: NetworkRefused, Protocol: r.Protocol, Destination: r.Destination, Reason: r.Reason, Count: r.Count}})
+	}
+	if all.More > 0 {
+		s.timeline.Append(entry{TimelineEvent{Type: NetworkRefused, Reason: "others were refused, too", Count: all.More}})
+	}
 }
 
 // keep keeps a run, and tells of it and of its end once that comes: every run has one.

@@ -28,21 +28,6 @@ type LimitsRequest struct {
 	DiskMB   int     `json:"disk_mb,omitempty"` // of 2^20 bytes
 }
 
-// NetworkRequest says what a sandbox may reach.
-type NetworkRequest struct {
-	Mode  NetworkMode `json:"mode,omitempty"`  // "" is the server's default
-	Allow []string    `json:"allow,omitempty"` // the only destinations
-}
-
-// NetworkMode is a kind of network.
-type NetworkMode string
-
-// The kinds of network that a sandbox can have.
-const (
-	NetworkFull NetworkMode = "full" // the internet, and neither the host's own addresses nor other sandboxes
-	NetworkNone NetworkMode = "none"
-)
-
 // The bounds of a sandbox's request.
 const (
 	MaxMetadata      = 64      // entries
@@ -75,7 +60,7 @@ func (r *SandboxRequest) Validate() error {
 	if err := r.Limits.validate(); err != nil {
 		return err
 	}
-	return r.Network.validate()
+	return r.Network.validate("network.")
 }
 
 // Duration returns the timeout; 0 is the server's default.
@@ -135,18 +120,6 @@ func (l *LimitsRequest) validate() error {
 		return Invalid("limits.pids", "expected 16 to %d, or 0 for the server's default, got %d", maxPids, l.Pids)
 	case l.DiskMB != 0 && (l.DiskMB < 1 || l.DiskMB > maxMB):
 		return Invalid("limits.disk_mb", "expected 1 to %d, or 0 for the server's default, got %d", maxMB, l.DiskMB)
-	}
-	return nil
-}
-
-func (n *NetworkRequest) validate() error {
-	switch {
-	case n == nil:
-		return nil
-	case n.Mode != "" && n.Mode != NetworkFull && n.Mode != NetworkNone:
-		return Invalid("network.mode", "expected %q or %q, got %.100q", NetworkFull, NetworkNone, n.Mode)
-	case len(n.Allow) > 0:
-		return Errorf(Unprocessable, "network.allow: lists of destinations are not supported here: see networks in /v1/capabilities")
 	}
 	return nil
 }

@@ -58,7 +58,8 @@ type SandboxLimits struct {
 
 // SandboxNetwork says what a sandbox reaches.
 type SandboxNetwork struct {
-	Mode NetworkMode `json:"mode"`
+	Mode  NetworkMode `json:"mode"`
+	Allow []string    `json:"allow,omitempty"` // destinations
 }
 
 // SandboxIsolation tells how a sandbox is confined.

@@ -25,6 +25,7 @@ const (
 	ClientConnected  TimelineType = "client_connected"  // Client, RequestID, and the Pid that a terminal's is at
 	ClientLeft       TimelineType = "client_left"       // the same
 	LimitHit         TimelineType = "limit_reached"     // Reason: something was refused because of it
+	NetworkRefused   TimelineType = "network_refused"   // Protocol, Destination, Reason, Count; without a Destination: Count others
 )
 
 // ClientKind says what a client follows.
@@ -59,7 +60,10 @@ type TimelineEvent struct {
 	Port        int            `json:"port,omitempty"`
 	Client      ClientKind     `json:"client,omitempty"`
 	RequestID   string         `json:"request_id,omitempty"` // of the client, by which the server's log knows it, too
-	Reason      string         `json:"reason,omitempty"`     // of the end; of a limit, what it is
-	Stream      string         `json:"stream,omitempty"`     // timeline, where lines were dropped
-	Bytes       int64          `json:"bytes,omitempty"`      // that they had
+	Protocol    string         `json:"protocol,omitempty"`   // of what was refused: tcp, udp, or dns
+	Destination string         `json:"destination,omitempty"`
+	Count       int            `json:"count,omitempty"`  // how often it was refused since it was told before
+	Reason      string         `json:"reason,omitempty"` // of the end; of a limit, what it is; of a refusal
+	Stream      string         `json:"stream,omitempty"` // timeline, where lines were dropped
+	Bytes       int64          `json:"bytes,omitempty"`  // that they had
 }

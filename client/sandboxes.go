@@ -61,6 +61,11 @@ func (c *Client) SetTimeout(ctx context.Context, id string, timeout float64) (ap
 	return ask[api.Sandbox](ctx, c, "POST", sandbox(id)+"/timeout", nil, api.TimeoutRequest{Timeout: timeout})
 }
 
+// SetNetwork has a sandbox reach something else from now on.
+func (c *Client) SetNetwork(ctx context.Context, id string, network api.NetworkRequest) (api.Sandbox, error) {
+	return ask[api.Sandbox](ctx, c, "PUT", sandbox(id)+"/network", nil, network)
+}
+
 // SandboxMetrics tells what a sandbox uses, and has used since a time, of which the zero value is the beginning.
 func (c *Client) SandboxMetrics(ctx context.Context, id string, since time.Time) (api.UsageHistory, error) {
 	query := url.Values{}

@@ -45,14 +45,16 @@ func (*shared) Record() json.RawMessage { return json.RawMessage(`{}`) }
 func (m *shared) Dial(ctx context.Context) (net.Conn, error) {
 	return new(net.Dialer).DialContext(ctx, "unix", m.socket)
 }
-func (m *shared) Limits() fleet.Limits       { return m.spec.Limits }
-func (*shared) Isolation() fleet.Isolation   { return fleet.Isolation{Level: "none"} }
-func (m *shared) Done() <-chan struct{}      { return m.done }
-func (*shared) Exit() fleet.Exit             { return fleet.Exit{} }
-func (m *shared) Kill() error                { m.once.Do(func() { close(m.done) }); return nil }
-func (*shared) Pause(context.Context) error  { return nil }
-func (*shared) Resume(context.Context) error { return nil }
-func (*shared) Usage() (fleet.Usage, error)  { return fleet.Usage{Memory: 1 << 20, Disk: -1}, nil }
+func (m *shared) Limits() fleet.Limits         { return m.spec.Limits }
+func (*shared) Isolation() fleet.Isolation     { return fleet.Isolation{Level: "none"} }
+func (m *shared) Done() <-chan struct{}        { return m.done }
+func (*shared) Exit() fleet.Exit               { return fleet.Exit{} }
+func (m *shared) Kill() error                  { m.once.Do(func() { close(m.done) }); return nil }
+func (*shared) Pause(context.Context) error    { return nil }
+func (*shared) Resume(context.Context) error   { return nil }
+func (*shared) SetNetwork(fleet.Network) error { return nil }
+func (*shared) Refusals() <-chan fleet.Refusal { return nil }
+func (*shared) Usage() (fleet.Usage, error)    { return fleet.Usage{Memory: 1 << 20, Disk: -1}, nil }
 
 // behind starts a server of sandboxes, each of which is the shared one, and returns its client.
 func behind(t *testing.T) *client.Client {
@@ -99,6 +101,9 @@ func TestSandboxes(t *testing.T) {
 		t.Errorf("got %+v", next)
 	}
 	if got := must[api.Sandbox](t)(cs.SetTimeout(ctx, made.SandboxID, 90)); got.Timeout != 90 {
+		t.Errorf("got %+v", got)
+	}
+	if got := must[api.Sandbox](t)(cs.SetNetwork(ctx, made.SandboxID, api.NetworkRequest{Allow: []string{"a.test"}})); got.Network.Mode != api.NetworkAllow || len(got.Network.Allow) != 1 {
 		t.Errorf("got %+v", got)
 	}
 	used := must[api.UsageHistory](t)(cs.SandboxMetrics(ctx, made.SandboxID, time.Time{})).Metrics

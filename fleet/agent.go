@@ -55,9 +55,17 @@ func (s *Sandbox) askClose(ctx context.Context, r Reason) error {
 
 // call sends a request without a body and returns the answer's.
 func (s *Sandbox) call(ctx context.Context, method, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, method, agentURL+path, nil)
+	return s.send(ctx, method, path, nil)
+}
+
+// send sends a request with a body of JSON, or nil, and returns the answer's.
+func (s *Sandbox) send(ctx context.Context, method, path string, body io.Reader) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, agentURL+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := s.transport.RoundTrip(req)
 	if err != nil {

@@ -159,9 +159,11 @@ func (f *Fleet) check(o *CreateOptions) error {
 	if err := checkMetadata(o.Metadata); err != nil {
 		return err
 	}
-	if mode := api.NetworkMode(o.Network.Mode); mode != "" && mode != api.NetworkFull && mode != api.NetworkNone {
-		return api.Invalid("network.mode", "is neither %q nor %q", api.NetworkFull, api.NetworkNone)
+	asked := api.SandboxRequest{Network: &api.NetworkRequest{Mode: api.NetworkMode(o.Network.Mode), Allow: o.Network.Allow}}
+	if err := asked.Validate(); err != nil {
+		return err
 	}
+	o.Network.Mode = string(asked.Network.Chosen())
 	return o.Limits.check()
 }
 

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -54,7 +55,7 @@ func TestRuntimeCompletes(t *testing.T) {
 	if info.Template != "default" || info.Cwd != "/home/user" || info.Network.Mode != "full" || info.Timeout != 300*time.Second {
 		t.Errorf("%+v", info)
 	}
-	if m.spec.Template != info.Template || m.spec.Cwd != info.Cwd || m.spec.Network != info.Network {
+	if m.spec.Template != info.Template || m.spec.Cwd != info.Cwd || !reflect.DeepEqual(m.spec.Network, info.Network) {
 		t.Errorf("the runtime was asked for %+v", m.spec)
 	}
 	if _, _, err := f.Create(t.Context(), fleet.CreateOptions{Template: "none"}); !errors.Is(err, fleet.ErrUnknownTemplate) {

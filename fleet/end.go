@@ -53,14 +53,22 @@ func (f *Fleet) endLocked(s *Sandbox, r Reason) {
 	}
 }
 
-// watch ends a sandbox whose agent has ended unasked.
+// watch ends a sandbox whose agent has ended unasked. Until then it tells its agent what its network has refused.
 func (f *Fleet) watch(s *Sandbox) {
-	select {
-	case <-s.machine.Done():
-	case <-s.gone:
-		return
-	case <-f.quit:
-		return
+	told := newRefusals(s)
+	for ended := false; !ended; {
+		select {
+		case <-s.machine.Done():
+			ended = true
+		case <-s.gone:
+			return
+		case <-f.quit:
+			return
+		case first := <-told.come:
+			told.tell(first)
+		case <-told.rested:
+			told.listen()
+		}
 	}
 	reason := s.machine.Exit().reason()
 	f.mu.Lock()

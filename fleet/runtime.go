@@ -53,13 +53,16 @@ type Limits struct {
 
 // Network says what a sandbox reaches.
 type Network struct {
-	Mode string `json:"mode"` // NetworkFull or NetworkNone
+	Mode  string   `json:"mode"`            // one of the modes below; "" is the runtime's default
+	Allow []string `json:"allow,omitempty"` // destinations of NetworkAllow and NetworkPackages: see api.ParseDestination
 }
 
 // The modes of networks.
 const (
-	NetworkFull = string(api.NetworkFull)
-	NetworkNone = string(api.NetworkNone)
+	NetworkFull     = string(api.NetworkFull)
+	NetworkPackages = string(api.NetworkPackages)
+	NetworkAllow    = string(api.NetworkAllow)
+	NetworkNone     = string(api.NetworkNone)
 )
 
 // Machine is a sandbox that runs, as its runtime sees it. Its methods are safe for
@@ -91,6 +94,20 @@ type Machine interface {
 	// Usage tells what the sandbox uses now.
 	Usage() (Usage, error)
 }
+
+// Networked is a Machine whose network the server serves.
+type Networked interface {
+	// SetNetwork has the sandbox reach something else from now on; what is open and not allowed any more is
+	// ended. ErrUnsupported where it cannot.
+	SetNetwork(n Network) error
+
+	// Refusals tells what the sandbox wanted to reach and was refused; what nobody receives in time is dropped. nil:
+	// nothing comes.
+	Refusals() <-chan Refusal
+}
+
+// Refusal is something that a sandbox wanted to reach in vain.
+type Refusal = api.Refusal
 
 // Isolation tells how a sandbox is confined.
 type Isolation struct {

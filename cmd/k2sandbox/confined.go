@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"os/exec"
 	"runtime"
@@ -18,6 +19,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
+	"github.com/k2sandbox/k2sandbox/fleet/local/network"
 	"github.com/k2sandbox/k2sandbox/fleet/template"
 	"github.com/k2sandbox/k2sandbox/kernel"
 )
@@ -34,6 +36,8 @@ type confined struct {
 	limits           fleet.Limits
 	memory, disk     int
 	private          bool
+	nameable         []string
+	trusted          bool // whoever uses the server is on this host: there are no keys
 	root             bool
 	store            *template.Store // nil where there cannot be one
 }
@@ -55,6 +59,7 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.IntVar(&c.disk, "disk", int(local.Defaults.Disk>>20), "MiB of files of a sandbox, unless its creator says otherwise")
 	flags.Int64Var(&c.limits.Files, "open-files", local.Defaults.Files, "open files of a process, unless its sandbox's creator says otherwise")
 	flags.BoolVar(&c.root, "root-template", false, "have a template "+local.RootTemplate+", too, in whose sandboxes \"sudo\" makes code root of that sandbox")
+	flags.StringSliceVar(&c.nameable, "private-network", nil, "range of a private network (CIDR) of which the destinations that a sandbox is allowed may name parts (default: none, and without API keys any)")
 	flags.BoolVar(&c.private, "allow-private-networks", false, "let sandboxes reach private networks, though not this host, link-local addresses or each other")
 }
 
@@ -80,12 +85,16 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 		return nil, err
 	}
 	o.jupyter.spec = spec
-	environ, net := reach(environ, o.confined.private)
+	policy, err := o.confined.policy()
+	if err != nil {
+		return nil, err
+	}
+	environ, net, indexes := reach(environ, policy)
 	if o.confined.store, err = o.s.store(); err != nil {
 		log.Warn("there are no templates of images", "why", err)
 	}
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Log: log,
+		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Indexes: indexes, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -105,6 +114,22 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 		log.Warn("nothing keeps code in sandboxes from this host: it can do all that this user can")
 	}
 	return r, nil
+}
+
+// policy is what no sandbox's rules go beyond.
+func (c *confined) policy() (network.Policy, error) {
+	p := network.Policy{AllowPrivate: c.private}
+	for _, text := range c.nameable {
+		prefix, err := netip.ParsePrefix(text)
+		if err != nil {
+			return p, fmt.Errorf("--private-network: %w", err)
+		}
+		p.Nameable = append(p.Nameable, prefix.Masked())
+	}
+	if c.trusted && len(p.Nameable) == 0 {
+		p.Nameable = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0), netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+	return p, nil
 }
 
 // checkInterpreter checks that one that was asked for has what kernels need, so that not each sandbox fails for it.
@@ -173,12 +198,12 @@ func (c *confined) capabilities(r *local.Runtime) api.ServerCapabilities {
 			levels[level] = why
 		}
 	}
-	networks := []string{fleet.NetworkFull, fleet.NetworkNone}
+	networks := []string{fleet.NetworkFull, fleet.NetworkPackages, fleet.NetworkAllow, fleet.NetworkNone}
 	switch {
 	case told.Level != fleet.LevelNamespace:
 		networks = networks[:1]
 	case told.Missing["network"] != "":
-		networks = networks[1:]
+		networks = networks[len(networks)-1:]
 	}
 	return api.ServerCapabilities{
 		Platform: runtime.GOOS + "/" + runtime.GOARCH, Isolation: api.SandboxIsolation{Level: told.Level, Missing: told.Missing, Enforced: told.Enforced},

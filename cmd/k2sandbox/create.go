@@ -18,7 +18,7 @@ func createCommand() *cobra.Command {
 		r              remote
 		timeout        seconds
 		metadata, envs []string
-		network        string
+		network        api.NetworkRequest
 		output         string
 		req            api.SandboxRequest
 		limits         api.LimitsRequest
@@ -41,7 +41,7 @@ func createCommand() *cobra.Command {
 		if req.Envs, err = pairs("env", envs); err != nil {
 			return err
 		}
-		req.Limits, req.Network = &limits, &api.NetworkRequest{Mode: api.NetworkMode(network)}
+		req.Limits, req.Network = &limits, &network
 		box, err := c.CreateSandbox(ctx, req)
 		if err != nil {
 			return err
@@ -63,7 +63,8 @@ func createCommand() *cobra.Command {
 	flags.Float64Var(&limits.CPUs, "cpus", 0, "cores")
 	flags.IntVar(&limits.Pids, "pids", 0, "processes and threads")
 	flags.IntVar(&limits.DiskMB, "disk", 0, "MiB of files")
-	flags.StringVar(&network, "network", "", `what it reaches: "full" or "none" (default: the server's)`)
+	flags.StringVar((*string)(&network.Mode), "network", "", `what it reaches: "full", "packages", which is the package indexes alone, "allow", or "none" (default: the server's, and "allow" with --allow)`)
+	flags.StringSliceVar(&network.Allow, "allow", nil, "host (example.org, *.example.org), address or range of them that it reaches, and nothing else; :PORT may follow; may be given many times")
 	flags.StringVarP(&output, "output", "o", "id", `what to print: "id", or "json" for all that there is to know, its access token included`)
 	return cmd
 }

@@ -123,6 +123,7 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	o.confined.trusted = keys.Len() == 0
 	runtime, err := o.runtime(ctx, dir, log)
 	if err != nil {
 		return err

@@ -111,13 +111,12 @@ func homeOf(t images.Template) string { return cmp.Or(t.Home, userHome) }
 
 // makeImage plans the template of an image, and makes its own layer.
 func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template, error) {
-	v := r.options.Store.View(of)
-	t := &template{moved: map[string]string{}, written: map[string]string{}, image: &of, code: cmp.Or(of.UID, userID), home: homeOf(of), interpreter: of.Python, cold: true, users: new(atomic.Int64)}
-	for _, l := range slices.Backward(of.Layers) {
-		if dir := r.options.Store.FS(l); !slices.Contains(t.layers, dir) { // an image may have one several times, and overlayfs not
-			t.layers = append(t.layers, dir)
-		}
+	if of.Build != nil && of.Build.Host {
+		return r.builtOnHost(of), nil
 	}
+	v := r.options.Store.View(of)
+	t := &template{moved: map[string]string{}, written: map[string]string{}, image: &of, code: cmp.Or(of.UID, userID), group: cmp.Or(of.GID, of.UID, userID), home: homeOf(of), interpreter: of.Python, cold: true, users: new(atomic.Int64)}
+	t.layers = r.layersOf(of)
 	libraries := map[string]string{}
 	if of.Python == "" && r.options.Interpreter != "" {
 		needs, err := r.askNeeds(ctx)
@@ -144,6 +143,7 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 	}
 	t.write(v, of)
 	t.adaptTo(v, r.options.Environ, of.Env)
+	t.environ = withPackages(t.environ, of.Build)
 	return t, r.makeLayer(t, libraries, placeOf(v, of.Workdir))
 }
 
@@ -212,11 +212,11 @@ func (t *template) write(v *images.View, of images.Template) {
 	if _, err := v.Find("/bin/bash"); err == nil {
 		shell = "/bin/bash"
 	}
-	agent := agentOf(t.code)
+	agent := agentOf(t.code, t.group)
 	for file, rows := range map[string]string{
-		"/etc/passwd": "root:x:0:0:root:/root:" + shell + "\n" + fmt.Sprintf("user:x:%d:%[1]d::%s:%s\nagent:x:%d:%[4]d::/nonexistent:/usr/sbin/nologin\n", t.code, t.home, shell, agent) +
+		"/etc/passwd": "root:x:0:0:root:/root:" + shell + "\n" + fmt.Sprintf("user:x:%d:%d::%s:%s\nagent:x:%d:%[5]d::/nonexistent:/usr/sbin/nologin\n", t.code, t.group, t.home, shell, agent) +
 			"nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n",
-		"/etc/group": fmt.Sprintf("root:x:0:\ntty:x:5:\nuser:x:%d:\nagent:x:%d:\nnogroup:x:65534:\n", t.code, agent),
+		"/etc/group": fmt.Sprintf("root:x:0:\ntty:x:5:\nuser:x:%d:\nagent:x:%d:\nnogroup:x:65534:\n", t.group, agent),
 	} {
 		text, _ := v.Read(file, maxTable)
 		t.written[file] = withRows(string(text), rows)

@@ -61,7 +61,7 @@ func Enter(controlFile *os.File) (*Inside, error) {
 // which code is started.
 func (in *Inside) Confine() (cage.Rules, error) {
 	rules := in.Rules
-	if err := rules.EnterProcess(in.UID); err != nil {
+	if err := rules.EnterProcess(in.UID, in.GID); err != nil {
 		return rules, err
 	}
 	rules.Seccomp, rules.AnyUser = false, false // they have it
@@ -152,7 +152,7 @@ func settle(to *setup, s *settings, given, more kit) (in *Inside, err error) {
 	in = &Inside{Config: s.Config, Zygote: more["zygote"], OOM: more["oom"]}
 	delete(more, "zygote")
 	delete(more, "oom")
-	if tun := given["tun"]; tun != nil && in.Network.Mode == fleet.NetworkFull {
+	if tun := given["tun"]; tun != nil && in.Network.Mode != fleet.NetworkNone {
 		// A descriptor that nobody closes, nor Go for want of a user: the device is there as long as it is, and a
 		// server that follows takes it.
 		if in.tun, err = unix.FcntlInt(tun.Fd(), unix.F_DUPFD_CLOEXEC, 3); err != nil {

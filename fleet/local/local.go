@@ -65,8 +65,11 @@ type Options struct {
 	// Root has a second template, RootTemplate, in whose sandboxes code can become root, by sudo.
 	Root bool
 
-	// Network says what sandboxes with the network "full" reach.
+	// Network says what sandboxes with the network "full" reach, and those with others at most.
 	Network network.Options
+
+	// Indexes are what those with the network "packages" reach.
+	Indexes []network.Endpoint
 
 	// Log is told what goes wrong with nobody to answer to. nil is silence.
 	Log *slog.Logger

@@ -34,6 +34,8 @@ type machine struct {
 	disk    *disk          // nil where there is none, or an earlier server made it
 	stack   *network.Stack // nil for a sandbox without network
 
+	refusals <-chan fleet.Refusal // of the stack
+
 	life context.Context // ends when Kill begins
 	stop context.CancelFunc
 	work sync.WaitGroup // what goes on meanwhile

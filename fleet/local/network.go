@@ -50,8 +50,21 @@ func (m *machine) tun(ipv6 bool) (*os.File, error) {
 
 // serve carries what goes through the sandbox's device, from now on.
 func (m *machine) serve() error {
-	if m.record.Network.Mode != fleet.NetworkFull || m.record.Tun == 0 {
+	if m.record.Tun == 0 {
 		return nil
+	}
+	o := m.runtime.options.Network
+	rules, err := m.runtime.rules(m.record.Network)
+	if err != nil {
+		return err
+	}
+	refusals := make(chan fleet.Refusal, 64)
+	o.Rules, m.refusals = rules, refusals
+	o.Refused = func(r network.Refusal) {
+		select {
+		case refusals <- fleet.Refusal{Protocol: r.Protocol, Destination: r.Destination, Reason: r.Reason}:
+		default: // so many wait that one more tells nothing
+		}
 	}
 	var tun *os.File
 	conn, err := m.pidfd.SyscallConn()
@@ -66,14 +79,58 @@ func (m *machine) serve() error {
 	if err != nil {
 		return err
 	}
-	m.stack, err = network.New(tun, m.runtime.options.Network)
+	m.stack, err = network.New(tun, o)
 	return err
 }
 
+// rules returns those of a network; nil for one that the policy alone bounds.
+func (r *Runtime) rules(n fleet.Network) (*network.Rules, error) {
+	var indexes []network.Endpoint
+	switch n.Mode {
+	case fleet.NetworkFull:
+		return nil, nil
+	case fleet.NetworkPackages:
+		indexes = r.options.Indexes
+	}
+	rules, err := r.options.Network.Policy.NewRules(n.Allow, indexes)
+	if errors.Is(err, network.ErrClosed) {
+		err = fmt.Errorf("%w: %w", err, fleet.ErrUnsupported)
+	}
+	return rules, err
+}
+
+// SetNetwork implements fleet.Networked.
+func (m *machine) SetNetwork(n fleet.Network) error {
+	if err := m.runtime.checkNetwork(n); err != nil {
+		return err
+	}
+	rules, err := m.runtime.rules(n)
+	if err != nil {
+		return err
+	}
+	m.kill.Lock()
+	defer m.kill.Unlock()
+	switch {
+	case m.stack != nil:
+		m.stack.SetRules(rules)
+	case m.record.Network.Mode != n.Mode:
+		return fmt.Errorf("a sandbox that was created with the network %q has no device for another: %w", m.record.Network.Mode, fleet.ErrUnsupported)
+	}
+	m.record.Network = n
+	return nil
+}
+
+// Refusals implements fleet.Networked.
+func (m *machine) Refusals() <-chan fleet.Refusal { return m.refusals }
+
 // networkFiles returns the files of a sandbox that have to do with its network.
 func networkFiles(n fleet.Network, hostname string) map[string]string {
-	if n.Mode != fleet.NetworkFull {
+	switch n.Mode {
+	case fleet.NetworkFull:
+	case fleet.NetworkNone:
 		return map[string]string{"/etc/hosts": network.Hosts("", hostname), "/etc/resolv.conf": ""}
+	default: // the host's names are its name server's, too
+		return map[string]string{"/etc/hosts": network.Hosts("", hostname), "/etc/resolv.conf": network.ResolvConf("")}
 	}
 	hosts, _ := os.ReadFile("/etc/hosts")
 	resolv, _ := os.ReadFile("/etc/resolv.conf")
@@ -83,12 +140,13 @@ func networkFiles(n fleet.Network, hostname string) map[string]string {
 // checkNetwork refuses what only a network namespace can do, and what none does here.
 func (r *Runtime) checkNetwork(n fleet.Network) error {
 	switch why := r.missing["network"]; {
-	case r.level != fleet.LevelNamespace && n.Mode == fleet.NetworkNone:
+	case r.level != fleet.LevelNamespace && n.Mode != fleet.NetworkFull:
 		return fmt.Errorf("a sandbox of level %q cannot be kept from the network: %w", r.level, fleet.ErrUnsupported)
-	case r.level == fleet.LevelNamespace && n.Mode == fleet.NetworkFull && why != "":
+	case r.level == fleet.LevelNamespace && n.Mode != fleet.NetworkNone && why != "":
 		return fmt.Errorf("%s: %w", why, fleet.ErrUnsupported)
 	}
-	return nil
+	_, err := r.rules(n)
+	return err
 }
 
 // network returns the mode of sandboxes for which none is asked.
@@ -97,4 +155,12 @@ func (r *Runtime) network() string {
 		return fleet.NetworkNone
 	}
 	return fleet.NetworkFull
+}
+
+// environFor is the environment of a sandbox with a network.
+func environFor(n fleet.Network, environ []string) []string {
+	if n.Mode == fleet.NetworkFull || n.Mode == fleet.NetworkNone {
+		return environ
+	}
+	return network.ByRules(environ)
 }

@@ -31,12 +31,13 @@ const agentCapabilities = 1<<unix.CAP_SETUID | 1<<unix.CAP_SETGID | 1<<unix.CAP_
 // belong to.
 const agentID = 999
 
-// agentOf returns the id of the agent of a sandbox whose code is that user.
-func agentOf(code int) int {
-	if code == agentID { // of an image
-		return agentID - 1
+// agentOf returns the id of the agent, user and group, of a sandbox whose code is that user and group.
+func agentOf(code, group int) int {
+	agent := agentID
+	for agent == code || agent == group { // of an image
+		agent--
 	}
-	return agentID
+	return agent
 }
 
 // drop gives up what the agent does not need: it touches files as the user inside, and has of its
@@ -58,7 +59,7 @@ func drop(c *setup) error {
 		}
 		held |= cage.Root
 	}
-	agent := uintptr(agentOf(c.UID))
+	agent := uintptr(agentOf(c.UID, c.GID))
 	for _, call := range [][4]uintptr{
 		{unix.SYS_PRCTL, unix.PR_SET_KEEPCAPS, 1, 0}, {unix.SYS_SETRESGID, agent, agent, agent}, {unix.SYS_SETRESUID, agent, agent, agent},
 	} {
@@ -69,8 +70,8 @@ func drop(c *setup) error {
 	if err := capabilities(agentCapabilities, held); err != nil {
 		return err
 	}
-	for _, call := range []uintptr{unix.SYS_SETFSGID, unix.SYS_SETFSUID} { // which answer what was before
-		if err := everyThread(call, uintptr(c.UID), 0, 0, 0, 0); err != nil {
+	for _, call := range [][2]uintptr{{unix.SYS_SETFSGID, uintptr(c.GID)}, {unix.SYS_SETFSUID, uintptr(c.UID)}} { // which answer what was before
+		if err := everyThread(call[0], call[1], 0, 0, 0, 0); err != nil {
 			return fmt.Errorf("cannot become user %d for files: %w", c.UID, err)
 		}
 	}

@@ -21,6 +21,7 @@ type users struct {
 	uids, gids []syscall.SysProcIDMap
 	uid, gid   int  // of its first process, inside
 	code       int  // of the code, inside
+	group      int  // its group
 	setUID     bool // the two are not the same
 	helped     bool // the process is given them later, by mapIDs
 }
@@ -29,22 +30,22 @@ type users struct {
 const idsPerSandbox = 1 << 16
 
 // rangeUsers gives a sandbox a range of ids of its own, which only root can.
-func rangeUsers(base, code int) users {
+func rangeUsers(base, code, group int) users {
 	ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: base, Size: idsPerSandbox}}
-	return users{uids: ids, gids: ids, code: code, setUID: true}
+	return users{uids: ids, gids: ids, code: code, group: group, setUID: true}
 }
 
 // oneUser makes the user of this process the user inside. There is no other.
-func oneUser(code int) users {
+func oneUser(code, group int) users {
 	return users{
 		uids: []syscall.SysProcIDMap{{ContainerID: code, HostID: os.Geteuid(), Size: 1}},
-		gids: []syscall.SysProcIDMap{{ContainerID: code, HostID: os.Getegid(), Size: 1}},
-		uid:  code, gid: code, code: code,
+		gids: []syscall.SysProcIDMap{{ContainerID: group, HostID: os.Getegid(), Size: 1}},
+		uid:  code, gid: group, code: code, group: group,
 	}
 }
 
 // thisUser has all of a sandbox run as one user of the host.
-func thisUser(uid, gid int) users { return users{uid: uid, gid: gid, code: uid} }
+func thisUser(uid, gid int) users { return users{uid: uid, gid: gid, code: uid, group: gid} }
 
 // goSettings keep Go from keeping files of this process's control group open, and from getting ready for more than one core.
 var goSettings = []string{"GODEBUG=containermaxprocs=0", "GOMAXPROCS=1"}

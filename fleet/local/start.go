@@ -175,7 +175,7 @@ func (m *machine) place() error {
 // sendSetup sends the first process what it needs for its surroundings.
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
-		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), Own: m.template().own, UID: m.users.code, GID: m.users.code, SetUID: m.users.setUID,
+		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), Own: m.template().own, UID: m.users.code, GID: m.users.group, SetUID: m.users.setUID,
 		Cgroups: m.group != nil, Root: m.record.Root, Sizes: m.sizes(),
 	}
 	if err := m.trees(&to, given); err != nil {
@@ -255,7 +255,7 @@ func (m *machine) fork(ctx context.Context, e entry) {
 }
 
 func (m *machine) entry() (e entry, err error) {
-	e = entry{Pidfd: m.pidfd, Inside: m.forked, UID: m.users.code, GID: m.users.code, Rules: m.rules()}
+	e = entry{Pidfd: m.pidfd, Inside: m.forked, UID: m.users.code, GID: m.users.group, Rules: m.rules()}
 	if e.Filter, err = cage.Filter(); err != nil || m.group == nil {
 		return e, err
 	}
@@ -272,12 +272,12 @@ func (m *machine) entry() (e entry, err error) {
 
 // findUsers finds ids for the sandbox.
 func (m *machine) findUsers() (users, error) {
-	code := m.template().code
+	code, group := m.template().code, m.template().group
 	switch {
 	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace && m.runtime.subIDs != nil:
-		return m.runtime.subIDs.users(code), nil
+		return m.runtime.subIDs.users(code, group), nil
 	case os.Geteuid() != 0 && m.record.Level == fleet.LevelNamespace:
-		return oneUser(code), nil
+		return oneUser(code, group), nil
 	case os.Geteuid() != 0 || m.record.Level != fleet.LevelNamespace && !m.runtime.ownIDs:
 		return thisUser(os.Geteuid(), os.Getegid()), nil
 	}
@@ -290,13 +290,13 @@ func (m *machine) findUsers() (users, error) {
 	if m.record.Level != fleet.LevelNamespace {
 		return thisUser(base+userID, base+userID), nil
 	}
-	return rangeUsers(base, code), nil
+	return rangeUsers(base, code, group), nil
 }
 
 func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
-		Environ: m.environ(), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Image: m.image != nil, UID: m.users.code, GID: m.users.code,
+		Environ: environFor(s.Network, m.environ()), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Image: m.image != nil, UID: m.users.code, GID: m.users.group,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: s.Lease,
 	}
 }

@@ -59,11 +59,11 @@ func readSubIDs(file, name, id string) (int, error) {
 }
 
 // users makes this process's user root inside, and the others those that it may give.
-func (s *subIDs) users(code int) users {
+func (s *subIDs) users(code, group int) users {
 	ids := func(own, first int) []syscall.SysProcIDMap {
 		return []syscall.SysProcIDMap{{ContainerID: 0, HostID: own, Size: 1}, {ContainerID: 1, HostID: first, Size: idsPerSandbox - 1}}
 	}
-	return users{uids: ids(os.Geteuid(), s.uids), gids: ids(os.Getegid(), s.gids), code: code, setUID: true, helped: true}
+	return users{uids: ids(os.Geteuid(), s.uids), gids: ids(os.Getegid(), s.gids), code: code, group: group, setUID: true, helped: true}
 }
 
 // mapIDs gives a process the ids of the users.

@@ -34,7 +34,7 @@ type template struct {
 
 	image       *images.Template // of the store, which it is made of; nil: of the host's files
 	layers      []string         // of the image, on the host, the topmost first: the layer above lies over them
-	code        int              // the user id of code
+	code, group int              // the user and group ids of code
 	home        string           // of that user, an absolute path inside
 	own         []string         // other directories that are that user's
 	interpreter string           // of kernels, a path inside; "" is the server's
@@ -89,7 +89,7 @@ print(json.dumps([sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_pr
 // hostTemplate plans the template of the host: its /usr, the directories that an interpreter needs,
 // and those of packages. They are mounted at the same place, each once.
 func hostTemplate(needed, packages []string) (template, error) {
-	t := template{files: etc, moved: map[string]string{}, code: userID, home: userHome}
+	t := template{files: etc, moved: map[string]string{}, code: userID, group: userID, home: userHome}
 	real := []string{"/usr"}
 	system := []string{"/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 	for _, dir := range slices.Concat(system, needed, packages) {

@@ -35,6 +35,7 @@ var Defaults = Limits{Layers: 127, Size: 32 << 30, Files: 2_000_000, Depth: 255}
 //	uses/OWNER/SANDBOX    the layers that a sandbox is made of
 //	trash/                what is about to be removed
 //	lock                  shared by those who add and use, exclusive to who collects
+//	collect               somebody wants layers to be collected
 type Store struct {
 	dir    string
 	limits Limits
@@ -85,7 +86,16 @@ func (s *Store) share(ctx context.Context) (release func(), err error) {
 	if err := s.make(); err != nil {
 		return nil, err
 	}
-	return lock(ctx, s.path("lock"), unix.LOCK_SH)
+	unlock, err := lock(ctx, s.path("lock"), unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		unlock()
+		if exists(s.path(collectFile)) { // somebody wanted to meanwhile
+			_ = s.collect()
+		}
+	}, nil
 }
 
 // lockPause is how often a lock that somebody else has is asked for.

@@ -35,6 +35,8 @@ type Template struct {
 	Home   string `json:"home,omitempty"`   // of that user, an absolute path
 	Libc   Libc   `json:"libc"`             // that its programs run with
 	Python string `json:"python,omitempty"` // its own interpreter that has ipykernel, an absolute path
+
+	Build *Build `json:"build,omitempty"` // nil: it is an image as it was
 }
 
 // Layer is one of a template's layers.

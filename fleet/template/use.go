@@ -78,23 +78,47 @@ func (u *User) Keep(sandboxes map[string]bool) error {
 }
 
 // Collect removes the layers that neither a template nor a sandbox uses, and what is left of attempts that were killed. While somebody adds
-// to the store it does nothing: who adds, collects afterwards.
+// to the store, or collects, it leaves that to them.
 func (s *Store) Collect() error {
 	if !exists(s.path("lock")) { // nothing was ever added
 		return nil
 	}
+	if err := os.WriteFile(s.path(collectFile), nil, 0o600); err != nil {
+		return err
+	}
+	return s.collect()
+}
+
+// collectFile says that somebody wants to collect. Who has the lock looks for it once it is free again.
+const collectFile = "collect"
+
+// collect collects until nobody wants it any more, or somebody else has the lock.
+func (s *Store) collect() error {
+	for {
+		done, err := s.collectOnce()
+		if err != nil || !done || !exists(s.path(collectFile)) {
+			return err
+		}
+	}
+}
+
+// collectOnce reports whether it had the lock.
+func (s *Store) collectOnce() (done bool, err error) {
 	now, cancel := context.WithCancel(context.Background())
 	cancel() // waits for nobody
 	release, err := lock(now, s.path("lock"), unix.LOCK_EX)
 	if errors.Is(err, context.Canceled) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	err = s.discard()
+	if err = os.Remove(s.path(collectFile)); errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	err = errors.Join(err, s.discard())
 	release()
-	return errors.Join(err, emptyDir(s.path("trash")))
+	return true, errors.Join(err, emptyDir(s.path("trash")))
 }
 
 // discard moves what nobody uses into the trash.

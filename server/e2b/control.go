@@ -1,6 +1,7 @@
 package e2b
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net/http"
@@ -35,7 +36,7 @@ func (a *API) routes() []server.Route {
 			{Method: "POST", Path: one + "/pause", Handle: a.keyed(a.one(a.pause))},
 			{Method: "POST", Path: one + "/resume", Handle: a.keyed(a.one(a.resume))},
 			{Method: "GET", Path: one + "/metrics", Handle: a.keyed(a.one(a.metrics))},
-			{Method: "PUT", Path: one + "/network", Handle: a.keyed(a.one(never("a sandbox's network cannot be changed")))},
+			{Method: "PUT", Path: one + "/network", Handle: a.keyed(a.one(a.setNetwork))},
 			{Method: "POST", Path: one + "/snapshots", Handle: a.keyed(a.one(never("there are no snapshots yet")))},
 			{Method: "POST", Path: one + "/fork", Handle: a.keyed(a.one(never("a sandbox cannot be forked yet")))},
 		}...)
@@ -111,6 +112,25 @@ func (a *API) setTimeout(w http.ResponseWriter, r *http.Request, info fleet.Info
 		return err
 	}
 	a.o.Audit(w, r, "timeout", info.ID)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// setNetwork replaces what the sandbox reaches.
+func (a *API) setNetwork(w http.ResponseWriter, r *http.Request, info fleet.Info) error {
+	var req networkRequest
+	if err := server.DecodeKnown(r, &req); err != nil {
+		return err
+	}
+	reaches, err := req.reaches()
+	if err != nil {
+		return err
+	}
+	reaches.Mode = cmp.Or(reaches.Mode, fleet.NetworkFull)
+	if _, err := a.o.Fleet.SetNetwork(r.Context(), info.ID, reaches); err != nil {
+		return err
+	}
+	a.o.Audit(w, r, "network", info.ID)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

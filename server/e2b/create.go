@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -100,7 +101,7 @@ func (a *API) options(req createRequest, timeout int64) (fleet.CreateOptions, er
 	if err != nil {
 		return fleet.CreateOptions{}, err
 	}
-	mode, err := req.network()
+	reaches, err := req.network()
 	if err = cmp.Or(err, a.canPause(req.AutoPause), withMemory(req.AutoPauseMemory), req.check()); err != nil {
 		return fleet.CreateOptions{}, err
 	}
@@ -113,7 +114,7 @@ func (a *API) options(req createRequest, timeout int64) (fleet.CreateOptions, er
 	}
 	return fleet.CreateOptions{
 		Template: template, Envs: req.EnvVars, Term: lasts, Metadata: req.Metadata,
-		AutoPause: req.AutoPause, Network: fleet.Network{Mode: mode}, Labels: labels,
+		AutoPause: req.AutoPause, Network: reaches, Labels: labels,
 	}, nil
 }
 
@@ -152,28 +153,40 @@ func given(value json.RawMessage) bool {
 // everything is an address range that is all addresses.
 var everything = []string{"0.0.0.0/0", "::/0"}
 
-// network returns the mode of the network that is asked for: all of it, or nothing.
-func (req *createRequest) network() (mode string, err error) {
+// network returns what is to be reached: all, or what is allowed where all else is denied.
+func (req *createRequest) network() (fleet.Network, error) {
 	n := req.Network
+	if req.InternetAccess != nil && !*req.InternetAccess {
+		n.DenyOut = everything
+	}
+	return n.reaches()
+}
+
+func (n *networkRequest) reaches() (all fleet.Network, err error) {
 	switch {
 	case len(n.DNSServers) > 0:
-		return "", unsupported("network.dnsServers: the name servers of a sandbox are the server's")
+		return all, unsupported("network.dnsServers: the name servers of a sandbox are the server's")
 	case given(n.EgressProxy):
-		return "", unsupported("network.egressProxy: there is none")
+		return all, unsupported("network.egressProxy: there is none")
 	case n.MaskRequestHost != "":
-		return "", unsupported("network.maskRequestHost: the host is passed on as it is")
+		return all, unsupported("network.maskRequestHost: the host is passed on as it is")
 	case len(n.HTTPSPorts) > 0:
-		return "", unsupported("network.httpsPorts: servers inside are spoken to in plain HTTP")
+		return all, unsupported("network.httpsPorts: servers inside are spoken to in plain HTTP")
 	case len(n.Rules) > 0:
-		return "", unsupported("network.rules: there are none")
-	case req.InternetAccess != nil && !*req.InternetAccess:
-		return fleet.NetworkNone, nil
+		return all, unsupported("network.rules: there are none")
 	case len(n.DenyOut) == 0:
-		return "", nil
-	case len(n.AllowOut) == 0 && slices.ContainsFunc(n.DenyOut, func(r string) bool { return slices.Contains(everything, r) }):
-		return fleet.NetworkNone, nil
+		return all, nil
+	case !slices.ContainsFunc(n.DenyOut, func(r string) bool { return slices.Contains(everything, r) }):
+		return all, unsupported("network.denyOut: what is denied is everything (%s), but for what is in allowOut", everything[0])
+	case len(n.AllowOut) == 0:
+		return fleet.Network{Mode: fleet.NetworkNone}, nil
 	}
-	return "", unsupported("network.denyOut: a sandbox reaches everything, or nothing (%s)", everything[0])
+	for i, text := range n.AllowOut {
+		if _, err := api.ParseDestination(text); err != nil {
+			return all, api.Invalid(fmt.Sprintf("network.allowOut[%d]", i), "%v", err)
+		}
+	}
+	return fleet.Network{Mode: fleet.NetworkAllow, Allow: n.AllowOut}, nil
 }
 
 // whyNotCreated tells by the names that the request has.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -125,7 +126,8 @@ func TestBadRequests(t *testing.T) {
 		{"POST", "/v2/sandboxes", `{"templateID":"base","volumeMounts":[{"name":"a","path":"/b"}]}`, 501, "volumeMounts"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","autoPauseMemory":false}`, 501, "memory"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"denyOut":["10.0.0.0/8"]}}`, 501, "denyOut"},
-		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"denyOut":["0.0.0.0/0"],"allowOut":["1.1.1.1"]}}`, 501, "denyOut"},
+		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"denyOut":["0.0.0.0/0"],"allowOut":["1.1.1.1","http://x"]}}`, 400, "network.allowOut[1]"},
+		{"PUT", one + "/network", `{"denyOut":["10.0.0.0/8"]}`, 501, "denyOut"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"dnsServers":["1.1.1.1"]}}`, 501, "dnsServers"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"egressProxy":{"address":"a:1"}}}`, 501, "egressProxy"},
 		{"POST", "/v2/sandboxes", `{"templateID":"base","network":{"maskRequestHost":"x"}}`, 501, "maskRequestHost"},
@@ -141,7 +143,6 @@ func TestBadRequests(t *testing.T) {
 		{"GET", one + "/metrics?start=5&end=4", ``, 400, "start"},
 		{"GET", one + "/metrics?start=x", ``, 400, "start"},
 		{"GET", one + "/metrics?end=-1", ``, 400, "end"},
-		{"PUT", one + "/network", `{}`, 501, "network"},
 		{"POST", one + "/snapshots", `{}`, 501, "snapshots"},
 		{"POST", one + "/fork", `{}`, 501, "forked"},
 		{"GET", "/v2/sandboxes?state=x", ``, 400, "state"},
@@ -180,6 +181,23 @@ func TestBadRequests(t *testing.T) {
 	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "?"), 415)
 	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
 		t.Errorf("an error of ours: %s", s.log.String())
+	}
+}
+
+func TestAllowOut(t *testing.T) {
+	s := start(t, echo, nil)
+	want := fleet.Network{Mode: "allow", Allow: []string{"1.1.1.1", "*.example.org"}}
+	made := s.create(`{"templateID":"base","network":{"denyOut":["0.0.0.0/0"],"allowOut":["1.1.1.1","*.example.org"]}}`)
+	if got := s.machines.last().Network; !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v", got)
+	}
+	done(t, s.control("PUT", "/sandboxes/"+made.SandboxID+"/network", `{"denyOut":["::/0"],"allowOut":["a.test"]}`))
+	if info, err := s.fleet.Get(made.SandboxID); err != nil || !reflect.DeepEqual(info.Network, fleet.Network{Mode: "allow", Allow: []string{"a.test"}}) {
+		t.Errorf("got %+v, %v", info.Network, err)
+	}
+	done(t, s.control("PUT", "/v2/sandboxes/"+made.SandboxID+"/network", `{}`))
+	if info, err := s.fleet.Get(made.SandboxID); err != nil || info.Network.Mode != "full" {
+		t.Errorf("got %+v, %v", info.Network, err)
 	}
 }
 

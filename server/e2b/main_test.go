@@ -127,11 +127,13 @@ func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
 func (*machine) Limits() fleet.Limits {
 	return fleet.Limits{Memory: 512 << 20, CPUs: 1.5, Pids: 100, Disk: 1 << 30, Files: 100}
 }
-func (*machine) Isolation() fleet.Isolation   { return fleet.Isolation{Level: "none"} }
-func (m *machine) Done() <-chan struct{}      { return m.done }
-func (*machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIGKILL"} }
-func (*machine) Pause(context.Context) error  { return nil }
-func (*machine) Resume(context.Context) error { return nil }
+func (*machine) Isolation() fleet.Isolation     { return fleet.Isolation{Level: "none"} }
+func (m *machine) Done() <-chan struct{}        { return m.done }
+func (*machine) Exit() fleet.Exit               { return fleet.Exit{Signal: "SIGKILL"} }
+func (*machine) SetNetwork(fleet.Network) error { return nil }
+func (*machine) Refusals() <-chan fleet.Refusal { return nil }
+func (*machine) Pause(context.Context) error    { return nil }
+func (*machine) Resume(context.Context) error   { return nil }
 func (*machine) Usage() (fleet.Usage, error) {
 	return fleet.Usage{Memory: 20 << 20, CPU: time.Millisecond, Pids: 3, Disk: -1}, nil
 }

@@ -21,7 +21,9 @@ type lifecycleHandlers struct {
 func (h *lifecycleHandlers) routes() []server.Route {
 	routes := []server.Route{{Method: "GET", Path: "/v1/activity", Handle: h.activity}}
 	if h.o.Behind {
-		routes = append(routes, server.Route{Method: "POST", Path: closePath, Handle: h.close, Query: []string{"reason"}})
+		routes = append(routes,
+			server.Route{Method: "POST", Path: closePath, Handle: h.close, Query: []string{"reason"}},
+			server.Route{Method: "POST", Path: "/v1/refusals", Handle: h.refused}) // likewise
 	}
 	return routes
 }
@@ -34,6 +36,17 @@ const flushTime = time.Second
 
 func (h *lifecycleHandlers) activity(w http.ResponseWriter, _ *http.Request) error {
 	server.WriteJSON(w, http.StatusOK, h.box.Activity())
+	return nil
+}
+
+// refused notes what the sandbox's network has refused.
+func (h *lifecycleHandlers) refused(w http.ResponseWriter, r *http.Request) error {
+	var told api.Refusals
+	if err := server.Decode(r, &told); err != nil {
+		return err
+	}
+	h.box.Refused(told)
+	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

@@ -46,7 +46,7 @@ var manageProperties = []property{
 	text("cwd", "create: its working directory, absolute"),
 	{"envs", `{"type":"object","additionalProperties":{"type":"string"},"description":"create: environment variables"}`},
 	{"metadata", `{"type":"object","additionalProperties":{"type":"string"},"description":"create: notes to find it by"}`},
-	{"network", `{"type":"string","enum":["full","none"],"description":"create: what it reaches"}`},
+	{"network", `{"type":"string","enum":["full","packages","none"],"description":"create: what it reaches; packages: package indexes alone"}`},
 	{"memory_mb", `{"type":"integer","minimum":32,"description":"create: most memory"}`},
 	{"cpus", `{"type":"number","exclusiveMinimum":0,"description":"create: most processors"}`},
 }

@@ -62,7 +62,7 @@ func options(req api.SandboxRequest, owner string) fleet.CreateOptions {
 		o.Limits = fleet.Limits{Memory: int64(l.MemoryMB) << 20, CPUs: l.CPUs, Pids: int64(l.Pids), Disk: int64(l.DiskMB) << 20}
 	}
 	if req.Network != nil {
-		o.Network.Mode = string(req.Network.Mode)
+		o.Network = fleet.Network{Mode: string(req.Network.Chosen()), Allow: req.Network.Allow}
 	}
 	return o
 }
@@ -87,6 +87,19 @@ func (h *handlers) setTimeout(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return h.change(w, r, "timeout", func(id string) (fleet.Info, error) { return h.fleet.SetTimeout(id, req.Duration()) })
+}
+
+func (h *handlers) setNetwork(w http.ResponseWriter, r *http.Request) error {
+	var req api.NetworkRequest
+	if err := server.Decode(r, &req); err != nil {
+		return err
+	}
+	if server.CallerOf(r).Sandbox != "" { // it may be in the hands of those that are to reach no more
+		return api.Errorf(api.Forbidden, "a sandbox's own token does not change its network")
+	}
+	return h.change(w, r, "network", func(id string) (fleet.Info, error) {
+		return h.fleet.SetNetwork(r.Context(), id, fleet.Network{Mode: string(req.Mode), Allow: req.Allow})
+	})
 }
 
 func (h *handlers) pause(w http.ResponseWriter, r *http.Request) error {

@@ -1,17 +1,21 @@
 package sandboxes_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -139,14 +143,20 @@ func TestBadSandboxes(t *testing.T) {
 		`{"metadata":{` + strings.TrimSuffix(many, ",") + `}}`: "metadata", `{"metadata":{"a\n":"x"}}`: "metadata",
 		`{"limits":{"memory_mb":1}}`: "limits.memory_mb", `{"limits":{"memory_mb":-512}}`: "limits.memory_mb", `{"limits":{"cpus":0.001}}`: "limits.cpus", `{"limits":{"cpus":-1}}`: "limits.cpus",
 		`{"limits":{"pids":2}}`: "limits.pids", `{"limits":{"disk_mb":-1}}`: "limits.disk_mb", `{"limits":{"memory_mb":9223372036854775807}}`: "limits.memory_mb", `{"limits":{"x":1}}`: "limits.x",
-		`{"network":{"mode":"some"}}`: "network.mode",
+		`{"network":{"mode":"some"}}`: "network.mode", `{"network":{"mode":"full","allow":["a.test"]}}`: "network.allow", `{"network":{"allow":["a.test","http://b.test"]}}`: "network.allow[1]",
 	} {
 		if e := refused(t, s.call(t, "POST", "/v1/sandboxes", body), 400, api.InvalidRequest); e.Details["field"] != field {
 			t.Errorf("%.100s: got %+v, want %s", body, e, field)
 		}
 	}
-	refused(t, s.call(t, "POST", "/v1/sandboxes", `{"network":{"allow":["example.org"]}}`), 422, api.Unprocessable)
 	id := s.create(t)
+	for body, field := range map[string]string{
+		`{}`: "mode", `{"mode":""}`: "mode", `{"mode":"some"}`: "mode", `{"mode":"none","allow":["a.test"]}`: "allow", `{"allow":[""]}`: "allow[0]", `{"x":1}`: "x",
+	} {
+		if e := refused(t, s.call(t, "PUT", "/v1/sandboxes/"+id+"/network", body), 400, api.InvalidRequest); e.Details["field"] != field {
+			t.Errorf("%s: %+v", body, e)
+		}
+	}
 	for _, body := range []string{`{}`, `{"timeout":0}`, `{"timeout":-1}`, `{"timeout":null}`, `{"timeout":1e9}`, `{"timeout":1,"x":1}`, `[]`} {
 		refused(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/timeout", body), 400, api.InvalidRequest)
 	}
@@ -211,4 +221,64 @@ func TestServer(t *testing.T) {
 	}
 	refused(t, s.call(t, "GET", "/readyz", ""), 503, api.Unavailable)
 	refused(t, s.call(t, "POST", "/v1/sandboxes", "{}"), 503, api.Unavailable)
+}
+
+func TestNetworkChanges(t *testing.T) {
+	posted := make(chan api.Refusals, 10)
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var told api.Refusals
+		if r.URL.Path == "/v1/refusals" && server.Decode(r, &told) == nil {
+			posted <- told
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+	s := start(t, handler(agent), nil)
+	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", `{"network":{"allow":["a.test:443"]}}`), 201)
+	if made.Network.Mode != api.NetworkAllow || !slices.Equal(made.Network.Allow, []string{"a.test:443"}) {
+		t.Errorf("got %+v", made.Network)
+	}
+	path := "/v1/sandboxes/" + made.SandboxID
+	for _, want := range []api.SandboxNetwork{{Mode: "packages"}, {Mode: "packages", Allow: []string{"10.0.0.0/8"}}, {Mode: "none"}, {Mode: "full"}, {Mode: "allow", Allow: []string{"*"}}} {
+		body, _ := json.Marshal(want)
+		if got := decode[api.Sandbox](t, s.call(t, "PUT", path+"/network", string(body)), 200).Network; !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		if got := decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200).Network; !reflect.DeepEqual(got, want) {
+			t.Errorf("got %+v, want %+v", got, want)
+		}
+		m := s.machines.get(made.SandboxID)
+		m.mu.Lock()
+		if m.network.Mode != string(want.Mode) || !slices.Equal(m.network.Allow, want.Allow) {
+			t.Errorf("the machine has %+v, want %+v", m.network, want)
+		}
+		m.mu.Unlock()
+	}
+	m := s.machines.get(made.SandboxID)
+	for range 20 {
+		m.refusals <- fleet.Refusal{Protocol: "tcp", Destination: "b.test:80", Reason: "no rule"}
+	}
+	got, n := api.Refusal{}, 0
+	for n < 20 {
+		told := <-posted
+		got = told.Refusals[0]
+		n += got.Count
+	}
+	if got.Destination != "b.test:80" || got.Protocol != "tcp" || got.Reason != "no rule" || n != 20 {
+		t.Errorf("the agent is told %+v, %d times", got, n)
+	}
+	refused(t, s.call(t, "POST", path+"/refusals", `{"refusals":[]}`), 404, api.NotFound)
+}
+
+// Whoever has the sandbox's own token may have been given it to reach no more than the sandbox does.
+func TestItsOwnTokenDoesNotChangeItsNetwork(t *testing.T) {
+	const key = "a-key-of-more-than-sixteen-characters"
+	keys, err := server.ReadKeys(strings.NewReader(key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, handler(http.HandlerFunc(echo)), func(o *sandboxes.Options, _ *fleet.Options) { o.Keys = keys })
+	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", "X-Api-Key", key), 201)
+	path := "/v1/sandboxes/" + made.SandboxID + "/network"
+	refused(t, s.call(t, "PUT", path, `{"mode":"full"}`, "Authorization", "Bearer "+made.AccessToken), 403, api.Forbidden)
+	decode[api.Sandbox](t, s.call(t, "PUT", path, `{"mode":"full"}`, "X-Api-Key", key), 200)
 }

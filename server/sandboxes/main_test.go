@@ -53,7 +53,7 @@ func (r *machines) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, erro
 	if err != nil {
 		return nil, err
 	}
-	m := &machine{spec: s, ln: ln, done: make(chan struct{}), conns: map[net.Conn]bool{}}
+	m := &machine{spec: s, ln: ln, done: make(chan struct{}), conns: map[net.Conn]bool{}, refusals: make(chan fleet.Refusal, 100)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	serve := r.serve
@@ -89,6 +89,9 @@ type machine struct {
 	conns map[net.Conn]bool
 	dead  bool
 	dials int
+
+	network  fleet.Network // that was set
+	refusals chan fleet.Refusal
 }
 
 func (m *machine) accept(serve func(net.Conn)) {
@@ -124,6 +127,13 @@ func (m *machine) Resume(context.Context) error { return nil }
 func (m *machine) Usage() (fleet.Usage, error) {
 	return fleet.Usage{CPU: time.Second, Memory: 1 << 20, Peak: 3 << 20, Pids: 2, Disk: -1}, nil
 }
+func (m *machine) SetNetwork(n fleet.Network) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.network = n
+	return nil
+}
+func (m *machine) Refusals() <-chan fleet.Refusal { return m.refusals }
 func (m *machine) Kill() error {
 	m.once.Do(func() {
 		m.ln.Close()

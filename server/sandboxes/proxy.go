@@ -261,7 +261,7 @@ func within(prefix, rest string, r *http.Request) (target, error) {
 	case "healthz", "readyz", "openapi.yaml":
 		t.Path = "/" + rest
 	}
-	if plain, err := url.PathUnescape(rest); err != nil || plain == "close" || plain == "lease" { // which only the fleet says
+	if plain, err := url.PathUnescape(rest); err != nil || plain == "close" || plain == "lease" || plain == "refusals" { // which only the fleet says
 		return target{}, api.Errorf(api.NotFound, "cannot find %s", r.URL.Path)
 	}
 	return t, nil

@@ -84,6 +84,7 @@ func (h *handlers) routes() []server.Route {
 		{Method: "DELETE", Path: one, Handle: h.kill},
 		{Method: "GET", Path: one + "/metrics", Handle: h.history, Query: []string{"since"}},
 		{Method: "POST", Path: one + "/timeout", Handle: h.setTimeout},
+		{Method: "PUT", Path: one + "/network", Handle: h.setNetwork},
 		{Method: "POST", Path: one + "/close", Handle: h.close},
 		{Method: "POST", Path: one + "/pause", Handle: h.pause},
 		{Method: "POST", Path: one + "/resume", Handle: h.resume},
@@ -155,7 +156,7 @@ func payload(info fleet.Info) api.Sandbox {
 			MemoryMB: int(info.Limits.Memory >> 20), CPUs: info.Limits.CPUs, Pids: int(info.Limits.Pids),
 			DiskMB: int(info.Limits.Disk >> 20), OpenFiles: int(info.Limits.Files),
 		},
-		Network:   api.SandboxNetwork{Mode: api.NetworkMode(info.Network.Mode)},
+		Network:   api.SandboxNetwork{Mode: api.NetworkMode(info.Network.Mode), Allow: info.Network.Allow},
 		Isolation: isolation(info.Isolation),
 	}
 	if !info.ExpiresAt.IsZero() {

@@ -69,13 +69,13 @@ func (r Rules) Enter() error {
 }
 
 // EnterProcess puts this whole process, which does more than code may and could be taken over by it, under as much of the
-// rules as it can do with: Rlimits and Seccomp, by which moreover, but for AnyUser, no thread becomes another user than the
-// one with this id. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
-func (r Rules) EnterProcess(id int) error {
+// rules as it can do with: Rlimits and Seccomp, by which moreover, but for AnyUser, no thread becomes another user or
+// group than these. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
+func (r Rules) EnterProcess(uid, gid int) error {
 	if err := r.setRlimits(); err != nil || !r.Seccomp {
 		return err
 	}
-	beyond := onlyUser(uint32(id))
+	beyond := onlyUser(uint32(uid), uint32(gid))
 	if r.AnyUser {
 		beyond = nil
 	}

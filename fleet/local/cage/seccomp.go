@@ -157,16 +157,19 @@ func filter(beyond func(on func(call uint32, argument int, then ...bpf.Instructi
 }
 
 // onlyUser has nobody become another user or group, in whole or in part, whatever capabilities there are.
-func onlyUser(id uint32) func(on func(call uint32, argument int, then ...bpf.Instruction)) {
+func onlyUser(uid, gid uint32) func(on func(call uint32, argument int, then ...bpf.Instruction)) {
 	return func(on func(call uint32, argument int, then ...bpf.Instruction)) {
-		for call, arguments := range map[uint32]int{
-			unix.SYS_SETUID: 1, unix.SYS_SETGID: 1, unix.SYS_SETFSUID: 1, unix.SYS_SETFSGID: 1,
-			unix.SYS_SETREUID: 2, unix.SYS_SETREGID: 2, unix.SYS_SETRESUID: 3, unix.SYS_SETRESGID: 3,
+		for call, of := range map[uint32]struct {
+			arguments int
+			id        uint32
+		}{
+			unix.SYS_SETUID: {1, uid}, unix.SYS_SETGID: {1, gid}, unix.SYS_SETFSUID: {1, uid}, unix.SYS_SETFSGID: {1, gid},
+			unix.SYS_SETREUID: {2, uid}, unix.SYS_SETREGID: {2, gid}, unix.SYS_SETRESUID: {3, uid}, unix.SYS_SETRESGID: {3, gid},
 		} {
 			var then []bpf.Instruction
-			for i := range arguments {
+			for i := range of.arguments {
 				then = append(then, bpf.LoadAbsolute{Off: uint32(offsetArgs + 8*i), Size: 4},
-					bpf.JumpIf{Cond: bpf.JumpEqual, Val: id, SkipTrue: 2},
+					bpf.JumpIf{Cond: bpf.JumpEqual, Val: of.id, SkipTrue: 2},
 					bpf.JumpIf{Cond: bpf.JumpEqual, Val: 0xffffffff, SkipTrue: 1}, // as it is
 					bpf.RetConstant{Val: deny})
 			}

@@ -89,6 +89,9 @@ func (s *Stack) answer(network string, question []byte) []byte {
 		return reply(question, rcodeRefused)
 	}
 	s.stats.questions.Add(1)
+	if rules := s.rules.Load(); rules != nil {
+		return s.answerBy(rules, question)
+	}
 	var resolvers []netip.AddrPort
 	if s.o.Resolvers != nil {
 		resolvers = s.o.Resolvers()

@@ -21,11 +21,10 @@ var (
 
 // Translate makes an environment of the server one for sandboxes: proxies and package
 // indexes on the host's loopback are named by the gateway's address. The endpoints are
-// those of all proxies and indexes, for [Policy].Exceptions, each once. Other variables stay
+// those of all proxies, and those of all indexes, for [Policy].Exceptions, each once. Other variables stay
 // as they are.
-func Translate(environ []string) ([]string, []Endpoint) {
-	out := slices.Clone(environ)
-	var found []Endpoint
+func Translate(environ []string) (out []string, proxied, indexed []Endpoint) {
+	out = slices.Clone(environ)
 	moved := false
 	for i, e := range out {
 		name, value, _ := strings.Cut(e, "=")
@@ -41,7 +40,11 @@ func Translate(environ []string) ([]string, []Endpoint) {
 				continue
 			}
 			if at.port != 0 && !trust {
-				found = append(found, Endpoint{at.host, at.port})
+				e, to := Endpoint{at.host, at.port}, &indexed
+				if slices.Contains(proxies, name) {
+					to = &proxied
+				}
+				*to = append(*to, e)
 			}
 			if loopback(at.host) {
 				fields[j] = at.before + Gateway4.String() + at.after
@@ -53,7 +56,20 @@ func Translate(environ []string) ([]string, []Endpoint) {
 	if moved {
 		unproxied(out)
 	}
-	return out, unique(found)
+	return out, unique(proxied), unique(indexed)
+}
+
+// ByRules makes of an environment, as Translate gives it, that of a sandbox with [Rules], for which the gateway is
+// what any proxy was.
+func ByRules(environ []string) []string {
+	out := slices.Clone(environ)
+	for i, e := range out {
+		name, value, _ := strings.Cut(e, "=")
+		if slices.Contains(proxies, strings.ToUpper(name)) && value != "" {
+			out[i] = name + "=http://" + Endpoint{Gateway4.String(), ProxyPort}.String()
+		}
+	}
+	return out
 }
 
 // unproxied lets the gateway go past a proxy where loopback did.

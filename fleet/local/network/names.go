@@ -19,25 +19,6 @@ type Endpoint struct {
 // String is the endpoint as net.Dial has it.
 func (e Endpoint) String() string { return net.JoinHostPort(e.Host, fmt.Sprint(e.Port)) }
 
-// targets are the addresses to dial for an address that a sandbox wants, or why none.
-func (s *Stack) targets(ctx context.Context, to netip.AddrPort) ([]netip.AddrPort, error) {
-	if isGateway(to.Addr()) {
-		found := s.excepted(ctx, to.Port(), netip.Addr.IsLoopback)
-		if len(found) == 0 {
-			return nil, fmt.Errorf("%w: the gateway serves nothing at port %d", ErrRefused, to.Port())
-		}
-		return found, nil
-	}
-	err := s.o.Policy.Check(to.Addr())
-	if err != nil {
-		is := func(a netip.Addr) bool { return a == plain(to.Addr()) && rangeOf(a).kind != forbidden }
-		if len(s.excepted(ctx, to.Port(), is)) == 0 {
-			return nil, err
-		}
-	}
-	return []netip.AddrPort{to}, nil
-}
-
 // excepted are those addresses of the policy's exceptions at a port that are as wanted.
 func (s *Stack) excepted(ctx context.Context, port uint16, wanted func(netip.Addr) bool) []netip.AddrPort {
 	var found []netip.AddrPort
@@ -56,6 +37,8 @@ func (s *Stack) excepted(ctx context.Context, port uint16, wanted func(netip.Add
 
 // names remembers for a while which addresses the exceptions' hosts have.
 type names struct {
+	find func(ctx context.Context, name string) ([]netip.Addr, error)
+
 	mu    sync.Mutex
 	known map[string]answer
 }
@@ -82,7 +65,7 @@ func (n *names) lookup(ctx context.Context, host string) []netip.Addr {
 		return a.addresses
 	}
 	age := nameAge
-	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	found, err := n.find(ctx, host)
 	if err != nil {
 		age = failureAge
 	}

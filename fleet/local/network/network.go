@@ -38,5 +38,8 @@ const (
 // ErrRefused is what the policy does not let a sandbox reach.
 var ErrRefused = errors.New("refused by the network policy")
 
+// ErrClosed is what no rules can let a sandbox reach.
+var ErrClosed = errors.New("no sandbox can be allowed it")
+
 // isGateway tells if a is the sandbox's gateway.
 func isGateway(a netip.Addr) bool { return a == Gateway4 || a == Gateway6 }

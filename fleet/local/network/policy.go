@@ -19,6 +19,9 @@ type Policy struct {
 	// the gateway's address, at the same port.
 	Exceptions []Endpoint
 
+	// Nameable are the private networks of which [Rules] may name parts, which are reached then.
+	Nameable []netip.Prefix
+
 	// Own tells if an address is one of the host's own; nil asks the kernel's routes
 	// ([Own]). An error refuses.
 	Own func(netip.Addr) (bool, error)

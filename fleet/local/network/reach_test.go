@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +51,18 @@ func (v *visits) at(address string) bool {
 		}
 	}
 	return false
+}
+
+func (v *visits) all() []string {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return slices.Clone(v.from)
+}
+
+func (v *visits) forget() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.from = nil
 }
 
 func TestForbiddenAddressesAreRefused(t *testing.T) {
@@ -208,9 +221,7 @@ func TestANameThatChangesItsAddress(t *testing.T) {
 func TestRefusalsAreTold(t *testing.T) {
 	w := newWorld(t)
 	told := make(chan string, 10)
-	w.options.Refused = func(network string, to netip.AddrPort, err error) {
-		told <- network + " " + to.String() + ": " + err.Error()
-	}
+	w.options.Refused = func(r network.Refusal) { told <- r.Protocol + " " + r.Destination + ": " + r.Reason }
 	s := w.start(t)
 	_, _ = w.box.Dial(t.Context(), "tcp", "169.254.169.254:80")
 	if got := <-told; !strings.Contains(got, "tcp 169.254.169.254:80: refused by the network policy: 169.254.169.254 is link-local") {

@@ -44,8 +44,21 @@ type Options struct {
 	// Sockets bounds what all stacks that share it open; nil has no bound.
 	Sockets *Sockets
 
-	// Refused, if not nil, is told what the policy has refused. It must not block.
-	Refused func(network string, to netip.AddrPort, err error)
+	// Lookup finds the addresses of a name for this process; nil is net.DefaultResolver's.
+	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+
+	// Rules bound what is reached further, until SetRules; nil: the policy alone does.
+	Rules *Rules
+
+	// Refused, if not nil, is told what the policy or the rules have refused. It must not block.
+	Refused func(Refusal)
+}
+
+// Refusal is something that a sandbox wanted to reach in vain.
+type Refusal struct {
+	Protocol    string // "tcp", "udp", or "dns" for a name that was asked for
+	Destination string // an address and port, or a name and port, or a name
+	Reason      string
 }
 
 // Stack is the network of one sandbox, from its device to the host's sockets.
@@ -57,6 +70,9 @@ type Stack struct {
 	connections, questions *Sockets // bounds of its own
 	names                  names
 	flows                  flows
+	aliases                aliases
+	rules                  atomic.Pointer[Rules]
+	open                   connections
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -107,6 +123,11 @@ func serve(tun *os.File, o Options) (*Stack, error) {
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
 	}
+	if o.Lookup == nil {
+		o.Lookup = func(ctx context.Context, name string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip", name)
+		}
+	}
 	link, err := newLink(tun)
 	if err != nil {
 		tun.Close()
@@ -119,6 +140,8 @@ func serve(tun *os.File, o Options) (*Stack, error) {
 		connections: NewSockets(cmp.Or(o.Connections, 512)),
 		questions:   NewSockets(questionsAtOnce),
 	}
+	s.names.find = o.Lookup
+	s.rules.Store(o.Rules)
 	s.o.Idle = cmp.Or(o.Idle, time.Minute)
 	s.flows.most = cmp.Or(o.Datagrams, 256)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -239,10 +262,17 @@ func (s *Stack) abort() {
 	}
 }
 
-// refuse notes what the policy has refused.
-func (s *Stack) refuse(network string, to netip.AddrPort, err error) {
+// refuse notes what has been refused.
+func (s *Stack) refuse(protocol, destination string, err error) {
 	s.stats.refused.Add(1)
 	if s.o.Refused != nil {
-		s.o.Refused(network, to, err)
+		s.o.Refused(Refusal{protocol, destination, err.Error()})
 	}
+}
+
+// SetRules has the sandbox reach what other rules allow from now on; nil: what the policy does. What is open and not
+// allowed any more is reset.
+func (s *Stack) SetRules(r *Rules) {
+	s.rules.Store(r)
+	s.open.reset(func(t target) bool { return !r.allows(t) })
 }

@@ -40,7 +40,15 @@ func (s *Stack) acceptTCP(r *tcp.ForwarderRequest) {
 		}
 		return
 	}
-	out, err := s.dialTCP(to)
+	if isGateway(to.Addr()) && to.Port() == ProxyPort && s.rules.Load() != nil {
+		if in := s.handshake(r); in != nil {
+			s.forward(in)
+			in.finish(s.ctx)
+		}
+		return
+	}
+	t := s.meant(to)
+	out, err := s.dial(s.ctx, "tcp", t)
 	if err != nil {
 		r.Complete(true)
 		return
@@ -50,26 +58,8 @@ func (s *Stack) acceptTCP(r *tcp.ForwarderRequest) {
 		abandon(out)
 		return
 	}
-	s.splice(in, out)
+	s.splice(in, out, t)
 	in.finish(s.ctx)
-}
-
-// dialTCP opens the outside's end of a connection, if the policy lets it.
-func (s *Stack) dialTCP(to netip.AddrPort) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
-	defer cancel()
-	targets, err := s.targets(ctx, to)
-	if err != nil {
-		s.refuse("tcp", to, err)
-		return nil, err
-	}
-	var out net.Conn
-	for _, t := range targets {
-		if out, err = s.o.Dial(ctx, "tcp", t.String()); err == nil {
-			return out, nil
-		}
-	}
-	return nil, err
 }
 
 // inner is the sandbox's end of a connection.
@@ -109,7 +99,7 @@ func (in *inner) finish(ctx context.Context) {
 }
 
 // splice carries both directions until both have ended, each by itself, or one has failed.
-func (s *Stack) splice(in *inner, out net.Conn) {
+func (s *Stack) splice(in *inner, out net.Conn, t target) {
 	s.stats.open.Add(1)
 	defer s.stats.open.Add(-1)
 	defer out.Close()
@@ -119,6 +109,7 @@ func (s *Stack) splice(in *inner, out net.Conn) {
 	})
 	stop := context.AfterFunc(s.ctx, reset)
 	defer stop()
+	defer s.opened(t, reset)()
 
 	said, unregister := inside(in.endpoint, in.queue)
 	defer unregister()

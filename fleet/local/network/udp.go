@@ -56,11 +56,11 @@ func (s *Stack) acceptUDP(r *udp.ForwarderRequest) bool {
 	if isGateway(to.Addr()) {
 		return false
 	}
-	if err := s.o.Policy.Check(to.Addr()); err != nil {
-		s.refuse("udp", to, err)
+	t := s.meant(to)
+	if err := s.permit(s.rules.Load(), t); err != nil {
+		s.refuse("udp", t.String(), err)
 		return false
 	}
-	s.flows.makeRoom()
 	if !s.o.Sockets.take() {
 		return false
 	}
@@ -69,48 +69,61 @@ func (s *Stack) acceptUDP(r *udp.ForwarderRequest) bool {
 		s.o.Sockets.give()
 		return !errors.Is(err, errClosed)
 	}
+	known := t.name == "" // an address is connected to at once; a name is looked up first, while other frames go on
+	if known && !s.connect(f, r.ID(), t) {
+		s.work.Done()
+		s.o.Sockets.give()
+		return true
+	}
 	go func() {
 		defer s.work.Done()
 		defer s.o.Sockets.give()
-		s.flow(r.ID(), f)
+		if known || s.connect(f, r.ID(), t) {
+			s.flow(r.ID(), f, t)
+		}
 	}()
 	return true
 }
 
 var errClosed = errors.New("the network is closed")
 
-// newFlow opens both ends of a flow and counts its goroutine.
+// newFlow opens the sandbox's end of a flow and counts its goroutine.
 func (s *Stack) newFlow(r *udp.ForwarderRequest, to netip.AddrPort) (*flow, error) {
-	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
-	defer cancel()
-	out, err := s.o.Dial(ctx, "udp", to.String())
-	if err != nil {
-		return nil, err
-	}
 	queue := new(waiter.Queue)
 	endpoint, bad := r.CreateEndpoint(queue)
 	if bad != nil {
-		out.Close()
 		return nil, errors.New(bad.String())
 	}
-	f := &flow{in: gonet.NewUDPConn(queue, endpoint), out: out, idle: s.o.Idle}
+	f := &flow{in: gonet.NewUDPConn(queue, endpoint), idle: s.o.Idle}
 	f.said, _ = inside(endpoint, queue) // the queue is the flow's alone
 	if to.Port() == dnsPort {
 		f.idle = min(f.idle, dnsIdle)
 	}
-	f.touch()
 	if !s.begin() {
-		f.close()
+		f.in.Close()
 		return nil, errClosed
 	}
-	s.flows.add(r.ID(), f)
 	return f, nil
 }
 
+// connect opens the outside's end of a flow. Where it cannot, the other end is closed.
+func (s *Stack) connect(f *flow, id stack.TransportEndpointID, t target) bool {
+	out, err := s.dial(s.ctx, "udp", t)
+	if err != nil {
+		f.in.Close()
+		return false
+	}
+	f.out = out
+	f.touch()
+	s.flows.add(id, f)
+	return true
+}
+
 // flow carries datagrams both ways until nothing comes for long or an end is closed.
-func (s *Stack) flow(id stack.TransportEndpointID, f *flow) {
+func (s *Stack) flow(id stack.TransportEndpointID, f *flow, t target) {
 	stop := context.AfterFunc(s.ctx, f.close)
 	defer stop()
+	defer s.opened(t, f.close)()
 	defer s.flows.remove(id, f)
 	defer f.close()
 	var both sync.WaitGroup
@@ -164,11 +177,15 @@ func (s *Stack) inward(f *flow) {
 	}
 }
 
+// add adds a flow, and ends the one that has been silent for longest if there is no room for another.
 func (f *flows) add(id stack.TransportEndpointID, one *flow) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.open == nil {
 		f.open = map[stack.TransportEndpointID]*flow{}
+	}
+	if len(f.open) >= f.most {
+		f.endOldest()
 	}
 	f.open[id] = one
 }
@@ -187,13 +204,7 @@ func (f *flows) len() int {
 	return len(f.open)
 }
 
-// makeRoom ends the flow that has been silent for longest if there is no room for another.
-func (f *flows) makeRoom() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if len(f.open) < f.most {
-		return
-	}
+func (f *flows) endOldest() {
 	var oldest *flow
 	var key stack.TransportEndpointID
 	for id, one := range f.open {

@@ -29,15 +29,15 @@ def test_fork(world: World, box: Any) -> None:
 
 
 def test_update_network(world: World, box: Any) -> None:
-    with pytest.raises(SandboxException, match=r"501.*network"):
+    box.update_network({"allow_out": ["a.example.org"], "deny_out": ["0.0.0.0/0"]})
+    world.Sandbox.update_network(box.sandbox_id, {})
+    with pytest.raises(SandboxException, match=r"501.*denyOut"):
         box.update_network({"deny_out": ["192.0.2.1"]})
-    with pytest.raises(SandboxException, match=r"501.*network"):
-        world.Sandbox.update_network(box.sandbox_id, {"deny_out": ["192.0.2.1"]})
 
 
 def test_options_that_would_not_be_kept(world: World, box: Any) -> None:
     with pytest.raises(SandboxException, match=r"501.*denyOut"):
-        world.Sandbox.create(network={"allow_out": ["192.0.2.1"], "deny_out": ["0.0.0.0/0"]})
+        world.Sandbox.create(network={"deny_out": ["192.0.2.1"]})
     with pytest.raises(SandboxException, match=r"501.*egressProxy"):
         world.Sandbox.create(network={"egress_proxy": {"address": "proxy.example.com:1080"}})
     with pytest.raises(SandboxException, match=r"501.*volume"):

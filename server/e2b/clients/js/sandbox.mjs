@@ -152,7 +152,7 @@ test('what there is not', async () => {
   await assert.rejects(box.fork(), named(e2b.SandboxError, /fork/))
   await assert.rejects(Sandbox.fork(box.sandboxId), named(e2b.SandboxError, /fork/))
   await assert.rejects(box.updateNetwork({ denyOut: ['192.0.2.1'] }), named(e2b.SandboxError, /network/))
-  await assert.rejects(Sandbox.updateNetwork(box.sandboxId, {}), named(e2b.SandboxError, /network/))
+  await Sandbox.updateNetwork(box.sandboxId, {})
   assert.match(box.getMcpUrl(), /\/mcp$/)
   await assert.rejects(box.getMcpToken(), named(e2b.NotFoundError))
   await assert.rejects(e2b.Volume.create('v'), named(Error, /404|501/))
