@@ -28,12 +28,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ctypes
 import gc
 import json
 import os
 import select
 import signal
 import socket
+import time
 import types
 from collections.abc import Callable
 from typing import Any
@@ -116,19 +118,71 @@ def hear(news: int) -> bytes:
     return b"it did not say in time how it went"
 
 
+# linux/sched.h, and the numbers of clone and set_robust_list, and whether tls is its last argument but one
+PARENT, CHILD_CLEARTID, CHILD_SETTID = 0x00008000, 0x00200000, 0x01000000
+NUMBERS = {"x86_64": (56, 273, False), "aarch64": (220, 99, True)}
+GET_TID_ADDRESS = 40  # linux/prctl.h
+
+
+class Siblings:
+    """Forks processes as os.fork does, but that their parent is this one's own: one fork in place of two."""
+
+    def __init__(self) -> None:
+        """Raise OSError where there can be none."""
+        self._libc = ctypes.PyDLL(None, use_errno=True)  # which keeps Python's lock
+        self._libc.syscall.restype = ctypes.c_long
+        self._tid = ctypes.c_void_p()  # where the C library keeps the number of the main thread
+        try:
+            self._clone, self._robust, self._tls_first = NUMBERS[os.uname().machine]
+        except KeyError as error:
+            raise OSError(f"the numbers of system calls of {error} are not known") from None
+        if self._libc.prctl(GET_TID_ADDRESS, ctypes.byref(self._tid), 0, 0, 0) or not self._tid:
+            raise OSError(ctypes.get_errno(), "this Linux does not tell where the number of a thread is")
+        self._head, self._size = ctypes.c_void_p(), ctypes.c_size_t()
+        self._call(self._robust + 1, 0, ctypes.byref(self._head), ctypes.byref(self._size))
+
+    def _call(self, number: int, *args: Any) -> int:
+        result = int(self._libc.syscall(ctypes.c_long(number), *args))
+        if result == -1:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
+
+    def fork(self) -> int:
+        """Return 0 in the child, and its number here."""
+        flags, none = ctypes.c_ulong(PARENT | CHILD_CLEARTID | CHILD_SETTID), ctypes.c_void_p()
+        last = (none, self._tid) if self._tls_first else (self._tid, none)
+        child = False
+        ctypes.pythonapi.PyOS_BeforeFork()
+        try:
+            pid = self._call(self._clone, flags, none, none, *last)
+            child = pid == 0
+        finally:
+            (ctypes.pythonapi.PyOS_AfterFork_Child if child else ctypes.pythonapi.PyOS_AfterFork_Parent)()
+        if child:  # as the C library does
+            self._call(self._robust, self._head, self._size)
+        return pid
+
+
 class Fork:
     """A process forked twice, so that the first one's parent is not its own, and what it says of itself."""
 
-    def __init__(self, prepare: Callable[[], None], become: Callable[[], str], waits: bool = False) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[], None],
+        become: Callable[[], str],
+        waits: bool = False,
+        siblings: Siblings | None = None,
+    ) -> None:
         """Have the first fork call prepare, and the second one become. Only that one has .child set.
 
         What become returns is .said here. With waits become forks once more, and the first one sees
-        to it that the second one is gone.
+        to it that the second one is gone. With siblings one fork does both.
         """
         self.child = False
+        self.siblings = siblings
         news, telling = os.pipe()
         try:
-            self.first = os.fork()
+            self.first = siblings.fork() if siblings else os.fork()
         except OSError:
             close([news, telling])
             raise
@@ -165,7 +219,7 @@ class Fork:
         """Return only as what the process was to become, of which its parent has heard."""
         try:
             prepare()
-            second = os.fork()
+            second = 0 if self.siblings else os.fork()
             if second:
                 if waits:
                     with contextlib.suppress(ChildProcessError):  # its end was not to be waited for
@@ -247,6 +301,9 @@ class Inside:
 
     def __init__(self, fresh: Any) -> None:
         self.fresh = fresh
+        self.siblings = None
+        with contextlib.suppress(OSError):
+            self.siblings = Siblings()
 
     def fork(self, request: Request, fds: list[int]) -> Request | None:
         try:
@@ -261,11 +318,12 @@ class Inside:
             close(fds)
             return str(os.getpid())
 
-        child = Fork(lambda: None, become)
+        child = Fork(lambda: None, become, siblings=self.siblings)
         if child.child:
             return None
-        with contextlib.suppress(ChildProcessError):  # then the kernel has its last parent
-            os.waitpid(child.first, 0)
+        if not self.siblings:
+            with contextlib.suppress(ChildProcessError):  # then the kernel has its last parent
+                os.waitpid(child.first, 0)
         return {"pid": int(child.said)}
 
 
@@ -279,8 +337,11 @@ def start(files: dict[str, str]) -> types.ModuleType:
     gc.freeze()  # what lies there is not written to by collections, and stays shared
     control = socket.socket(fileno=CONTROL)
     control.setblocking(True)
-    if len(os.listdir("/proc/self/task")) != 1:
-        raise RuntimeError("an import has started a thread: nothing can be forked")
+    deadline = time.monotonic() + PATIENCE
+    while len(os.listdir("/proc/self/task")) != 1:  # one that was joined can still be there
+        if time.monotonic() > deadline:
+            raise RuntimeError("an import has started a thread: nothing can be forked")
+        time.sleep(0.001)
     control.send(b'{"ready": true}')
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children
 
