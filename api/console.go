@@ -22,3 +22,16 @@ type ConsoleSession struct {
 	ExpiresAt *time.Time `json:"expires_at"` // null where no session is needed
 	Version   string     `json:"version"`    // of the server
 }
+
+// ConsoleBrowsers are the sessions of the console that stand for the same API key, the newest first.
+type ConsoleBrowsers struct {
+	Sessions []ConsoleBrowser `json:"sessions"`
+}
+
+// ConsoleBrowser is a browser that is logged in.
+type ConsoleBrowser struct {
+	ID        string    `json:"id"`
+	BegunAt   time.Time `json:"begun_at"`
+	ExpiresAt time.Time `json:"expires_at"`
+	Current   bool      `json:"current"` // it is the one that asks
+}

@@ -153,13 +153,15 @@ func fromPort(r *http.Request) bool {
 	return referer != "" && (origin == "" || origin == "null") && portPath().MatchString(r.URL.Path) && sameHost(referer, r.Host)
 }
 
+// hostAllowed reports whether clients may call the server by the name that they do. Those below localhost are loopback whatever a
+// resolver says (RFC 6761, 6.3), so that no other site can take one over: servers inside have such names, and so origins of their own.
 func (s *server) hostAllowed(r *http.Request) bool {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local != nil && local.Network() == "unix" {
 		return true // no browser opens a unix socket
 	}
-	host := hostname(r.Host)
-	if strings.EqualFold(host, "localhost") || slices.Contains(s.Hosts, "*") {
+	host := strings.ToLower(hostname(r.Host))
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") || slices.Contains(s.Hosts, "*") {
 		return true
 	}
 	if ip := net.ParseIP(host); ip != nil {

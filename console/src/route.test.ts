@@ -6,6 +6,7 @@ describe('a route', () => {
   it.each<[string, Route]>([
     ['', { at: 'sandboxes', query: {} }],
     ['#/', { at: 'sandboxes', query: {} }],
+    ['#/server', { at: 'server', query: {} }],
     ['#/?q=state%3Arunning', { at: 'sandboxes', query: { q: 'state:running' } }],
     ['#/sb/sb_1', { at: 'sandbox', id: 'sb_1', screen: 'run', query: {} }],
     ['#/sb/sb_1/files?path=%2Fa%20b', { at: 'sandbox', id: 'sb_1', screen: 'files', query: { path: '/a b' } }],

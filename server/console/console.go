@@ -55,12 +55,15 @@ func (a *API) routes() []server.Route {
 		{Method: "GET", Path: "/console", Handle: toPage},
 		{Method: "GET", Path: Path, Handle: a.asset("index.html"), Query: anything},
 		{Method: "GET", Path: Path + "theme.js", Handle: a.asset("theme.js")},
+		{Method: "GET", Path: Path + "icon.svg", Handle: a.asset("icon.svg")},
 		{Method: "GET", Path: Path + "assets/{name}", Handle: a.hashed},
 		{Method: "GET", Path: Path + "frame", Handle: frame},
 		{Method: "POST", Path: "/v1/console/links", Handle: a.link},
 		{Method: "GET", Path: "/v1/console/session", Handle: a.session},
 		{Method: "POST", Path: "/v1/console/session", Handle: a.begin},
 		{Method: "DELETE", Path: "/v1/console/session", Handle: a.end},
+		{Method: "GET", Path: "/v1/console/sessions", Handle: a.list},
+		{Method: "DELETE", Path: "/v1/console/sessions/{id}", Handle: a.endOther},
 	}
 }
 
@@ -127,12 +130,20 @@ func (a *API) session(w http.ResponseWriter, r *http.Request) error {
 		server.WriteJSON(w, http.StatusOK, api.ConsoleSession{Version: a.o.Version})
 		return nil
 	}
-	session, ok := a.o.Sessions.of(r)
-	if !ok {
-		return api.Errorf(api.Unauthenticated, "there is no session, or it has expired: k2sandbox console prints a link that begins one")
+	session, err := a.loggedIn(r)
+	if err != nil {
+		return err
 	}
 	server.WriteJSON(w, http.StatusOK, a.told(session))
 	return nil
+}
+
+func (a *API) loggedIn(r *http.Request) (session, error) {
+	found, ok := a.o.Sessions.of(r)
+	if !ok {
+		return session{}, api.Errorf(api.Unauthenticated, "there is no session, or it has expired: k2sandbox console prints a link that begins one")
+	}
+	return found, nil
 }
 
 // end signs the browser out.
@@ -146,6 +157,32 @@ func (a *API) end(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	http.SetCookie(w, a.cookie(r, "", -1))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// list tells of the sessions that stand for the same key.
+func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Cache-Control", "no-store")
+	if _, err := a.loggedIn(r); err != nil {
+		return err
+	}
+	server.WriteJSON(w, http.StatusOK, api.ConsoleBrowsers{Sessions: a.o.Sessions.like(r)})
+	return nil
+}
+
+// endOther signs another browser out.
+func (a *API) endOther(w http.ResponseWriter, r *http.Request) error {
+	session, err := a.loggedIn(r)
+	if err != nil {
+		return err
+	}
+	if a.o.Sessions.readOnly {
+		return api.Errorf(api.Forbidden, "this session is read-only")
+	}
+	if err := a.o.Sessions.endOf(session.Key, server.Param(r, "id")); err != nil {
+		return err
+	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -182,6 +182,33 @@ func TestSessionOutlivesTheServerAndNotItsKey(t *testing.T) {
 	status(t, "and after a restart", open(t, h.file, "ada:secret-of-ada", false).call("GET", "/v1/who", "", "Cookie", cookie), http.StatusUnauthorized)
 }
 
+func TestBrowsersOfAKeyAreListedAndSignedOut(t *testing.T) {
+	h := fresh(t, false)
+	one, other := h.login(t), h.login(t)
+	w := h.call("GET", "/v1/console/sessions", "", "Cookie", one)
+	status(t, "the list", w, http.StatusOK)
+	var found api.ConsoleBrowsers
+	if err := json.Unmarshal(w.Body.Bytes(), &found); err != nil || len(found.Sessions) != 2 {
+		t.Fatalf("the list is %s, %v", w.Body, err)
+	}
+	if _, value, _ := strings.Cut(other, "="); strings.Contains(w.Body.String(), value) {
+		t.Error("the list has the secret of a session")
+	}
+	for _, browser := range found.Sessions {
+		if !browser.Current {
+			status(t, "sign out another", h.call("DELETE", "/v1/console/sessions/"+browser.ID, "", "Cookie", one, "Origin", origin), http.StatusNoContent)
+			status(t, "and once more", h.call("DELETE", "/v1/console/sessions/"+browser.ID, "", "Cookie", one, "Origin", origin), http.StatusNotFound)
+		}
+	}
+	status(t, "the other", h.call("GET", "/v1/who", "", "Cookie", other), http.StatusUnauthorized)
+	status(t, "the one", h.call("GET", "/v1/who", "", "Cookie", one), http.StatusOK)
+	status(t, "an id that is none", h.call("DELETE", "/v1/console/sessions/x", "", "Cookie", one, "Origin", origin), http.StatusNotFound)
+	for _, method := range []string{"GET /v1/console/sessions", "DELETE /v1/console/sessions/x"} {
+		verb, path, _ := strings.Cut(method, " ")
+		status(t, method+" of nobody", h.call(verb, path, "", "Origin", origin), http.StatusUnauthorized)
+	}
+}
+
 func TestReadOnlySessionChangesNothing(t *testing.T) {
 	h := fresh(t, true)
 	cookie := h.login(t)

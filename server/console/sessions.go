@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,6 +99,45 @@ func (s *Sessions) End(value string) error {
 	}
 	delete(s.sessions, hash(value))
 	return s.save()
+}
+
+// listed is how much of the hash of a cookie names a session: too little to be of use to anybody else.
+const listed = 16
+
+// like returns the sessions of the key that the request's stands for, the newest first.
+func (s *Sessions) like(r *http.Request) []api.ConsoleBrowser {
+	own, _ := s.of(r)
+	all := []api.ConsoleBrowser{}
+	c, err := r.Cookie(server.SessionCookie(r))
+	if err != nil {
+		return all
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, one := range s.sessions {
+		if one.Key == own.Key && s.valid(one) {
+			all = append(all, api.ConsoleBrowser{
+				ID: name[:listed], BegunAt: one.Expires.Add(-lifetime), ExpiresAt: one.Expires, Current: name == hash(c.Value),
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b api.ConsoleBrowser) int {
+		return cmp.Or(b.BegunAt.Compare(a.BegunAt), strings.Compare(a.ID, b.ID))
+	})
+	return all
+}
+
+// endOf ends the session of a key that has the id.
+func (s *Sessions) endOf(key, id string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, one := range s.sessions {
+		if len(id) == listed && strings.HasPrefix(name, id) && one.Key == key {
+			delete(s.sessions, name)
+			return s.save()
+		}
+	}
+	return api.Errorf(api.NotFound, "cannot find session %.64q", id)
 }
 
 // Caller is a server.Options.Session.

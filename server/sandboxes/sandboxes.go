@@ -116,9 +116,19 @@ func (h *handlers) find(r *http.Request, id string) (fleet.Info, error) {
 	return info, visible(r, info.ID, info.Owner)
 }
 
-// use is fleet.Use for a sandbox of the caller's.
+// passive is the header of a request that is no activity: who looks on keeps no sandbox alive.
+const passive = "X-Passive"
+
+// use is fleet.Use for a sandbox of the caller's, or fleet.Look where the request says so.
 func (h *handlers) use(r *http.Request) (func(), *fleet.Sandbox, error) {
-	release, box, err := h.fleet.Use(server.Param(r, "id"))
+	id, release := server.Param(r, "id"), func() {}
+	var box *fleet.Sandbox
+	var err error
+	if r.Header.Get(passive) == "true" {
+		box, err = h.fleet.Look(id)
+	} else {
+		release, box, err = h.fleet.Use(id)
+	}
 	if err != nil {
 		return nil, nil, hide(r, err)
 	}

@@ -39,3 +39,22 @@ func TestMetricsOfASandbox(t *testing.T) {
 	s.call(t, "DELETE", "/v1/sandboxes/"+id, "")
 	refused(t, s.call(t, "GET", path, ""), 410, api.Gone)
 }
+
+func TestPassiveRequestIsNoActivity(t *testing.T) {
+	s := start(t, handler(http.HandlerFunc(echo)), nil)
+	path := "/v1/sandboxes/" + s.create(t)
+	active := func() time.Time { return decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200).LastActiveAt }
+	before := active()
+	if resp := s.call(t, "GET", path+"/stream", "", "X-Passive", "true"); resp.StatusCode != 200 {
+		t.Fatalf("status %d", resp.StatusCode)
+	}
+	if now := active(); !now.Equal(before) {
+		t.Errorf("a passive request was activity: %v, and %v before", now, before)
+	}
+	s.call(t, "GET", path+"/stream", "", "X-Passive", "false")
+	if now := active(); !now.After(before) {
+		t.Errorf("a request was no activity: %v", now)
+	}
+	s.call(t, "DELETE", path, "")
+	refused(t, s.call(t, "GET", path+"/stream", "", "X-Passive", "true"), 410, api.Gone)
+}

@@ -1,42 +1,77 @@
-// The timeline of a sandbox, from its beginning, kept up while the screen is open.
+// What has happened in a sandbox: what its stream tells from now on, and what was before, once somebody asks.
 
-import { Cursor } from '../api/cursor';
-import { follow, type Link } from '../api/follow';
+import { past } from '../api/follow';
 import type { StreamLine } from '../api/types';
 import { Bounded } from '../store';
 
 export class Timeline {
-  readonly events = new Bounded<StreamLine>(200, 2000);
+  /** rev grows with what is known, once a frame. */
   rev = $state(0);
-  link = $state.raw<Link>({ state: 'connecting' });
 
+  private before = new Bounded<StreamLine>(200, 2000);
+  private since = new Bounded<StreamLine>(200, 2000);
+  private standing = -1; // number of the newest event before the stream began
+  private wanted = false; // what was before
   private frame = 0;
 
-  constructor(private readonly sandbox: string) {}
+  constructor(
+    private readonly sandbox: string,
+    private readonly signal: AbortSignal,
+  ) {}
 
-  open(): () => void {
-    const stop = new AbortController();
-    void follow(
-      this.sandbox,
-      new Cursor(),
-      { include: [] },
-      {
-        lines: (batch) => this.take(batch),
-        link: (link) => {
-          this.link = link;
-        },
-        restartedNow: () => this.events.clear(),
-      },
-      stop.signal,
-    );
-    return () => {
-      stop.abort();
-      cancelAnimationFrame(this.frame);
-    };
+  /** events are those that are known, the oldest first; between them some may be hidden. */
+  get events(): StreamLine[] {
+    return [this.before, this.since].flatMap((part) => [...part.head, ...part.tail]);
   }
 
-  private take(batch: StreamLine[]): void {
-    for (const line of batch) if (line.source === 'timeline') this.events.push(line);
+  get hidden(): number {
+    return this.before.hidden + this.since.hidden;
+  }
+
+  /** begins says where the stream stands when it begins. */
+  begins(standing: number): void {
+    this.standing = standing;
+    if (this.wanted) void this.load();
+  }
+
+  take(line: StreamLine): void {
+    this.since.push(line);
+    this.grown();
+  }
+
+  /** remember has what was before loaded. */
+  remember(): void {
+    if (this.wanted) return;
+    this.wanted = true;
+    if (this.standing >= 0) void this.load();
+  }
+
+  /** clear forgets all: the numbers begin anew. */
+  clear(): void {
+    this.standing = 0;
+    this.before.clear();
+    this.since.clear();
+    this.grown();
+  }
+
+  private async load(): Promise<void> {
+    try {
+      await past(
+        this.sandbox,
+        this.standing,
+        (batch) => {
+          for (const line of batch) this.before.push(line);
+          this.grown();
+        },
+        this.signal,
+      );
+    } catch {
+      this.wanted = false; // who asks again gets it
+      this.before.clear();
+    }
+  }
+
+  private grown(): void {
     if (this.frame) return;
     this.frame = requestAnimationFrame(() => {
       this.frame = 0;

@@ -2,7 +2,7 @@
 
 import { ask, send } from './http';
 import type {
-  Capabilities, Completion, Context, Entry, EntryPage, Execution, HistoryEntry, Process, Sandbox, SandboxPage, Session, Usage, Variable,
+  Browser, Capabilities, Completion, Context, Entry, EntryPage, Execution, HistoryEntry, NewSandbox, Process, Sandbox, SandboxPage, Session, Template, Usage, Variable,
 } from './types';
 
 const id = encodeURIComponent;
@@ -12,20 +12,14 @@ export const session = {
   get: () => ask<Session>('GET', 'v1/console/session'),
   begin: (token: string) => ask<Session>('POST', 'v1/console/session', { body: { token } }),
   end: () => ask<void>('DELETE', 'v1/console/session'),
+  browsers: async () => (await ask<{ sessions: Browser[] }>('GET', 'v1/console/sessions')).sessions,
+  endOther: (browser: string) => ask<void>('DELETE', `v1/console/sessions/${id(browser)}`),
 };
 
 export const server = {
   capabilities: () => ask<Capabilities>('GET', 'v1/capabilities'),
-  templates: () => ask<{ templates: { template: string; default: boolean; unavailable?: string }[] }>('GET', 'v1/templates'),
+  templates: async () => (await ask<{ templates: Template[] }>('GET', 'v1/templates')).templates,
 };
-
-export interface NewSandbox {
-  template?: string;
-  timeout?: number;
-  metadata?: Record<string, string>;
-  limits?: { memory_mb?: number; cpus?: number };
-  network?: { mode?: string };
-}
 
 export const sandboxes = {
   list: (cursor?: string, state?: string, signal?: AbortSignal) =>
@@ -42,15 +36,16 @@ export const sandboxes = {
 };
 
 export const contexts = {
-  list: async (sandbox: string) => (await ask<{ contexts: Context[] }>('GET', `${box(sandbox)}/contexts`)).contexts,
+  list: async (sandbox: string, passive = false) => (await ask<{ contexts: Context[] }>('GET', `${box(sandbox)}/contexts`, { passive })).contexts,
   create: (sandbox: string, o: { language?: string; kernel?: string }) => ask<Context>('POST', `${box(sandbox)}/contexts`, { body: o }),
+  kernels: async (sandbox: string) => (await ask<{ kernels: { kernel: string; display_name: string }[] }>('GET', `${box(sandbox)}/capabilities`, { passive: true })).kernels,
   remove: (sandbox: string, context: string) => ask<void>('DELETE', `${box(sandbox)}/contexts/${id(context)}`),
   restart: (sandbox: string, context: string) => ask<Context>('POST', `${box(sandbox)}/contexts/${id(context)}/restart`, { body: {} }),
   interrupt: (sandbox: string, context: string) => ask<unknown>('POST', `${box(sandbox)}/contexts/${id(context)}/interrupt`, { body: {} }),
   history: (sandbox: string, context: string) =>
     ask<{ history: HistoryEntry[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/history`),
   variables: (sandbox: string, context: string) =>
-    ask<{ variables: Variable[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/variables`),
+    ask<{ variables: Variable[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/variables`, { passive: true }),
   notebookPath: (sandbox: string, context: string) => `${box(sandbox)}/contexts/${id(context)}/notebook`,
   complete: (sandbox: string, context: string, code: string, cursor: number, signal?: AbortSignal) =>
     ask<Completion>('POST', `${box(sandbox)}/contexts/${id(context)}/complete`, { body: { code, cursor }, signal }),
@@ -79,7 +74,7 @@ export const runs = {
 
 export const files = {
   list: (sandbox: string, path: string, cursor?: string) =>
-    ask<EntryPage>('GET', `${box(sandbox)}/files/list`, { query: { path, limit: 1000, cursor } }),
+    ask<EntryPage>('GET', `${box(sandbox)}/files/list`, { query: { path, limit: 1000, cursor }, passive: true }), // it is done again whenever something changes
   stat: (sandbox: string, path: string) => ask<Entry>('GET', `${box(sandbox)}/files/stat`, { query: { path } }),
   read: (sandbox: string, path: string, most: number, signal?: AbortSignal) =>
     send('GET', `${box(sandbox)}/files`, { query: { path }, headers: { Range: `bytes=0-${most - 1}` }, signal }),
@@ -92,8 +87,17 @@ export const files = {
   archivePath: (sandbox: string) => `${box(sandbox)}/files/archive`,
 };
 
+export const notebooks = {
+  /** run has the cells of a file run one after the other, until one fails, and what they show saved in it. */
+  run: (sandbox: string, context: string, path: string) =>
+    ask<unknown>('POST', `${box(sandbox)}/notebooks/run`, { body: { path, output_path: path, context, papermill: false, detach: true } }),
+};
+
 export const processes = {
-  list: async (sandbox: string) => (await ask<{ processes: Process[] }>('GET', `${box(sandbox)}/processes`)).processes,
+  list: async (sandbox: string) => (await ask<{ processes: Process[] }>('GET', `${box(sandbox)}/processes`, { passive: true })).processes,
+  /** output runs a program and returns its events, as lines of JSON. */
+  output: async (sandbox: string, args: string[]) =>
+    (await send('POST', `${box(sandbox)}/processes`, { body: { args, timeout: 30 }, headers: { Accept: 'application/x-ndjson' } })).text(),
   terminal: (sandbox: string, rows: number, cols: number) =>
     ask<Process>('POST', `${box(sandbox)}/processes`, {
       body: { cmd: 'exec "${SHELL:-/bin/sh}" -l', pty: { rows, cols }, background: true, envs: { TERM: 'xterm-256color' } },

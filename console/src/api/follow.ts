@@ -71,6 +71,22 @@ export async function standing(sandbox: string, signal: AbortSignal): Promise<Cu
   throw new Problem('cut', '');
 }
 
+/** past hands over the timeline from its beginning to a number, in batches. */
+export async function past(sandbox: string, newest: number, take: (batch: StreamLine[]) => void, signal: AbortSignal): Promise<void> {
+  if (newest === 0) return;
+  const answer = await send('GET', `v1/sandboxes/${encodeURIComponent(sandbox)}/timeline`, {
+    query: { after: 0 },
+    headers: { Accept: 'application/x-ndjson' },
+    passive: true,
+    signal,
+  });
+  if (!answer.body) return;
+  for await (const batch of lines(answer.body, () => undefined)) {
+    take(batch.filter((line) => line.type !== 'ping' && line.seq <= newest).map((line) => ({ ...line, source: 'timeline' })));
+    if (batch.some((line) => line.seq >= newest)) return; // which ends the request, too
+  }
+}
+
 /** once is one connection. It returns the reason of the sandbox's end, or undefined where the connection was cut. */
 async function once(
   sandbox: string,
@@ -93,6 +109,7 @@ async function once(
     const answer = await send('GET', path(sandbox), {
       query: { after: cursor.toString(), include: ['timeline', ...include.map((s) => words[s] ?? s)].join(','), watch: o.watch },
       headers: { Accept: 'application/x-ndjson' },
+      passive: true,
       signal: connection.signal,
     });
     if (!answer.body) throw new Problem('cut', '');

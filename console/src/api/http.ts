@@ -29,6 +29,7 @@ export interface Options {
   body?: unknown;
   headers?: Record<string, string>;
   signal?: AbortSignal;
+  passive?: boolean; // it is no activity: a tab that is left open keeps no sandbox alive
 }
 
 export function address(path: string, query: Options['query'] = {}): URL {
@@ -43,6 +44,7 @@ export function address(path: string, query: Options['query'] = {}): URL {
 export async function send(method: string, path: string, o: Options = {}): Promise<Response> {
   const raw = o.body instanceof Blob;
   const headers: Record<string, string> = { ...o.headers };
+  if (o.passive) headers['X-Passive'] = 'true';
   let body: BodyInit | undefined;
   if (raw) body = o.body as Blob;
   else if (o.body !== undefined) {

@@ -24,6 +24,28 @@ export interface SandboxPage {
   next_cursor?: string;
 }
 
+export interface NewSandbox {
+  template?: string;
+  timeout?: number;
+  metadata?: Record<string, string>;
+  limits?: { memory_mb?: number; cpus?: number };
+  network?: { mode?: string };
+}
+
+export interface Template {
+  template: string;
+  default: boolean;
+  unavailable?: string;
+}
+
+/** A browser that is logged in. */
+export interface Browser {
+  id: string;
+  begun_at: string;
+  expires_at: string;
+  current: boolean;
+}
+
 export interface Usage {
   time: string;
   cpus?: number;
@@ -197,6 +219,11 @@ export interface Variable {
   repr: string;
 }
 
+export interface Ability {
+  available: boolean;
+  reason?: string;
+}
+
 export interface Capabilities {
   version: string;
   platform: string;
@@ -204,6 +231,10 @@ export interface Capabilities {
   levels: Record<string, string>;
   networks: string[];
   fronts: string[];
+  pause: Ability;
+  snapshots: Ability;
+  root: Ability;
+  limits: { max_sandboxes: number; creates_per_minute: number };
 }
 
 /** What the session in the browser's cookie may do. */

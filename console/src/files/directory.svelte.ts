@@ -73,7 +73,7 @@ export class Directory {
     const backoff = new Backoff();
     for (let first = true; !this.stop.signal.aborted; first = false) {
       try {
-        const answer = await send('GET', `${files.path(this.sandbox)}/watch`, { query: { path: this.path }, signal: this.stop.signal });
+        const answer = await send('GET', `${files.path(this.sandbox)}/watch`, { query: { path: this.path }, passive: true, signal: this.stop.signal });
         this.unwatched = '';
         if (!first) void this.list();
         if (!answer.body) return;

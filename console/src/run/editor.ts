@@ -3,10 +3,8 @@
 import { autocompletion, closeBrackets, closeBracketsKeymap, completionKeymap, type CompletionContext, type CompletionResult } from '@codemirror/autocomplete';
 import { defaultKeymap, history, historyKeymap, indentWithTab } from '@codemirror/commands';
 import { python } from '@codemirror/lang-python';
-import { bracketMatching, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from '@codemirror/language';
-import { EditorState, Prec } from '@codemirror/state';
+import { bracketMatching, defaultHighlightStyle, HighlightStyle, indentOnInput, indentUnit, syntaxHighlighting } from '@codemirror/language';
 import { drawSelection, EditorView, keymap, lineNumbers } from '@codemirror/view';
-import { tags } from '@lezer/highlight';
 
 import type { Completion } from '../api/types';
 
@@ -16,18 +14,17 @@ export interface EditorOptions {
   label: string;
   run: () => void;
   changed: (code: string) => void;
+  leave: () => void; // Escape was pressed, and nothing in the editor wanted it
   inspect: (code: string, cursor: number) => void; // the cursor in code points
   complete: (code: string, cursor: number, signal: AbortSignal) => Promise<Completion>;
 }
 
-/** Colours are those of the palette of ANSI, which each theme has. */
-const colours = HighlightStyle.define([
-  { tag: [tags.keyword, tags.operatorKeyword], color: 'var(--ansi-5)' },
-  { tag: [tags.string, tags.special(tags.string)], color: 'var(--ansi-2)' },
-  { tag: [tags.number, tags.bool, tags.null], color: 'var(--ansi-6)' },
-  { tag: tags.comment, color: 'var(--quiet)', fontStyle: 'italic' },
-  { tag: [tags.definition(tags.function(tags.variableName)), tags.definition(tags.className), tags.className], color: 'var(--ansi-4)' },
-]);
+/** palette has the colour of each theme's ANSI palette for one of CodeMirror's default style, which is made for a light ground alone. */
+const palette: Record<string, string> = {
+  '#708': '--ansi-5', '#219': '--ansi-6', '#164': '--ansi-6', '#a11': '--ansi-2', '#e40': '--ansi-3', '#00f': '--ansi-4', '#30a': '--ansi-12',
+  '#085': '--ansi-4', '#167': '--ansi-4', '#256': '--ansi-14', '#00c': '--ansi-12', '#940': '--quiet', '#f00': '--bad',
+};
+const colours = HighlightStyle.define(defaultHighlightStyle.specs.map(({ color, ...spec }) => ({ ...spec, color: `var(${palette[String(color)] ?? '--text'})` })));
 
 const look = EditorView.theme({
   '&': { backgroundColor: 'var(--raised)', color: 'var(--text)', border: '1px solid var(--line)', borderRadius: '6px' },
@@ -46,27 +43,28 @@ export function openEditor(o: EditorOptions): EditorView {
     o.run();
     return true;
   };
+  const leave = () => {
+    o.leave();
+    return false; // CodeMirror lets Tab leave the editor after Escape, as WCAG 2.1.2 asks
+  };
   return new EditorView({
     parent: o.parent,
-    state: EditorState.create({
-      doc: o.code,
-      extensions: [
-        Prec.highest(keymap.of([...['Shift-Enter', 'Mod-Enter', 'Alt-Enter'].map((key) => ({ key, run })), { key: 'Shift-Tab', run: (view) => inspect(view, o) }])),
-        lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
-        indentUnit.of('    '),
-        python(),
-        syntaxHighlighting(colours),
-        autocompletion({ override: [completer(o)] }),
-        // CodeMirror lets Tab leave the editor after Escape, as WCAG 2.1.2 asks.
-        keymap.of([...closeBracketsKeymap, ...defaultKeymap, ...historyKeymap, ...completionKeymap, indentWithTab]),
-        EditorView.lineWrapping,
-        EditorView.contentAttributes.of({ 'aria-label': o.label }),
-        EditorView.updateListener.of((update) => {
-          if (update.docChanged) o.changed(update.state.doc.toString());
-        }),
-        look,
-      ],
-    }),
+    doc: o.code,
+    extensions: [
+      keymap.of([...['Shift-Enter', 'Mod-Enter', 'Alt-Enter'].map((key) => ({ key, run })), { key: 'Shift-Tab', run: (view) => inspect(view, o) }]), // the first that has a key counts
+      lineNumbers(), history(), drawSelection(), indentOnInput(), bracketMatching(), closeBrackets(),
+      indentUnit.of('    '),
+      python(),
+      syntaxHighlighting(colours),
+      autocompletion({ override: [completer(o)] }),
+      keymap.of([...closeBracketsKeymap, ...completionKeymap, { key: 'Escape', run: leave }, ...defaultKeymap, ...historyKeymap, indentWithTab]),
+      EditorView.lineWrapping,
+      EditorView.contentAttributes.of({ 'aria-label': o.label }),
+      EditorView.updateListener.of((update) => {
+        if (update.docChanged) o.changed(update.state.doc.toString());
+      }),
+      look,
+    ],
   });
 }
 

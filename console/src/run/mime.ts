@@ -2,10 +2,13 @@
 
 import type { Bundle } from '../api/types';
 
-export type Form = 'table' | 'image' | 'html' | 'markdown' | 'json' | 'text';
+export type Form = 'plotly' | 'vega' | 'table' | 'image' | 'html' | 'markdown' | 'json' | 'text';
 
 /** known are the types that can be shown, the best first. */
 const known: [string, Form][] = [
+  ['application/vnd.plotly.v1+json', 'plotly'],
+  ...[6, 5, 4, 3, 2].map((n): [string, Form] => [`application/vnd.vegalite.v${n}+json`, 'vega']),
+  ...[6, 5, 4, 3].map((n): [string, Form] => [`application/vnd.vega.v${n}+json`, 'vega']),
   ['application/vnd.k2.table+json', 'table'],
   ['image/svg+xml', 'image'],
   ['image/png', 'image'],
@@ -15,7 +18,7 @@ const known: [string, Form][] = [
   ['text/html', 'html'],
   ['text/markdown', 'markdown'],
   ['application/json', 'json'],
-  ['text/latex', 'text'],
+  ['text/latex', 'markdown'],
   ['text/plain', 'text'],
 ];
 
@@ -26,6 +29,18 @@ export function formsOf(data: Bundle): { type: string; form: Form }[] {
     if (/^application\/.*\bjson$/.test(type) && !forms.some((f) => f.type === type)) forms.push({ type, form: 'json' });
   }
   return forms;
+}
+
+/** asObject is a value that is JSON, which may have come as text; null where it is no object. */
+export function asObject(value: unknown): object | null {
+  if (typeof value === 'string') {
+    try {
+      value = JSON.parse(value);
+    } catch {
+      return null;
+    }
+  }
+  return typeof value === 'object' ? value : null;
 }
 
 /** asText returns a value of a bundle that is text, or lines of it. */
@@ -53,18 +68,20 @@ export interface Table {
   total: number;
 }
 
-/** tableOf reads the engine's own table; null where it is none. */
+/** tableOf reads the engine's own table, with the levels of its index as the first columns; null where it is none. */
 export function tableOf(value: unknown): Table | null {
   if (typeof value !== 'object' || value === null) return null;
-  const { columns, rows, dtypes, total, row_count } = value as Record<string, unknown>;
+  const { columns, rows, index, row_count } = value as Record<string, unknown>;
   if (!Array.isArray(columns) || !Array.isArray(rows) || !rows.every(Array.isArray)) return null;
-  const all = [total, row_count].find((n): n is number => typeof n === 'number');
+  const levels = (Array.isArray(index) ? index : []).filter((level): level is { values: unknown[] } => Array.isArray((level as { values?: unknown } | null)?.values));
   return {
-    columns: columns.map((c: unknown, i) => {
-      if (typeof c === 'object' && c !== null) return { name: String((c as { name?: unknown }).name ?? i), dtype: String((c as { dtype?: unknown }).dtype ?? '') };
-      return { name: String(c), dtype: Array.isArray(dtypes) ? String(dtypes[i] ?? '') : '' };
-    }),
-    rows: rows as unknown[][],
-    total: all ?? rows.length,
+    columns: [...levels.map((level) => named(level, '')), ...columns.map((column: unknown, i) => named(column, String(i)))],
+    rows: (rows as unknown[][]).map((row, i) => [...levels.map((level) => level.values[i]), ...row]),
+    total: typeof row_count === 'number' ? row_count : rows.length,
   };
+}
+
+function named(column: unknown, otherwise: string): { name: string; dtype: string } {
+  const { name, dtype } = (typeof column === 'object' && column !== null ? column : { name: column }) as { name?: unknown; dtype?: unknown };
+  return { name: String(name ?? otherwise), dtype: String(dtype ?? '') };
 }

@@ -1,11 +1,12 @@
 // What the Run screen knows of a sandbox, kept up by its stream. Cells change many times a second; the page is told once a frame.
 
+import { Timeline } from '../activity/timeline.svelte';
 import { Backoff, sleep } from '../api/backoff';
-import { contexts, runs } from '../api/client';
+import { contexts, runs, sandboxes } from '../api/client';
 import { Cursor } from '../api/cursor';
 import { follow, isFinal, standing, type Follower, type Link } from '../api/follow';
 import { problemOf, type Problem } from '../api/http';
-import type { Context, StreamLine } from '../api/types';
+import type { Context, Sandbox, StreamLine } from '../api/types';
 import type { Cell } from './cell';
 import { Notebook } from './notebook';
 
@@ -15,6 +16,12 @@ const replayed = 8 << 20;
 /** lastEvents is how many events of a run that wrote more are asked for. */
 const lastEvents = 2000;
 
+/** looks is how often the page asks what has become of the sandbox, in milliseconds. That is no activity. */
+const looks = 10_000;
+
+/** touches is how often at most the page tells that somebody works with it, in milliseconds. */
+const touches = 20_000;
+
 export class Session {
   readonly notebook = new Notebook();
   contexts = $state.raw<Context[]>([]);
@@ -23,6 +30,7 @@ export class Session {
   restarted = $state(false);
   /** tick grows when cells were added or the list was made anew. */
   tick = $state(0);
+  about = $state.raw<Sandbox | null>(null);
   /** announce is told of each run that ends while the page looks on. */
   announce: (cell: Cell) => void = () => undefined;
 
@@ -30,18 +38,48 @@ export class Session {
   private changed = new Set<Cell>();
   private frame = 0;
   private readonly stop = new AbortController();
+  readonly timeline: Timeline;
 
-  constructor(readonly sandbox: string) {}
+  constructor(readonly sandbox: string) {
+    this.timeline = new Timeline(sandbox, this.stop.signal);
+  }
 
   /** open loads what there is and follows what comes. */
   async open(): Promise<void> {
     const cursor = new Cursor();
     const backoff = new Backoff();
+    this.lookOn();
     while (!(await this.loaded(cursor))) {
       if (this.problem || this.stop.signal.aborted) return;
       await sleep(backoff.next(), this.stop.signal);
     }
     await follow(this.sandbox, cursor, {}, this.follower, this.stop.signal);
+  }
+
+  /** lookOn finds out what has become of the sandbox, now and again and again. */
+  private lookOn(): void {
+    void this.look();
+    const timer = window.setInterval(() => {
+      if (document.visibilityState === 'visible') void this.look();
+    }, looks);
+    this.stop.signal.addEventListener('abort', () => window.clearInterval(timer));
+  }
+
+  async look(): Promise<void> {
+    try {
+      this.about = await sandboxes.get(this.sandbox);
+    } catch {
+      // The stream says what is wrong.
+    }
+  }
+
+  private touched = Date.now();
+
+  /** touch tells the server that somebody works with the sandbox: what the page does by itself is no activity. */
+  touch(now = false): void {
+    if ((!now && Date.now() - this.touched < touches) || this.link.state === 'ended' || this.link.state === 'refused') return;
+    this.touched = Date.now();
+    void this.refreshContexts(false).then(() => this.look(), () => undefined);
   }
 
   /** loaded loads what there is and reports whether that went well; where no other try makes sense there is a problem. */
@@ -80,8 +118,8 @@ export class Session {
     return cell;
   }
 
-  async refreshContexts(): Promise<void> {
-    this.contexts = await contexts.list(this.sandbox);
+  async refreshContexts(passive = true): Promise<void> {
+    this.contexts = await contexts.list(this.sandbox, passive);
   }
 
   private readonly follower: Follower = {
@@ -110,6 +148,7 @@ export class Session {
   private begin(): void {
     this.restarted = true;
     this.notebook.clear();
+    this.timeline.clear();
     this.tick++;
     void this.refreshContexts().catch(() => undefined);
   }
@@ -120,6 +159,7 @@ export class Session {
       const cell = this.notebook.cells.get(line.id);
       if (cell && line.type === 'start' && cell.code === '') void this.learn(cell.context);
     }
+    if (line.source === 'timeline' && line.type !== 'ping') this.timeline.take(line);
     if (line.source === 'timeline' && /^(context_|kernel_died|run_)/.test(line.type)) this.refreshSoon();
   }
 
@@ -155,6 +195,7 @@ export class Session {
     }
     cursor.epoch = now.epoch;
     cursor.timeline = now.timeline;
+    this.timeline.begins(now.timeline);
     for (const id of now.logs.keys()) if (!/^\d+$/.test(id)) cursor.logs.set(id, 0); // numbers are processes
     for (const run of all) {
       const cell = this.notebook.cells.get(run.execution_id) ?? (run.state !== 'done' ? this.notebook.submitted(run.execution_id, run.context, '') : null);

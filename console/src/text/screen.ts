@@ -17,6 +17,11 @@ const escape = /^\x1b(?:\[([\x30-\x3f]*)[\x20-\x2f]*([\x40-\x7e])|[\]PX^_][^\x07
 
 const unfinished = /^\x1b(?:\[[\x20-\x3f]*|[\]PX^_][^\x07\x1b]*\x1b?|[\x20-\x2f]*)$/;
 
+/** bare is a text without its sequences. */
+export function bare(text: string): string {
+  return text.replace(/\x1b(?:\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[\x20-\x2f]*.)?/g, '');
+}
+
 export class Screen {
   head: Line[] = [];
   tail: Line[] = []; // the last lines, of which the newest is always there once the head is full
