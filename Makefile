@@ -24,10 +24,10 @@ STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp console lock clean
+.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp console console-e2e lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## the static binary, bin/k2sandbox
 	@mkdir -p bin
@@ -37,6 +37,9 @@ console: ## build, check and test the web console's page, and look whether what 
 	cd console && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
 	git diff --exit-code --stat -- server/console/dist
 	test -z "$$(git status --porcelain -- server/console/dist)"
+
+console-e2e: build venv ## drive the console in a browser (chromium in PATH): every screen, cuts, floods, attacks, axe, budgets (CONSOLE_SHOTS=doc/console: and take its pictures)
+	cd console && npm ci --no-audit --no-fund --loglevel error && K2_BINARY=$(BIN) K2_PYTHON=$(PY) CONSOLE_SHOTS=$(abspath $(CONSOLE_SHOTS)) npm run e2e
 
 run: build ## set up everything and start the HTTP endpoint (LISTEN=HOST:PORT or unix:PATH)
 	exec $(BIN) serve --listen $(LISTEN)

@@ -1,0 +1,127 @@
+// Never lost: a page that is loaded again, a network that is cut and a server that is killed cost no event. Each is shown once, in order.
+import assert from 'node:assert/strict'
+import { cellOf, editor, gates, numbers, run, same } from './act.mjs'
+import { goto, house } from './page.mjs'
+
+const { scene } = house()
+
+/** counts is Python that prints 400 numbers four times, and waits for a gate between. */
+const counts = `${gates}
+for i in range(1600):
+    print(i)
+    if i % 400 == 399 and i < 1599: gate(i // 400)
+`
+
+/** counting is a scene with a run that has shown its first 400 numbers, and goes on when told. */
+const counting = (name, body) =>
+  scene(name, async (scene) => {
+    const { page, server } = scene
+    const box = await server.sandbox()
+    await goto(page, box.at())
+    const cell = await run(page, counts)
+    await shows(cell, 399)
+    const go = (gate) => box.write(`gate${gate}`, '')
+    const written = (events) => box.until(cell.id, (told) => told.bytes >= events)
+    await body({ ...scene, box, cell, go, written })
+    await cellOf(page, cell.id).state('done')
+    same(await cellOf(page, cell.id).lines(), numbers(1600))
+  })
+
+const shows = (cell, n) => cell.text.locator('div', { hasText: new RegExp(`^${n}\\n?$`) }).last().waitFor()
+const bytes = (n) => numbers(n).join('\n').length + 1
+
+counting('a reload in the middle of a run', async ({ page, cell, go }) => {
+  await page.reload()
+  await shows(cellOf(page, cell.id), 399)
+  await go(0)
+  await shows(cellOf(page, cell.id), 799)
+  await go(1)
+  await page.reload() // while it writes
+  await shows(cellOf(page, cell.id), 1199)
+  await go(2)
+})
+
+counting('what is written while no page is open', async ({ page, server, box, cell, go, written }) => {
+  await page.goto('about:blank')
+  await go(0)
+  await go(1)
+  await written(bytes(1200))
+  await page.goto(server.url + '/console/' + box.at())
+  await shows(cellOf(page, cell.id), 1199)
+  await go(2)
+})
+
+counting('a network that is cut', async ({ page, tab, cell, go, written }) => {
+  await tab.context.setOffline(true)
+  await page.locator('.pill.waiting').waitFor()
+  await go(0)
+  await written(bytes(800))
+  await tab.context.setOffline(false)
+  await page.getByText(/events? replayed/).waitFor()
+  await shows(cell, 799)
+  await tab.context.setOffline(true)
+  await go(1)
+  await written(bytes(1200))
+  await tab.context.setOffline(false)
+  await shows(cell, 1199)
+  await go(2)
+})
+
+counting('a server that is killed, and comes back', async ({ page, server, cell, go }) => {
+  await server.kill()
+  await page.locator('.pill.waiting').waitFor()
+  await server.start()
+  await page.locator('.pill.live').waitFor()
+  await go(0)
+  await shows(cell, 799)
+  await server.kill()
+  await server.start()
+  await page.reload()
+  await shows(cellOf(page, cell.id), 799)
+  await go(1)
+  await shows(cellOf(page, cell.id), 1199)
+  await go(2)
+})
+
+scene('a page that is loaded while the server is away goes on when it is back', async ({ page, server }) => {
+  const box = await server.sandbox()
+  await goto(page, box.at())
+  const cell = await run(page, "print('before')")
+  await cell.says('before')
+  await server.kill()
+  await page.locator('.pill.waiting').waitFor()
+  await editor(page).press('a') // what was typed stays
+  await server.start()
+  await page.locator('.pill.live').waitFor()
+  assert.equal((await editor(page).innerText()).trim(), 'a')
+  await editor(page).press('Backspace')
+  await (await run(page, "print('after')")).says('after')
+})
+
+scene('a draft outlives a reload', async ({ page, server }) => {
+  const box = await server.sandbox()
+  await goto(page, box.at())
+  await editor(page).focus()
+  await page.keyboard.type('half a thought')
+  await page.reload()
+  await editor(page).getByText('half a thought').waitFor()
+})
+
+scene('displays, errors and an open question are there after a reload', async ({ page, server }) => {
+  const box = await server.sandbox()
+  await goto(page, box.at())
+  const shown = await run(page, "from IPython.display import display, clear_output\nh = display('old', display_id='d')\nprint('one')\ndisplay('new', display_id='d', update=True)\n1 / 0")
+  await shown.state('error')
+  const asks = await run(page, "print('hello', input('who? '))")
+  await asks.state('waits for input')
+  const before = await shown.outputs.innerText()
+  await page.reload()
+  const asked = cellOf(page, asks.id)
+  await asked.state('waits for input')
+  await cellOf(page, shown.id).says('ZeroDivisionError')
+  assert.equal(await cellOf(page, shown.id).outputs.innerText(), before)
+  assert.match(before, /'new'/)
+  await asked.at.getByLabel('who?').fill('Ada')
+  await asked.at.getByLabel('who?').press('Enter')
+  await asked.says('hello Ada')
+})
