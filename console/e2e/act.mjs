@@ -16,9 +16,8 @@ export async function run(page, code) {
     node.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }))
   }, code)
   await here.press('Shift+Enter')
-  await page.waitForFunction((n) => document.querySelectorAll('article').length > n, before.length)
-  const id = (await ids(page)).find((one) => !before.includes(one))
-  return cellOf(page, id)
+  const found = await page.waitForFunction((known) => [...document.querySelectorAll('article .head > a')].map((a) => a.textContent).find((id) => !known.includes(id)), before)
+  return cellOf(page, await found.jsonValue())
 }
 
 /** ids are those of the runs that are shown, the oldest first. */

@@ -4,12 +4,11 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { before } from 'node:test'
 import { button, editor, run } from './act.mjs'
 import { goto, house } from './page.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
-const h = house()
+const h = house({ prepare })
 
 /** ready is a page with something on it, which a sandbox with something in it gives it. */
 const ready = {
@@ -30,8 +29,9 @@ const ready = {
   run: async (page, box) => {
     await goto(page, box.at())
     await page.getByText('ZeroDivisionError').first().waitFor()
-    await page.locator('article iframe').first().waitFor({ state: 'attached' })
     await page.locator('article img').first().waitFor()
+    await page.locator('article .outputs').nth(3).scrollIntoViewIfNeeded()
+    await page.locator('article iframe').first().waitFor({ state: 'attached' }) // it is there while it is in sight
     await editor(page).fill('import json\njson.dum')
   },
   questions: async (page, box) => {
@@ -61,7 +61,8 @@ const ready = {
 }
 
 let box
-before(async () => {
+
+async function prepare(h) {
   box = await h.server.sandbox({ team: 'red' })
   const tab = await h.enter(box.at())
   const { page } = tab
@@ -82,16 +83,25 @@ before(async () => {
   await page.keyboard.type("printf '\\033[31mcolours\\033[0m\\n'\n")
   await page.locator('.xterm-rows').getByText('colours', { exact: true }).waitFor()
   await tab.context.close()
+}
+
+/** examined is what axe finds. */
+async function examined(page) {
+  await page.evaluate(axe)
+  const { violations } = await page.evaluate(() => globalThis.axe.run(document, { iframes: false }))
+  return violations.map((v) => `${v.id}: ${v.help}\n${v.nodes.map((n) => `  ${n.target} ${n.html.slice(0, 200)}\n    ${n.failureSummary}`).join('\n')}`)
+}
+
+h.scene('axe finds what is wrong, or it proves nothing', async ({ page }) => {
+  await page.evaluate(() => document.querySelector('main').append(document.createElement('button')))
+  assert.match((await examined(page)).join(), /button-name/)
 })
 
 for (const [name, get] of Object.entries(ready)) {
   for (const theme of ['light', 'dark']) {
     h.scene(`${name}, ${theme}`, { context: { colorScheme: theme, reducedMotion: 'reduce' } }, async ({ page }) => {
       await get(page, box)
-      await page.evaluate(axe)
-      const { violations } = await page.evaluate(() => globalThis.axe.run(document, { iframes: false }))
-      const found = violations.map((v) => `${v.id}: ${v.help}\n${v.nodes.map((n) => `  ${n.target} ${n.html.slice(0, 200)}\n    ${n.failureSummary}`).join('\n')}`)
-      assert.deepEqual(found, [])
+      assert.deepEqual(await examined(page), [])
       if (process.env.CONSOLE_SHOTS) await page.screenshot({ path: join(process.env.CONSOLE_SHOTS, `${name}-${theme}.png`) })
     })
   }

@@ -1,4 +1,5 @@
-// A listener on loopback that nobody may reach: it notes whatever comes, be it no more than a connection.
+// A listener on loopback that nobody may reach: it notes whatever it is sent. A connection on which nothing is sent does not count:
+// Chromium opens one ahead of a navigation, and closes it when a policy refuses that.
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
@@ -10,7 +11,6 @@ export class Listener {
   static async open() {
     const listener = new Listener()
     listener.server = createServer((socket) => {
-      listener.heard.push('a connection')
       socket.on('error', () => undefined)
       socket.once('data', (data) => {
         listener.heard.push(data.toString('latin1').split('\r\n', 1)[0])

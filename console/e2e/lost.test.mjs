@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { cellOf, editor, gates, numbers, run, same } from './act.mjs'
 import { goto, house } from './page.mjs'
+import { Wire } from './wire.mjs'
 
 const { scene } = house()
 
@@ -51,19 +52,56 @@ counting('what is written while no page is open', async ({ page, server, box, ce
   await go(2)
 })
 
-counting('a network that is cut', async ({ page, tab, cell, go, written }) => {
-  await tab.context.setOffline(true)
+/** wired is a scene whose page reaches the server by a wire. */
+const wired = (name, body) =>
+  counting(name, async (scene) => {
+    const { page, server, box, cell } = scene
+    const wire = await Wire.open(server)
+    try {
+      await page.clock.install()
+      await page.goto((await server.link()).replace(server.url, wire.url))
+      await page.locator('h1').waitFor()
+      await goto(page, box.at())
+      await shows(cell, 399)
+      await body({ ...scene, wire })
+      await cell.state('done')
+      same(await cell.lines(), numbers(1600))
+    } finally {
+      wire.close()
+    }
+    await page.goto(server.url + '/console/' + box.at())
+  })
+
+wired('a network that is cut', async ({ page, wire, cell, go, written }) => {
+  wire.cut()
   await page.locator('.pill.waiting').waitFor()
   await go(0)
   await written(bytes(800))
-  await tab.context.setOffline(false)
+  wire.mend()
   await page.getByText(/events? replayed/).waitFor()
   await shows(cell, 799)
-  await tab.context.setOffline(true)
+  wire.cut()
   await go(1)
   await written(bytes(1200))
-  await tab.context.setOffline(false)
+  wire.mend()
   await shows(cell, 1199)
+  await go(2)
+})
+
+wired('a network that goes silent, for a while and for long', async ({ page, wire, cell, go, written }) => {
+  wire.silence()
+  await go(0)
+  await written(bytes(800))
+  wire.mend()
+  await shows(cell, 799)
+  wire.silence()
+  await go(1)
+  await written(bytes(1200))
+  await page.clock.fastForward(60_000)
+  await page.locator('.pill.waiting, .pill.connecting').waitFor()
+  wire.mend()
+  await shows(cell, 1199)
+  await page.locator('.pill.live').waitFor()
   await go(2)
 })
 

@@ -51,12 +51,13 @@ class Tab {
   }
 }
 
-/** house is a server and a browser for the tests of a file, which are scenes: each has a page that is logged in. */
-export function house(options = {}) {
+/** house is a server and a browser for the tests of a file, which are scenes: each has a page that is logged in. Prepare is done before them. */
+export function house({ prepare, ...options } = {}) {
   const h = {}
   before(async () => {
     h.browser = await launch()
     h.server = await Server.open(options)
+    await prepare?.(h)
   })
   after(async () => {
     await h.browser?.close()
@@ -98,7 +99,7 @@ export async function goto(page, at) {
 
 async function failed(name, tab, server) {
   const text = await tab.page.locator('body').innerText({ timeout: 5000 }).catch((e) => String(e))
-  console.error(`failed: ${name}\nat ${tab.page.url()}\n${tab.faults.join('\n')}\n--- the page\n${text.slice(-4000)}\n--- the server\n${server.said.slice(-20).join('\n')}`)
+  console.error(`failed: ${name}\nat ${tab.page.url()}\n${tab.faults.join('\n')}\n--- the page\n${text.slice(-4000)}\n--- the server\n${server.said.slice(-4).join('\n')}`)
   const folder = process.env.CONSOLE_FAILED
   if (!folder) return
   mkdirSync(folder, { recursive: true })

@@ -146,19 +146,21 @@ inside('completion, inspection and variables', async ({ page }) => {
   await page.locator('.cm-tooltip-autocomplete').getByText('dumps', { exact: true }).click()
   await page.waitForFunction(() => document.querySelector('.cm-content').textContent === 'json.dumps')
   await page.keyboard.press('Shift+Tab')
-  await page.getByRole('region', { name: 'What is at the cursor' }).getByText('Serialize').waitFor()
+  await page.getByRole('region', { name: 'What is at the cursor' }).getByText('Serialize').first().waitFor()
   await button(page, 'Close').click()
   await button(page, 'Variables').click()
   await page.getByRole('row', { name: /number int .*1234/ }).waitFor()
 })
 
 inside('contexts have runs and variables of their own', async ({ page }) => {
-  await (await run(page, "who = 'first'")).state('done')
+  const first = await run(page, "name = 'first'")
+  await first.state('done')
   await button(page, 'New context').click()
   await page.getByText('Nothing has run in this context yet.').waitFor()
-  await (await run(page, 'who')).says('NameError')
+  await (await run(page, 'name')).says('NameError')
   await button(page, 'Delete context').click()
-  await (await run(page, 'who')).says("'first'")
+  await first.state('done') // it is shown again
+  await (await run(page, 'name')).says("'first'")
 })
 
 inside('a cell as code, and the notebook as a file', async ({ page, box }) => {

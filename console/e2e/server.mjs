@@ -107,7 +107,15 @@ class Sandbox {
 
   at = (screen = 'run') => `#/sb/${this.id}/${screen}`
   ask = (method, path, body) => this.server.ask(method, this.path + path, body)
-  code = (code) => this.ask('POST', '/code', { code })
+  /** code runs a cell to its end, which has to be a good one, and returns the first of its events. */
+  async code(code) {
+    const body = JSON.stringify({ code })
+    const answer = await this.server.send('POST', `${this.path}/code`, { body, headers: { 'Content-Type': 'application/json' } })
+    const events = (await answer.text()).trim().split('\n').map((line) => JSON.parse(line))
+    assert.equal(events.at(-1).status, 'ok', JSON.stringify(events))
+    return events[0]
+  }
+
   write = (path, body) => this.server.send('PUT', `${this.path}/files?path=${encodeURIComponent(path)}`, { body })
   read = async (path) => (await this.server.send('GET', `${this.path}/files?path=${encodeURIComponent(path)}`)).text()
 
