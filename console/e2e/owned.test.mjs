@@ -10,8 +10,8 @@ let listener
 before(async () => (listener = await Listener.open()))
 after(() => listener?.close())
 
-/** own are violations that the page's policy is for: a frame that would go elsewhere, and a handler that is taken out of HTML before it is shown. */
-const own = /^policy: (frame-src |script-src-attr inline )/
+/** own are violations that the page's policy is for: a frame that would go elsewhere, and what is taken out of HTML before it is shown. */
+const own = /^policy: (frame-src |script-src-attr inline |base-uri )/
 
 /** attack is a scene whose violations of the policy are wanted, where they are of the frame, or of what may be in the page's frames. */
 const attack = (name, body) =>
