@@ -240,6 +240,7 @@ export const text = {
     archive: 'Download folder',
     rename: 'New name',
     empty: 'This directory is empty.',
+    odd: 'The name of this is no UTF-8, and cannot be said here. The API takes it as path_base64, and a terminal takes it, too.',
     more: (n: number) => `The directory has more entries than the ${count(n)} that are listed.`,
     unwatched: 'Changes are not seen as they happen:',
     deleting: (name: string) => `${name} will be deleted.`,

@@ -95,9 +95,20 @@ export const notebooks = {
 
 export const processes = {
   list: async (sandbox: string) => (await ask<{ processes: Process[] }>('GET', `${box(sandbox)}/processes`, { passive: true })).processes,
-  /** output runs a program and returns its events, as lines of JSON. */
-  output: async (sandbox: string, args: string[]) =>
-    (await send('POST', `${box(sandbox)}/processes`, { body: { args, timeout: 30 }, headers: { Accept: 'application/x-ndjson' } })).text(),
+  /** output runs a program and returns the first of its events, as lines of JSON: what is in a sandbox may write without end. */
+  output: async (sandbox: string, args: string[]) => {
+    const answer = await send('POST', `${box(sandbox)}/processes`, { body: { args, timeout: 30 }, headers: { Accept: 'application/x-ndjson' } });
+    const reader = answer.body?.getReader();
+    const decoder = new TextDecoder();
+    let text = '';
+    while (text.length < 64 << 10) {
+      const part = await reader?.read();
+      if (!part || part.done) break;
+      text += decoder.decode(part.value, { stream: true });
+    }
+    void reader?.cancel().catch(() => undefined);
+    return text.slice(0, text.lastIndexOf('\n') + 1);
+  },
   terminal: (sandbox: string, rows: number, cols: number) =>
     ask<Process>('POST', `${box(sandbox)}/processes`, {
       body: { cmd: 'exec "${SHELL:-/bin/sh}" -l', pty: { rows, cols }, background: true, envs: { TERM: 'xterm-256color' } },

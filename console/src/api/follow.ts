@@ -4,6 +4,7 @@ import { Backoff, sleep } from './backoff';
 import { Cursor } from './cursor';
 import { Problem, problemOf, send } from './http';
 import { lines } from './ndjson';
+import { seen, whileSeen } from './seen';
 import type { Source, StreamLine } from './types';
 
 /** silence is how long a connection may say nothing before it counts as lost: the server sends a ping every 15 s. */
@@ -40,7 +41,9 @@ export function isFinal(problem: Problem): boolean {
 /** follow reads the stream after the cursor until the signal is aborted, the sandbox ends or the server refuses. */
 export async function follow(sandbox: string, cursor: Cursor, o: FollowOptions, to: Follower, signal: AbortSignal): Promise<void> {
   const backoff = new Backoff();
-  while (!signal.aborted) {
+  for (;;) {
+    await seen(signal);
+    if (signal.aborted) return;
     to.link({ state: 'connecting' });
     let problem: Problem;
     try {
@@ -99,6 +102,7 @@ async function once(
   const connection = new AbortController();
   const abort = () => connection.abort();
   signal.addEventListener('abort', abort);
+  const stay = whileSeen(abort);
   let timer = setTimeout(abort, silence);
   const alive = () => {
     clearTimeout(timer);
@@ -115,6 +119,7 @@ async function once(
     if (!answer.body) throw new Problem('cut', '');
     return await read(lines(answer.body, alive), cursor, include, to, progress);
   } finally {
+    stay();
     clearTimeout(timer);
     signal.removeEventListener('abort', abort);
     connection.abort();

@@ -32,6 +32,11 @@ export interface Options {
   passive?: boolean; // it is no activity: a tab that is left open keeps no sandbox alive
 }
 
+/** newKey is an Idempotency-Key. crypto.randomUUID is not there where the page comes by plain HTTP from another machine. */
+export function newKey(): string {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+}
+
 export function address(path: string, query: Options['query'] = {}): URL {
   const url = new URL(path.replace(/^\//, ''), base);
   for (const [name, value] of Object.entries(query)) {

@@ -15,6 +15,14 @@ export function contentOf(bytes: Uint8Array<ArrayBuffer>, type: string, whole: b
   return text === null ? { kind: 'binary', hex: hexDump(bytes.subarray(0, 4096)) } : { kind: 'text', text };
 }
 
+/** endsOf is how the lines of a text end: a page edits \n alone, and puts \r\n back. null: they are mixed, and would not stay as they are. */
+export function endsOf(text: string): '\n' | '\r\n' | null {
+  const bare = text.replaceAll('\r\n', '\n');
+  if (bare.includes('\r')) return null;
+  if (bare === text) return '\n';
+  return bare.replaceAll('\n', '\r\n') === text ? '\r\n' : null;
+}
+
 /** decoded returns the bytes as UTF-8, of which the last character may be cut; null where they are no text. */
 function decoded(bytes: Uint8Array, whole: boolean): string | null {
   if (bytes.subarray(0, 8192).includes(0)) return null;

@@ -4,6 +4,7 @@ import { Backoff, sleep } from '../api/backoff';
 import { files } from '../api/client';
 import { problemOf, send, type Problem } from '../api/http';
 import { lines } from '../api/ndjson';
+import { seen, whileSeen } from '../api/seen';
 import type { Entry } from '../api/types';
 
 /** maxEntries is how many entries of a directory are listed. */
@@ -71,20 +72,29 @@ export class Directory {
   /** watch has it listed again after each change, and after each time that changes may have been missed. */
   private async watch(): Promise<void> {
     const backoff = new Backoff();
-    for (let first = true; !this.stop.signal.aborted; first = false) {
+    while (!this.stop.signal.aborted) {
+      await seen(this.stop.signal);
+      const connection = new AbortController();
+      const abort = () => connection.abort();
+      this.stop.signal.addEventListener('abort', abort);
+      const stay = whileSeen(abort);
       try {
-        const answer = await send('GET', `${files.path(this.sandbox)}/watch`, { query: { path: this.path }, passive: true, signal: this.stop.signal });
+        const answer = await send('GET', `${files.path(this.sandbox)}/watch`, { query: { path: this.path }, passive: true, signal: connection.signal });
         this.unwatched = '';
-        if (!first) void this.list();
+        void this.list(); // for what changed before the watch began
         if (!answer.body) return;
         for await (const batch of lines(answer.body, () => backoff.reset())) {
           if (batch.some((line) => line.type !== 'ping' && line.type !== 'start')) this.listSoon();
         }
       } catch (e) {
         if (this.stop.signal.aborted) return;
+        if (connection.signal.aborted) continue; // nobody sees it
         const problem = problemOf(e);
         this.unwatched = problem.message;
         if (problem.status >= 400 && problem.status < 500) return; // the listing says what is wrong
+      } finally {
+        stay();
+        this.stop.signal.removeEventListener('abort', abort);
       }
       await sleep(backoff.next(), this.stop.signal);
     }

@@ -17,6 +17,7 @@ export interface Asked {
 
 export const maxDisplays = 200; // of a cell
 export const maxDisplayChars = 16 << 20; // of all of them
+export const maxLines = 5000; // of text that is shown, about: two streams that are both as long as they can be, and a bit
 const keptFirst = 20; // displays that are kept whatever comes
 
 export class Cell {
@@ -106,10 +107,14 @@ export class Cell {
     for (const output of this.outputs) {
       if (output.kind !== 'display' || output.displayID !== e.display_id) continue;
       output.data = bundle(e.data);
+      this.chars -= output.size;
+      output.size = sizeOf(output.data);
+      this.chars += output.size;
       output.metadata = e.metadata ?? {};
       output.rev++;
       found = true;
     }
+    if (found) this.bound();
     return found;
   }
 
@@ -149,14 +154,25 @@ export class Cell {
     this.outputs.push(output);
     this.displays++;
     if (output.kind === 'display') this.chars += output.size;
-    while (this.displays > maxDisplays || (this.chars > maxDisplayChars && this.displays > 1)) {
+    this.bound();
+  }
+
+  private bound(): void {
+    while (this.displays > maxDisplays || (this.crowded && this.displays > 1)) {
       if (!this.forget()) return;
     }
   }
 
+  /** crowded says that a few outputs are too much already. */
+  private get crowded(): boolean {
+    let lines = 0;
+    for (const output of this.outputs) if (output.kind === 'text') lines += output.screen.head.length + output.screen.tail.length;
+    return this.chars > maxDisplayChars || lines > maxLines;
+  }
+
   /** forget drops the oldest output behind the first few and before the newest. */
   private forget(): boolean {
-    const first = this.chars > maxDisplayChars ? 0 : keptFirst;
+    const first = this.crowded ? 0 : keptFirst;
     const at = this.outputs.findIndex((output, i) => i >= first && output.kind !== 'missing');
     if (at < 0 || at === this.outputs.length - 1) return false;
     const output = this.outputs[at]!;

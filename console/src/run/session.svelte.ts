@@ -5,7 +5,7 @@ import { Backoff, sleep } from '../api/backoff';
 import { contexts, runs, sandboxes } from '../api/client';
 import { Cursor } from '../api/cursor';
 import { follow, isFinal, standing, type Follower, type Link } from '../api/follow';
-import { problemOf, type Problem } from '../api/http';
+import { newKey, problemOf, type Problem } from '../api/http';
 import type { Context, Sandbox, StreamLine } from '../api/types';
 import type { Cell } from './cell';
 import { Notebook } from './notebook';
@@ -112,7 +112,7 @@ export class Session {
   }
 
   async run(context: string, code: string): Promise<Cell> {
-    const run = await runs.submit(this.sandbox, context, code, crypto.randomUUID());
+    const run = await runs.submit(this.sandbox, context, code, newKey());
     const cell = this.notebook.submitted(run.execution_id, run.context, code);
     this.grown();
     return cell;
@@ -173,23 +173,36 @@ export class Session {
     }, 200);
   }
 
-  /** learn finds out the code of runs that others began. */
+  private learning = new Set<string>(); // contexts whose history is asked for
+  private more = new Set<string>(); // of these such as have begun another run meanwhile
+
+  /** learn finds out the code of runs that others began: of many that begin together with one question a second, as a history is long. */
   private async learn(context: string): Promise<void> {
+    if (this.learning.has(context)) {
+      this.more.add(context);
+      return;
+    }
+    this.learning.add(context);
     try {
-      const { history } = await contexts.history(this.sandbox, context);
-      this.notebook.restore(history, context);
-      this.grown();
+      do {
+        this.more.delete(context);
+        const { history } = await contexts.history(this.sandbox, context);
+        this.notebook.restore(history, context);
+        this.grown();
+        await sleep(1000, this.stop.signal);
+      } while (this.more.has(context) && !this.stop.signal.aborted);
     } catch {
       // The code stays unknown; what it does is shown all the same.
     }
+    this.learning.delete(context);
   }
 
   /** load restores the runs of all contexts and has the cursor ask for their events from the beginning. */
   private async load(cursor: Cursor): Promise<void> {
+    // Where the stream stands is asked for first: what begins after that it tells of, and what has ended before is in the list.
+    const now = await standing(this.sandbox, this.stop.signal);
     const [all, list] = await Promise.all([runs.list(this.sandbox), contexts.list(this.sandbox)]);
     this.contexts = list;
-    // Where the stream stands is asked for before the histories: what begins meanwhile it tells of.
-    const now = await standing(this.sandbox, this.stop.signal);
     for (const { context_id } of list) {
       this.notebook.restore((await contexts.history(this.sandbox, context_id)).history, context_id);
     }

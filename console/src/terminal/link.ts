@@ -8,10 +8,13 @@ import type { Place } from './place';
 /** replayed is how many events of a terminal are asked for when the page is loaded: of more, the last. */
 export const replayed = 5000;
 
+/** most is how many bytes may wait to be drawn. With more the connection is given up, and goes on where it stopped once all are drawn: the terminal would throw them away. */
+const most = 16 << 20;
+
 export type End = { status?: string; exit_code?: number; signal?: string; oom?: boolean };
 
 export interface Viewer {
-  output(bytes: Uint8Array): void;
+  output(bytes: Uint8Array, drawn: () => void): void;
   ended(end: End): void;
   failed(message: string): void;
   link(state: 'connecting' | 'live' | 'waiting' | 'refused'): void;
@@ -19,6 +22,8 @@ export interface Viewer {
 
 export class TerminalLink {
   private socket: WebSocket | null = null;
+  private waiting = 0; // bytes that are not drawn yet
+  private empty: () => void = () => undefined; // is told when none is
 
   constructor(
     private readonly sandbox: string,
@@ -41,9 +46,12 @@ export class TerminalLink {
     const backoff = new Backoff();
     let refused = 0;
     while (!this.signal.aborted) {
-      this.viewer.link('connecting');
+      if (this.waiting === 0) this.viewer.link('connecting');
+      await this.drawn();
+      if (this.signal.aborted) return;
       const how = await this.once();
       if (how === 'ended' || this.signal.aborted) return;
+      if (how === 'full') continue;
       refused = how === 'refused' ? refused + 1 : 0;
       if (how === 'cut') backoff.reset();
       this.viewer.link(refused >= 3 ? 'refused' : 'waiting');
@@ -51,7 +59,16 @@ export class TerminalLink {
     }
   }
 
-  private once(): Promise<'ended' | 'cut' | 'refused'> {
+  /** drawn resolves when nothing waits to be drawn. */
+  private drawn(): Promise<void> {
+    return new Promise((resolve) => {
+      if (this.waiting === 0 || this.signal.aborted) return resolve();
+      this.empty = resolve;
+      this.signal.addEventListener('abort', () => resolve(), { once: true });
+    });
+  }
+
+  private once(): Promise<'ended' | 'cut' | 'full' | 'refused'> {
     return new Promise((resolve) => {
       const url = address(processes.attachPath(this.sandbox, this.pid), { after: this.place.after });
       url.protocol = url.protocol.replace('http', 'ws');
@@ -60,6 +77,7 @@ export class TerminalLink {
       this.socket = socket;
       let opened = false;
       let ended = false;
+      let full = false;
       const abort = () => socket.close();
       this.signal.addEventListener('abort', abort);
       socket.onopen = () => {
@@ -68,14 +86,22 @@ export class TerminalLink {
       };
       socket.onmessage = ({ data }: MessageEvent<ArrayBuffer | string>) => {
         if (typeof data !== 'string') {
+          const size = data.byteLength;
           this.place.binary();
-          this.viewer.output(new Uint8Array(data));
+          this.waiting += size;
+          this.viewer.output(new Uint8Array(data), () => {
+            this.waiting -= size;
+            if (this.waiting === 0) this.empty();
+          });
+          if (this.waiting <= most || full) return;
+          full = true;
+          socket.close(); // what comes from now on is not told, and so not counted
         } else ended = this.told(data) || ended;
       };
       socket.onclose = () => {
         this.signal.removeEventListener('abort', abort);
         this.socket = null;
-        resolve(ended ? 'ended' : opened ? 'cut' : 'refused');
+        resolve(ended ? 'ended' : full ? 'full' : opened ? 'cut' : 'refused');
       };
     });
   }

@@ -10,6 +10,9 @@ export interface Piece {
 /** maxLine is how many characters of a line are kept; of more there is only the number. */
 export const maxLine = 10_000;
 
+/** maxPieces is how many styles a line has: with each, what is written over it costs more. What comes behind looks like the last. */
+export const maxPieces = 400;
+
 export class Line {
   pieces: Piece[] = [];
   length = 0;
@@ -22,7 +25,7 @@ export class Line {
     const room = maxLine - column;
     if (text.length > room) {
       this.clipped = Math.max(this.clipped, column + text.length - maxLine);
-      text = room > 0 ? text.slice(0, room) : '';
+      text = room > 0 ? (' ' + text.slice(0, room)).slice(1) : ''; // a copy: a slice would keep all of a long text in memory
     }
     if (text === '') return;
     if (column > this.length) this.append(' '.repeat(column - this.length), plain);
@@ -52,7 +55,7 @@ export class Line {
 
   private append(text: string, style: Style): void {
     const last = this.pieces.at(-1);
-    if (last && last.style === style) last.text += text;
+    if (last && (last.style === style || this.pieces.length >= maxPieces)) last.text += text;
     else this.pieces.push({ text, style });
     this.length += text.length;
   }

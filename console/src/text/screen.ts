@@ -136,7 +136,7 @@ export class Screen {
         if (final === 'E') this.column = 0;
         break;
       case 'C':
-        this.column = Math.min(this.column + n, 1000);
+        this.column = Math.max(this.column, Math.min(this.column + n, 1000));
         break;
       case 'D':
         this.column = Math.max(this.column - n, 0);
@@ -176,14 +176,15 @@ export class Screen {
       return;
     }
     if (!this.headFull) {
-      this.headChars += this.head.at(-1)!.length;
+      this.headChars += weight(this.head.at(-1)!);
       this.headFull = this.head.length >= maxHead || this.headChars >= maxChars;
     }
     if (!this.headFull) {
       this.head.push(new Line());
       return;
     }
-    this.tailChars += this.tail.at(-1)?.length ?? 0;
+    const last = this.tail.at(-1);
+    this.tailChars += last ? weight(last) : 0;
     this.tail.push(new Line());
     if (this.tail.length > maxTail + maxTail / 4 || this.tailChars > 2 * maxChars) this.trim();
   }
@@ -193,7 +194,7 @@ export class Screen {
     let keep = 0;
     let chars = 0;
     while (keep < Math.min(maxTail, this.tail.length)) {
-      const more = this.tail[this.tail.length - 1 - keep]!.length;
+      const more = weight(this.tail[this.tail.length - 1 - keep]!);
       if (chars + more > maxChars && keep > 0) break;
       chars += more;
       keep++;
@@ -204,4 +205,9 @@ export class Screen {
     this.hidden += gone;
     this.row = Math.min(this.row, this.reach);
   }
+}
+
+/** weight is how many characters a line counts as: each change of style is a node of the page, and costs as much as some of them. */
+function weight(line: Line): number {
+  return line.length + 16 * Math.max(line.pieces.length - 1, 0);
 }
