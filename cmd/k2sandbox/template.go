@@ -25,7 +25,7 @@ A sandbox is made of one by its name, where sandboxes are confined by namespaces
 that has ipykernel, and else in the server's, where the image's C library can run it. It runs as the image's user, or, where that is root, as
 an ordinary one.`,
 	}
-	cmd.AddCommand(templatePullCommand(), templateImportCommand(), templateListCommand(), templateInspectCommand(), templateRemoveCommand())
+	cmd.AddCommand(templatePullCommand(), templateImportCommand(), templateBuildCommand(), templateListCommand(), templateInspectCommand(), templateRemoveCommand())
 	return cmd
 }
 

@@ -50,6 +50,7 @@ func TestImage(t *testing.T) {
 	wants(t, m, "pwd; echo $HOME $USER $GREETING $PATH", "/srv/app\n/home/ada ada hello /own/bin:/usr/bin:/bin")
 	wants(t, m, "cat /low /changed /dir/high; cat /home/ada/kept; ls /dir; ls /gone /usr/include 2>/dev/null || echo none", "lowhighhighhershigh\nnone")
 	wants(t, m, "id -u; id -un; stat -c %a /set; ls -d /proc/self /proc/1; test -e /out || echo no", "1234\nada\n755\n/proc/1\n/proc/self\nno")
+	wants(t, m, "id -g; id -gn; id -G; echo x > $HOME/own && stat -c %u:%g $HOME $HOME/own", "100\nusers\n100\n1234:100\n1234:100")
 	wants(t, m, "echo x > here && cat here && echo y > $HOME/there && cat $HOME/kept $HOME/there", "x\nhersy")
 	if os.Geteuid() == 0 {
 		wants(t, m, "cat /hers; cat /theirs 2>/dev/null || echo no; stat -c %u:%g /low /hers /theirs", "privateno\n0:0\n1234:100\n77:77")
