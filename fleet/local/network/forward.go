@@ -104,11 +104,18 @@ func (s *Stack) exchangeHTTP(in *inner, out net.Conn, r *http.Request, t target)
 	var sent sync.WaitGroup
 	defer sent.Wait()
 	defer in.endpoint.Abort() // where an answer came before the end of the request
-	sent.Go(func() { _ = r.Write(counted{out, &s.stats.out}) })
-	resp, err := http.ReadResponse(bufio.NewReader(out), r)
+	sent.Go(func() {
+		_ = r.Write(counted{out, &s.stats.out})
+		if _, err := in.Read(make([]byte, 1)); err != nil { // nobody waits for the answer any more
+			out.Close()
+		}
+	})
+	limited := &io.LimitedReader{R: out, N: headSize}
+	resp, err := http.ReadResponse(bufio.NewReader(limited), r)
 	if err != nil {
 		say(in, http.StatusBadGateway, fmt.Errorf("%s gives no answer of HTTP", t))
 	} else {
+		limited.N = 1 << 62
 		resp.Close = true
 		resp.Header.Del("Connection")
 		_ = resp.Write(counted{in, &s.stats.in})

@@ -450,6 +450,57 @@ func TestProxy(t *testing.T) {
 	}
 }
 
+// TestProxyOfHostileServers has servers that answer without end, or not at all.
+func TestProxyOfHostileServers(t *testing.T) {
+	r := newRuled(t, allowing(t, "good.test"))
+	l := r.outside.listen(t, public4+":8081")
+	gone := make(chan error, 1)
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			q, err := http.ReadRequest(bufio.NewReader(c))
+			if err != nil {
+				c.Close()
+				continue
+			}
+			if q.URL.Path == "/silent" {
+				go func() {
+					_, err := c.Read(make([]byte, 1))
+					gone <- err
+					c.Close()
+				}()
+				continue
+			}
+			line := []byte("X: " + strings.Repeat("x", 1000) + "\r\n")
+			for _, err = io.WriteString(c, "HTTP/1.1 200 OK\r\n"); err == nil; {
+				_, err = c.Write(line)
+			}
+			c.Close()
+		}
+	}()
+	ask := func(path string) net.Conn {
+		t.Helper()
+		c, err := r.box.Dial(t.Context(), "tcp", "192.0.0.1:3128")
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(c, "GET http://good.test:8081%s HTTP/1.1\r\nHost: good.test:8081\r\n\r\n", path)
+		return c
+	}
+	endless := ask("/endless")
+	defer endless.Close()
+	if resp, err := http.ReadResponse(bufio.NewReader(endless), nil); err != nil || resp.StatusCode != http.StatusBadGateway {
+		t.Errorf("a head without end: %+v, %v", resp, err)
+	}
+	ask("/silent").Close()
+	if err := <-gone; err == nil {
+		t.Error("a server that nobody waits for any more is sent something")
+	}
+}
+
 func TestNothingIsServedWithoutRules(t *testing.T) {
 	r := newRuled(t, nil)
 	if said, err := r.byProxy(t, "good.test"); err == nil {
