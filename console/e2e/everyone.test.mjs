@@ -20,6 +20,19 @@ const ready = {
   sandboxes: async (page, box) => {
     await page.getByRole('row', { name: new RegExp(box.id) }).waitFor()
   },
+  options: async (page) => {
+    await button(page, 'Options').click()
+    await page.getByLabel('Memory in MiB').waitFor()
+  },
+  server: async (page) => {
+    await goto(page, '#/server')
+    await page.getByRole('heading', { name: 'Server' }).waitFor()
+    await page.getByText('this one').waitFor()
+  },
+  keys: async (page) => {
+    await page.keyboard.press('?')
+    await page.getByText('Run: hide the cell, show it again').waitFor()
+  },
   palette: async (page, box) => {
     await goto(page, box.at())
     await editor(page).waitFor()
@@ -47,7 +60,7 @@ const ready = {
   },
   terminal: async (page, box) => {
     await goto(page, box.at('terminal'))
-    await page.getByText('Live.').waitFor()
+    await page.getByText('Live.', { exact: true }).waitFor()
     await page.locator('.xterm-rows').getByText('colours').first().waitFor()
   },
   activity: async (page, box) => {
@@ -78,7 +91,7 @@ async function prepare(h) {
   await box.code("import os\nos.makedirs('folder/deep', exist_ok=True)")
   await goto(page, box.at('terminal'))
   await button(page, 'New terminal').click()
-  await page.getByText('Live.').waitFor()
+  await page.getByText('Live.', { exact: true }).waitFor()
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.type("printf '\\033[31mcolours\\033[0m\\n'\n")
   await page.locator('.xterm-rows').getByText('colours', { exact: true }).waitFor()
@@ -99,7 +112,7 @@ h.scene('axe finds what is wrong, or it proves nothing', async ({ page }) => {
 
 for (const [name, get] of Object.entries(ready)) {
   for (const theme of ['light', 'dark']) {
-    h.scene(`${name}, ${theme}`, { context: { colorScheme: theme, reducedMotion: 'reduce' } }, async ({ page }) => {
+    h.scene(`${name}, ${theme}`, { context: { colorScheme: theme, reducedMotion: 'reduce', viewport: { width: 1000, height: 640 } } }, async ({ page }) => {
       await get(page, box)
       assert.deepEqual(await examined(page), [])
       if (process.env.CONSOLE_SHOTS) await page.screenshot({ path: join(process.env.CONSOLE_SHOTS, `${name}-${theme}.png`) })

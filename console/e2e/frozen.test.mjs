@@ -15,6 +15,7 @@ async function bounded(page) {
   const { usedSize } = await cdp.send('Runtime.getHeapUsage')
   const elements = await page.evaluate(() => document.querySelectorAll('*').length)
   await cdp.detach()
+  console.log(`${elements} elements, ${usedSize >> 20} MiB`)
   assert.ok(elements <= maxElements, `${elements} elements, want at most ${maxElements}`)
   assert.ok(usedSize <= maxHeap, `${usedSize >> 20} MiB of JavaScript's heap, want at most ${maxHeap >> 20}`)
 }

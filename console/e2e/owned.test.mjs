@@ -259,7 +259,7 @@ attack('a terminal takes no clipboard, no title and no link from what it shows',
   await box.write('evil.sh', `printf '\\033]52;c;%s\\a\\033]0;owned\\a\\033]8;;${listener.url}/link\\ahere\\033]8;;\\a' "$(printf owned | base64)"; printf '\\033[6n\\033[c\\033P+q544e\\033\\\\'; echo; echo 'sh''own'`)
   await goto(page, box.at('terminal'))
   await button(page, 'New terminal').click()
-  await page.getByText('Live.').waitFor()
+  await page.getByText('Live.', { exact: true }).waitFor()
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.type('sh ./evil.sh\n')
   await page.locator('.xterm-rows').getByText('shown').waitFor()

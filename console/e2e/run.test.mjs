@@ -68,6 +68,18 @@ display(Image(png)); display(SVG('<svg xmlns="http://www.w3.org/2000/svg" width=
   assert.equal(await html.outputs.frameLocator('iframe').locator('body').innerText(), 'bold and not')
 })
 
+inside('Vega and formulas are drawn in the frame', async ({ page }) => {
+  const vega = await run(page, `from IPython.display import display, Markdown
+display({'application/vnd.vegalite.v5+json': {'data': {'values': [{'a': 'A', 'b': 28}, {'a': 'B', 'b': 55}]}, 'mark': 'bar', 'encoding': {'x': {'field': 'a', 'type': 'nominal'}, 'y': {'field': 'b', 'type': 'quantitative'}}}, 'text/plain': 'a chart'}, raw=True)`)
+  await vega.state('done')
+  await vega.at.scrollIntoViewIfNeeded()
+  await vega.outputs.frameLocator('iframe').locator('svg.marks, canvas.marks').waitFor()
+  const math = await run(page, "Markdown('a sum $\\\\sum_i x_i$')")
+  await math.state('done')
+  await math.outputs.scrollIntoViewIfNeeded()
+  await math.outputs.frameLocator('iframe').locator('math').waitFor({ state: 'attached' })
+})
+
 inside('an error has its traceback, and later cells run', async ({ page }) => {
   const cell = await run(page, 'def broken(): return 1 / 0\nbroken()')
   await cell.state('error')

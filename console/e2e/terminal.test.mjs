@@ -7,7 +7,7 @@ const rows = (page) => page.locator('.xterm-rows')
 
 /** typed types a line into the terminal. */
 async function typed(page, line) {
-  await page.getByText('Live.').waitFor()
+  await page.getByText('Live.', { exact: true }).waitFor()
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.type(line + '\n')
 }
