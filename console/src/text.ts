@@ -201,6 +201,7 @@ export const text = {
     frame: (n: number | null) => `HTML output of cell ${n ?? ''}`,
     exit: (code: number, signal: string | undefined, oom: boolean | undefined) =>
       oom ? 'The kernel was out of memory.' : signal ? `The kernel was ended by ${signal}.` : `The kernel exited with status ${code}.`,
+    leads: 'The link in this output leads to',
     zoom: 'Show in full size',
     drawing: 'Loading what draws it…',
     noPlotly: 'The figure needs the sandbox’s own plotly to be drawn, which cannot be found there. Another form can be chosen below.',
