@@ -76,8 +76,12 @@ func (c *conversation) greet(ctx context.Context) error {
 	}
 	again := time.NewTicker(nudgeEvery)
 	defer again.Stop()
-	for greeted := false; !greeted; {
-		for _, l := range []*link{c.shell, c.control} {
+	to := []*link{c.shell, c.control}
+	if c.o.died != nil { // it is new, and nothing keeps it from answering on shell
+		to = to[:1]
+	}
+	for greeted := false; !greeted; to = []*link{c.shell, c.control} {
+		for _, l := range to {
 			if err := l.send(ctx, c.session, c.hello.request(l.channel)); err != nil && ctx.Err() == nil {
 				return err
 			}

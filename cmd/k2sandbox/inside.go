@@ -48,7 +48,6 @@ const control = 3
 // once the sandbox has ended.
 func beInside() int {
 	runtime.GOMAXPROCS(1) // what happens in a sandbox is quicker so, and it has its cores for its code
-	debug.SetGCPercent(50)
 	withstandSignals()
 	in, err := local.Enter(os.NewFile(control, "control"))
 	if err == nil {
@@ -121,6 +120,7 @@ func serveInside(in *local.Inside) error {
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}
+	debug.SetGCPercent(50) // only now, as nothing is to be collected before
 	var t tuning
 	_ = json.Unmarshal(in.Agent, &t) // which options has read
 	h := apis(box, in.ID, server.Options{Log: log, Behind: true, Version: version}, t.Ping)

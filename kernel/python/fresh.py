@@ -91,8 +91,9 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
 
 
 def forget() -> None:
-    """Forget what was found out about files."""
-    sys.path_importer_cache.clear()
+    """Forget what was found out about files, but for the interpreter's own."""
+    for path in set(sys.path_importer_cache).difference(zygote.path):
+        del sys.path_importer_cache[path]
     if "sysconfig" in sys.modules:
         vars(sys.modules["sysconfig"]).update(_CONFIG_VARS=None, _CONFIG_VARS_INITIALIZED=False)
 
