@@ -36,7 +36,7 @@ func (p *Process) Measure() (stop func() Cost) {
 	if p.meter == nil {
 		p.meter = newMeter(p.pid)
 	}
-	p.meter.begin()
+	p.meter.begin(p.pid)
 	at, cpu, waited := time.Now(), clockOf(p.pid), p.meter.waited
 	return func() Cost { return p.cost(at, cpu, waited) }
 }
@@ -68,13 +68,14 @@ func newMeter(pid int) *meter {
 	if fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/clear_refs", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
 		m.reset = fd
 	}
-	s, _ := readStat(pid)
-	m.waited = s.waited
 	return m
 }
 
-// begin has the peak of memory begin anew, where that can be (proc_pid_clear_refs(5)).
-func (m *meter) begin() {
+// begin looks at what it has waited for before, and has the peak of memory begin anew, where that can be (proc_pid_clear_refs(5)).
+func (m *meter) begin(pid int) {
+	if s, ok := readStat(pid); ok {
+		m.waited = s.waited
+	}
 	if m.reset < 0 {
 		return
 	}

@@ -335,10 +335,10 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 			failed = errors.Join(failed, fmt.Errorf("cannot remove the sandbox's directory: %w", err))
 		}
 	}
-	if rec.Slot != noSlot {
-		r.slots.release(rec.Slot, rec.Name)
-		if rec.Level == fleet.LevelNamespace && failed == nil {
-			r.slots.remember(rec.Slot)
+	if rec.Slot != noSlot && r.slots.owned(rec.Slot, rec.Name) {
+		if rec.Level != fleet.LevelNamespace || failed != nil || !r.slots.releaseSoon(rec.Slot, rec.Name) {
+			r.disown(r.slots.base(rec.Slot)) // before the slot can be another sandbox's
+			r.slots.release(rec.Slot, rec.Name)
 		}
 	}
 	if r.imaged.user != nil {

@@ -22,6 +22,13 @@ func (r *Runtime) rootOf(base int) (*os.File, error) {
 	return users, err
 }
 
+// disown closes what rootOf has kept.
+func (r *Runtime) disown(base int) {
+	if users, ok := r.owners.LoadAndDelete(base); ok {
+		users.(*os.File).Close()
+	}
+}
+
 // newRootOf returns a user namespace in which the host's root is the sandbox's, whose first id is given, and nobody
 // else is anybody: by it the host's files are shown. By the sandbox's own one, files of the host's user 1000 would
 // be those of the user inside, who could read what is that user's alone.

@@ -51,7 +51,7 @@ for pid in made:
 		t.Fatal(err)
 	}
 	told := m.Isolation()
-	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Peak < u.Memory || u.Pids < 1 || u.CPU <= 0) {
+	if told.Missing["memory"] == "" && (u.OOMKill < 1 || u.Memory <= 0 || u.Peak >= 0 && u.Peak < u.Memory || u.Pids < 1 || u.CPU <= 0) {
 		t.Errorf("usage %+v", u)
 	}
 	if told.Enforced["memory"] == "" || told.Enforced["pids"] == "" || told.Enforced["disk"] == "" {

@@ -76,20 +76,29 @@ func (s *slots) last() (slot int, ok bool) {
 	return slot, ok
 }
 
-// remember has a slot that was given back be taken soon.
-func (s *slots) remember(slot int) {
+// releaseSoon gives a slot back to be taken soon. Where enough are there it does nothing, and reports false.
+func (s *slots) releaseSoon(slot int, owner string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.recent) < maxRecent {
-		s.recent = append(s.recent, slot)
+	if len(s.recent) >= maxRecent {
+		return false
 	}
+	s.release(slot, owner)
+	s.recent = append(s.recent, slot)
+	return true
 }
 
 // release gives a slot back, if it is the owner's.
 func (s *slots) release(slot int, owner string) {
-	if text, err := os.ReadFile(s.path(slot)); err == nil && string(text) == owner {
+	if s.owned(slot, owner) {
 		os.Remove(s.path(slot))
 	}
+}
+
+// owned reports whether a slot is that owner's.
+func (s *slots) owned(slot int, owner string) bool {
+	text, err := os.ReadFile(s.path(slot))
+	return err == nil && string(text) == owner
 }
 
 // sweep gives back what belongs to others than those named.

@@ -78,9 +78,10 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
             importlib.import_module(name)
     for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
-    for name in COMPANIONS[:6]:  # which every kernel needs
+    for name in COMPANIONS[:5]:  # which every kernel needs
         launcher.companion(name)
-    vars(launcher)["ready"] = launcher.companion("ready").Ready(launcher)
+    with contextlib.suppress(ImportError):  # with other versions each kernel makes all that itself
+        vars(launcher)["ready"] = launcher.companion("ready").Ready(launcher)
     # A kernel's classes are those of its __main__.
     launcher.__name__ = "__main__"
     for value in vars(launcher).values():

@@ -27,10 +27,14 @@ from ipykernel.compiler import XCachingCompiler
 from ipykernel.thread import make_selector_io_loop
 from ipykernel.zmqshell import ZMQInteractiveShell
 from IPython.core.history import HistoryManager
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.profiledir import ProfileDir
 from jupyter_client.session import Session
 from traitlets.config import Config, Configurable
 from zmq.eventloop.zmqstream import ZMQStream
+
+if not isinstance(getattr(InteractiveShell, "db", None), property):
+    raise ImportError("shells of this version of IPython make a folder when they are made, and keep its name")
 
 # What a history has of one kernel: its directory, and what cells keep in it.
 KEPT = ("input_hist_parsed", "input_hist_raw", "dir_hist", "output_hist", "output_hist_reprs", "exceptions")
@@ -45,18 +49,20 @@ class Ready:
 
     def __init__(self, launcher: Any) -> None:
         self.config = config = Config(launcher.SHELL)
+        self.kernel_class = launcher.Kernel
         self.exits: list[Any] = []  # what the shell has Python call at its end
         with surroundings(), noted(self.exits):
             scratch = make(config)
             warm(scratch)
             touch()
+        self.exits.remove(scratch.atexit_operations)
+        del scratch
+        gc.collect()
+        with surroundings(), noted(self.exits):  # anew: else the shell keeps the other one's __main__
             self.shell: Any = make(config)
             launcher.companion("formatters").made(self.shell.display_formatter, launcher.companion)
             self.app: Any = launcher.App()
             assert self.app.log  # which is set up when it is first asked for
-        self.exits.remove(scratch.atexit_operations)
-        del scratch
-        gc.collect()
         self.modules = [m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)]
         self.parts = [
             each
@@ -82,7 +88,7 @@ class Ready:
 
     def offer(self, app: Any) -> None:
         """Have the kernel that the app is about to make take the shell, if that is as it would be made."""
-        if visible(app.config) == visible(self.config):
+        if app.kernel_class is self.kernel_class and visible(app.config) == visible(self.config):
             ZMQInteractiveShell.instance = self._take  # type: ignore[method-assign]
         else:
             self.exits.remove(self.shell.atexit_operations)
@@ -123,6 +129,7 @@ class Ready:
         shell.init_sys_modules()
         for name in KEPT:
             shell.history_manager._trait_values.pop(name, None)
+        shell.history_manager.hist_file = shell.history_manager._get_hist_file_name()
         shell.init_user_ns()
         for name, value in names.items():
             shell.user_ns.setdefault(name, value)

@@ -35,6 +35,7 @@ import os
 import select
 import signal
 import socket
+import threading
 import time
 import types
 from collections.abc import Callable
@@ -138,6 +139,8 @@ class Siblings:
             raise OSError(f"the numbers of system calls of {error} are not known") from None
         if self._libc.prctl(GET_TID_ADDRESS, ctypes.byref(self._tid), 0, 0, 0) or not self._tid:
             raise OSError(ctypes.get_errno(), "this Linux does not tell where the number of a thread is")
+        if ctypes.c_int.from_address(self._tid.value or 0).value != threading.get_native_id():
+            raise OSError("the C library, as musl, has something else there")
         self._head, self._size = ctypes.c_void_p(), ctypes.c_size_t()
         self._call(self._robust + 1, 0, ctypes.byref(self._head), ctypes.byref(self._size))
 
@@ -281,6 +284,9 @@ class Host:
         fork = None
         try:
             fork = Fork(prepare, become, waits=namespaces and not born)
+            if not fork.child:  # only then are who was forked and its siblings the first process's children
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(fork.first, 0)
         finally:
             if born and not (fork and fork.child):
                 self._return()
