@@ -392,6 +392,7 @@ func TestTimelineTellsOfProcesses(t *testing.T) {
 
 func TestEndedProcessIsKeptOnRequest(t *testing.T) {
 	p := background(t, api.ProcessRequest{Cmd: "echo on; exec cat", Stdin: api.OpenStdin})
+	watchPid(t, p.Pid).until("on")
 	for range 2 { // while it runs, and when it has ended
 		if resp := call(t, "DELETE", where(p)+"?keep=true", nil); resp.StatusCode != http.StatusNoContent {
 			t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
