@@ -120,7 +120,7 @@ export const text = {
     create: 'New sandbox',
     creating: 'Creating…',
     filter: 'Filter',
-    filterHint: 'Words of the id, the template or the metadata; state:running',
+    filterHint: 'Words, state:running, key:value',
     empty: 'There is no sandbox yet. One click makes one, with a live Python in it.',
     noMatch: 'No sandbox matches the filter.',
     more1000: 'There are more sandboxes than are listed: filter by what their metadata has.',
