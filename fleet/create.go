@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -57,6 +58,7 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	defer cancel()
 	s, err := f.reserve(o, spec, cancel)
 	if err != nil {
+		f.counts.refuse(err)
 		return Info{}, "", err
 	}
 	defer f.work.Done()
@@ -64,12 +66,17 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	switch cause := start.Err(); {
 	case err == nil:
 		err = <-f.registry.put(s.take(m, o.Term))
+	case errors.Is(err, ErrLimit):
 	case cause != nil:
 		err = fmt.Errorf("cannot start sandbox: %w: %w", cause, err)
 	default:
 		err = fmt.Errorf("cannot start sandbox: %w", err)
 	}
 	info, err := f.settle(ctx, s, err)
+	if errors.Is(err, ErrLimit) { // of the machine, as the runtime tells
+		f.counts.refuse(err)
+		return Info{}, "", err
+	}
 	if err != nil {
 		f.counts.fail()
 		f.o.Log.Warn("sandbox not created", "sandbox", s.id, "owner", o.Owner, "template", spec.Template, "error", err)

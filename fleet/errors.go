@@ -51,9 +51,22 @@ func (e *GoneError) Is(target error) bool { return target == ErrGone }
 
 // LimitError tells which limit was reached. It is ErrLimit.
 type LimitError struct {
+	Limit      string        // which one: one of those below
 	What       string        // such as "20 sandboxes at most"
 	RetryAfter time.Duration // when asking again makes sense, at the soonest
 }
+
+// The limits that a create can meet.
+const (
+	LimitSandboxes = "sandboxes"     // Options.Max
+	LimitOwned     = "key_sandboxes" // Quota.Sandboxes
+	LimitRate      = "key_creates"   // Quota.Rate
+	LimitMemory    = "memory"        // of the machine, as the two that follow
+	LimitPids      = "pids"
+	LimitDisk      = "disk"
+)
+
+var limits = []string{LimitSandboxes, LimitOwned, LimitRate, LimitMemory, LimitPids, LimitDisk}
 
 func (e *LimitError) Error() string { return "limit reached: " + e.What }
 

@@ -20,10 +20,10 @@ const retryPlace = 5 * time.Second
 // admit tells whether an owner may have one more sandbox; it counts as a create.
 func (f *Fleet) admit(owner string, q Quota) error {
 	if len(f.sandboxes) >= f.o.Max {
-		return &LimitError{fmt.Sprintf("%d sandboxes on this server at most", f.o.Max), retryPlace}
+		return &LimitError{LimitSandboxes, fmt.Sprintf("%d sandboxes on this server at most", f.o.Max), retryPlace}
 	}
 	if q.Sandboxes > 0 && f.owned(owner) >= q.Sandboxes {
-		return &LimitError{fmt.Sprintf("%d sandboxes at most", q.Sandboxes), retryPlace}
+		return &LimitError{LimitOwned, fmt.Sprintf("%d sandboxes at most", q.Sandboxes), retryPlace}
 	}
 	if q.Rate <= 0 {
 		return nil
@@ -36,7 +36,7 @@ func (f *Fleet) admit(owner string, q Quota) error {
 	place := limiter.Reserve()
 	if wait := place.Delay(); wait > 0 {
 		place.Cancel()
-		return &LimitError{fmt.Sprintf("%v creates a second at most", q.Rate), wait}
+		return &LimitError{LimitRate, fmt.Sprintf("%v creates a second at most", q.Rate), wait}
 	}
 	return nil
 }

@@ -81,3 +81,25 @@ func TestQuotaOfRate(t *testing.T) {
 		create(t, f, h, fleet.CreateOptions{Owner: "a"})
 	})
 }
+
+// What the machine has no room for is refused as what is over a quota is, and leaves nothing.
+func TestTheMachinesLimits(t *testing.T) {
+	h := newHost(t)
+	h.start = func(context.Context, fleet.Spec) error {
+		return &fleet.LimitError{Limit: fleet.LimitMemory, What: "2 MiB are left", RetryAfter: time.Second}
+	}
+	f := open(t, h, fleet.Options{Max: 1})
+	for range 3 {
+		if got := limited(t, f, "a"); got.Limit != fleet.LimitMemory || got.RetryAfter != time.Second {
+			t.Errorf("got %+v", got)
+		}
+	}
+	if s := f.Stats(); s.Refused[fleet.LimitMemory] != 3 || s.Failed != 0 || s.Live[fleet.Creating] != 0 {
+		t.Errorf("got %+v", s)
+	}
+	h.start = nil
+	create(t, f, h, fleet.CreateOptions{})
+	if got := limited(t, f, "a").Limit; got != fleet.LimitSandboxes {
+		t.Errorf("got %s", got)
+	}
+}

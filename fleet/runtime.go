@@ -16,7 +16,7 @@ type Runtime interface {
 	Complete(s Spec) (Spec, error)
 
 	// Start starts a sandbox and returns when its agent answers and its kernel is ready.
-	// ctx bounds the start. What fails to start has left nothing behind.
+	// ctx bounds the start. A *LimitError where the machine has no room for it. What fails to start has left nothing behind.
 	Start(ctx context.Context, s Spec) (Machine, error)
 
 	// Adopt takes back a sandbox that an earlier process started, by what its

@@ -141,12 +141,22 @@ func describe(err error, requestID string) *api.Error {
 	return api.Errorf(api.Internal, "internal error: the log has it under %s", requestID)
 }
 
+// fields are those of a create with which a limit of the machine has to do.
+var fields = map[string]string{fleet.LimitMemory: "limits.memory_mb", fleet.LimitPids: "limits.pids", fleet.LimitDisk: "limits.disk_mb"}
+
 // details tells programs more of an error that has more to tell.
 func details(err error) map[string]any {
 	var gone *fleet.GoneError
+	var limit *fleet.LimitError
 	switch {
 	case errors.As(err, &gone):
 		return map[string]any{"reason": gone.Reason, "at": gone.At}
+	case errors.As(err, &limit) && limit.Limit != "":
+		told := map[string]any{"limit": limit.Limit}
+		if field := fields[limit.Limit]; field != "" {
+			told["field"] = field
+		}
+		return told
 	case errors.Is(err, fleet.ErrNotFound):
 		return map[string]any{"kind": "sandbox"} // and not something in one
 	}

@@ -38,6 +38,9 @@ type confined struct {
 	private          bool
 	nameable         []string
 	trusted          bool // whoever uses the server is on this host: there are no keys
+	keepMemory       int  // MiB, as keepDisk
+	keepPids         int
+	keepDisk         int
 	root             bool
 	store            *template.Store // nil where there cannot be one
 }
@@ -52,6 +55,9 @@ func (c *confined) add(cmd *cobra.Command) {
 	flags.IntVar(&c.max, "max-sandboxes", 1000, "sandboxes at a time")
 	flags.IntVar(&c.perKey, "max-sandboxes-per-key", 0, "sandboxes of one API key at a time (0: no bound)")
 	flags.Float64Var(&c.createsPerMinute, "creates-per-minute", 0, "sandboxes that one API key may create in a minute (0: no bound)")
+	flags.IntVar(&c.keepMemory, "keep-free-memory", 256, "MiB of the machine's memory that are to be available beside sandboxes that start: where they would not be, a create is refused (0: it never is)")
+	flags.IntVar(&c.keepPids, "keep-free-pids", 256, "processes and threads that are to be left, likewise")
+	flags.IntVar(&c.keepDisk, "keep-free-disk", 256, "MiB that are to be free on the disk of the sandboxes, likewise")
 	flags.BoolVar(&c.cold, "cold-start", false, "start Python for each kernel, in place of a fork of one that has started")
 	flags.IntVar(&c.memory, "memory", int(local.Defaults.Memory>>20), "MiB of memory of a sandbox, unless its creator says otherwise")
 	flags.Float64Var(&c.limits.CPUs, "cpus", local.Defaults.CPUs, "cores of a sandbox, unless its creator says otherwise")
@@ -94,7 +100,7 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 		log.Warn("there are no templates of images", "why", err)
 	}
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Indexes: indexes, Log: log,
+		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Reserve: o.confined.reserve(), Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Indexes: indexes, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)
@@ -155,12 +161,22 @@ func (c *confined) check() (fleet.Limits, error) {
 			return fleet.Limits{}, fmt.Errorf("--%s %v: want more than nothing", name, value)
 		}
 	}
+	for name, value := range map[string]int{"keep-free-memory": c.keepMemory, "keep-free-pids": c.keepPids, "keep-free-disk": c.keepDisk} {
+		if value < 0 {
+			return fleet.Limits{}, fmt.Errorf("--%s %d: want 0 or more", name, value)
+		}
+	}
 	if c.orphan != 0 && time.Duration(c.orphan) < minOrphan {
 		return fleet.Limits{}, fmt.Errorf("--orphan-timeout %v: want at least %v, so that a server that is slow for a moment loses nothing, or 0 for ever", &c.orphan, minOrphan)
 	}
 	limits := c.limits
 	limits.Memory, limits.Disk = int64(c.memory)<<20, int64(c.disk)<<20
 	return limits, nil
+}
+
+// reserve is what sandboxes leave of the machine.
+func (c *confined) reserve() local.Reserve {
+	return local.Reserve{Memory: int64(c.keepMemory) << 20, Pids: int64(c.keepPids), Disk: int64(c.keepDisk) << 20}
 }
 
 // minOrphan is the shortest --orphan-timeout.

@@ -3,6 +3,8 @@ package main_test
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/creack/pty"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -39,6 +42,7 @@ func TestCommandsOfAServer(t *testing.T) {
 
 	t.Run("ps", func(t *testing.T) { testPs(t, h, id, other.SandboxID) })
 	t.Run("top", func(t *testing.T) { testTop(t, h, id, other.SandboxID) })
+	t.Run("metrics", func(t *testing.T) { testMetrics(t, h) })
 	t.Run("exec", func(t *testing.T) { testExec(t, h, id) })
 	t.Run("exec of a program", func(t *testing.T) { testExecProgram(t, h, id) })
 	t.Run("exec is interrupted", func(t *testing.T) { testExecInterrupt(t, h, id) })
@@ -94,6 +98,33 @@ func testTop(t *testing.T, h *house, id, other string) {
 	run(t, h.by("top", "--sort", "size")).complains(t, "--sort")
 	run(t, h.by("top", "-d", "0.1")).complains(t, "--interval")
 	run(t, h.by("top", "--once", "--json")).complains(t, "once", "json")
+}
+
+// testMetrics has Prometheus' own linter look at all that a server tells.
+func testMetrics(t *testing.T, h *house) {
+	req, err := http.NewRequestWithContext(t.Context(), "GET", h.base+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+h.key) // as a scraper sends it
+	resp, err := h.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	problems, err := promlint.New(bytes.NewReader(text)).Lint()
+	if err != nil || len(problems) > 0 {
+		t.Errorf("%v, %v in %s", problems, err, text)
+	}
+	for _, line := range []string{"k2sandbox_creates_total{outcome=\"created\"} 2\n", "k2sandbox_zygote_up 1\n", "k2sandbox_starts_waiting 0\n", "k2sandbox_template_layers 0\n"} {
+		if !strings.Contains(string(text), line) {
+			t.Errorf("no %s in %s", line, text)
+		}
+	}
 }
 
 func testExec(t *testing.T, h *house, id string) {

@@ -53,6 +53,9 @@ type Options struct {
 	// Limits are those of sandboxes that ask for none; 0 is this package's.
 	Limits fleet.Limits
 
+	// Reserve is what the sandboxes leave of the machine.
+	Reserve Reserve
+
 	// Agent is for the agents, which find it in Config.Agent: no business of this package.
 	Agent json.RawMessage
 
@@ -98,6 +101,7 @@ type Runtime struct {
 	warden warden
 	spares *spares // nil where there are none
 	starts *turns
+	counts counts
 
 	images sync.Mutex // held while one is made
 	live   sync.Map   // the names of what this process has started, and not removed

@@ -55,6 +55,9 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 		return nil, fmt.Errorf("cannot start sandbox: %w", err)
 	}
 	defer r.starts.give()
+	if err := r.admit(); err != nil {
+		return nil, err
+	}
 	k := kind{limits: s.Limits, root: s.Template == RootTemplate}
 	if s.Template != Template && !k.root {
 		if k.image, err = r.imageTemplate(ctx, s.Template); err != nil {
@@ -92,8 +95,10 @@ func (m *machine) begin(ctx context.Context, s fleet.Spec) error {
 // take returns a sandbox that waits, or makes one.
 func (r *Runtime) take(ctx context.Context, k kind) (*machine, error) {
 	if m := r.spares.take(k); m != nil {
+		r.counts.waited.Add(1)
 		return m, nil
 	}
+	r.counts.fresh.Add(1)
 	return r.prepared(ctx, r.level, k)
 }
 

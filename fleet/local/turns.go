@@ -10,12 +10,15 @@ import (
 // many each of them waits for. Its methods are safe for concurrent use.
 type turns struct {
 	mu      sync.Mutex
+	places  int
 	free    int
 	owners  []string // who wait, the next one first
 	waiting map[string][]chan struct{}
 }
 
-func newTurns(places int) *turns { return &turns{free: places, waiting: map[string][]chan struct{}{}} }
+func newTurns(places int) *turns {
+	return &turns{places: places, free: places, waiting: map[string][]chan struct{}{}}
+}
 
 // take waits for a place until ctx is done, which is its error.
 func (t *turns) take(ctx context.Context, owner string) error {
@@ -70,4 +73,14 @@ func (t *turns) set(owner string, places []chan struct{}) {
 		delete(t.waiting, owner)
 		t.owners = slices.DeleteFunc(t.owners, func(o string) bool { return o == owner })
 	}
+}
+
+// load tells how many have a place, and how many wait for one.
+func (t *turns) load() (running, waiting int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, places := range t.waiting {
+		waiting += len(places)
+	}
+	return t.places - t.free, waiting
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
@@ -28,6 +29,9 @@ type zygote struct {
 	closed      <-chan struct{}
 	cancel      context.CancelFunc
 	done        sync.WaitGroup
+
+	up                      atomic.Bool
+	starts, forked, refused atomic.Int64
 }
 
 // entry is a sandbox to fork into.
@@ -75,8 +79,10 @@ func (z *zygote) fork(ctx context.Context, e entry) error {
 		return errors.New("cannot fork into the sandbox: the zygote is closed")
 	}
 	if err := <-e.result; err != nil {
+		z.refused.Add(1)
 		return fmt.Errorf("cannot fork into the sandbox: %w", err)
 	}
+	z.forked.Add(1)
 	return nil
 }
 
@@ -106,11 +112,14 @@ func (z *zygote) keep(ctx context.Context) {
 
 // run starts the process, and hands entries to it until it or ctx ends.
 func (z *zygote) run(ctx context.Context) error {
+	z.starts.Add(1)
 	h, err := startHost(ctx, z.interpreter, z.environ)
 	if err != nil {
 		return err
 	}
 	defer h.close()
+	z.up.Store(true)
+	defer z.up.Store(false)
 	for {
 		select {
 		case e := <-z.entries:

@@ -191,6 +191,7 @@ func (c *checked) Read(p []byte) (int, error) {
 		_ = c.control.Flush() // what fails, the next write tells
 	}
 	n, err := c.ReadCloser.Read(p)
+	c.p.metrics.fromSandboxes.Add(int64(n))
 	if err == io.EOF && (c.openly || c.cut && c.p.isAway()) {
 		err = io.ErrUnexpectedEOF
 	}

@@ -204,9 +204,15 @@ func TestServer(t *testing.T) {
 			t.Errorf("got %+v", got)
 		}
 	}
+	s.machines.fail = &fleet.LimitError{Limit: fleet.LimitMemory, What: "2 MiB of memory are left", RetryAfter: 1500 * time.Millisecond}
+	full := s.call(t, "POST", "/v1/sandboxes", "{}")
+	if e := refused(t, full, 429, api.LimitReached); e.Details["limit"] != "memory" || e.Details["field"] != "limits.memory_mb" || full.Header.Get("Retry-After") != "2" {
+		t.Errorf("got %+v, %v", e, full.Header)
+	}
+	s.machines.fail = nil
 	metrics := read(t, s.call(t, "GET", "/metrics", ""))
 	for _, line := range []string{
-		`k2sandbox_sandboxes{state="running"} 1`, `k2sandbox_creates_total 1`, `k2sandbox_create_seconds_count 1`, `k2sandbox_run_seconds_count 1`,
+		`k2sandbox_sandboxes{state="running"} 1`, `k2sandbox_creates_total{outcome="created"} 1`, `k2sandbox_create_seconds_count 1`, `k2sandbox_run_seconds_count 1`,
 		`k2sandbox_run_seconds_bucket{le="+Inf"} 1`, `k2sandbox_sandbox_ends_total{reason="out_of_memory"} 0`, `# TYPE k2sandbox_run_seconds histogram`, `k2sandbox_requests_total{class="2xx"} 6`,
 	} {
 		if !strings.Contains(metrics, line+"\n") {

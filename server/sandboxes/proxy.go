@@ -275,6 +275,7 @@ type body struct {
 
 func (b *body) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
+	b.p.metrics.toSandboxes.Add(int64(n))
 	if b.p.patience != nil {
 		b.p.patience.renew()
 	}

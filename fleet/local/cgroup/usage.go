@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -86,4 +87,31 @@ func (g *Group) read(use, file string) (string, bool) {
 	}
 	text, err := os.ReadFile(filepath.Join(place.Dir, file))
 	return string(text), err == nil
+}
+
+// FreeMemory returns the bytes that processes of this process's own group may still use, and MaxInt64 where nothing bounds
+// them or that is not known. What bounds groups above it does not count.
+func (p *Parent) FreeMemory() int64 {
+	g := Group{p.places}
+	limit := "memory.limit_in_bytes"
+	if p.places["memory"].V2 {
+		limit = "memory.max"
+	}
+	most, bounded := g.number("memory", limit)
+	used, ok := g.Memory()
+	if !bounded || !ok || most > 1<<60 { // version 1 says so for "no bound"
+		return math.MaxInt64
+	}
+	return max(0, most-used)
+}
+
+// FreePids is the same for processes and threads.
+func (p *Parent) FreePids() int64 {
+	g := Group{p.places}
+	most, bounded := g.number("pids", "pids.max")
+	used, ok := g.Pids()
+	if !bounded || !ok {
+		return math.MaxInt64
+	}
+	return max(0, most-used)
 }
