@@ -28,19 +28,31 @@ func listen(address string, remote bool) (net.Listener, error) {
 // its descriptors until it begins its program.
 const inUse = time.Second
 
-func listenOnce(address string, remote bool) (net.Listener, error) {
-	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+func listenOnce(given string, remote bool) (net.Listener, error) {
+	if path, ok := strings.CutPrefix(given, "unix:"); ok {
 		return listenUnix(path)
 	}
-	addr, err := net.ResolveTCPAddr("tcp", address)
+	addr, err := address(given, remote)
 	if err != nil {
-		return nil, fmt.Errorf("--listen %q: want HOST:PORT or unix:PATH: %w", address, err)
+		return nil, err
+	}
+	return net.ListenTCP("tcp", addr)
+}
+
+// address returns a HOST:PORT that may be listened on; nil for unix:PATH.
+func address(given string, remote bool) (*net.TCPAddr, error) {
+	if strings.HasPrefix(given, "unix:") {
+		return nil, nil
+	}
+	addr, err := net.ResolveTCPAddr("tcp", given)
+	if err != nil {
+		return nil, fmt.Errorf("--listen %q: want HOST:PORT or unix:PATH: %w", given, err)
 	}
 	if !addr.IP.IsLoopback() && !remote {
 		return nil, fmt.Errorf("--listen %q is reachable from other machines, which could all run code here: "+
-			"use a loopback address or a unix socket (or --unsafe-allow-remote)", address)
+			"use a loopback address or a unix socket (or --unsafe-allow-remote)", given)
 	}
-	return net.ListenTCP("tcp", addr)
+	return addr, nil
 }
 
 // listenUnix takes the place of a socket that nobody listens on any more. Two

@@ -48,8 +48,10 @@ type serving struct {
 	access   access
 }
 
-func serveCommand() *cobra.Command {
-	var o serving
+func serveCommand() *cobra.Command { return serveCommandOf(new(serving)) }
+
+func serveCommandOf(o *serving) *cobra.Command {
+	var config string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Serve the HTTP API of many sandboxes, each confined",
@@ -63,6 +65,12 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
   k2sandbox serve --listen 0.0.0.0:8900 --api-keys keys --tls-cert cert.pem --tls-key key.pem
   k2sandbox serve --listen unix:/run/k2/k2.sock --on-stop keep --memory 512 --cpus 1`,
 		Args: cobra.NoArgs,
+		PreRunE: func(cmd *cobra.Command, _ []string) error {
+			if config == "" {
+				return nil
+			}
+			return readConfig(config, cmd.Flags())
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
@@ -70,6 +78,8 @@ alone. A server takes back the sandboxes that it finds in its folder.`,
 		},
 	}
 	o.add(cmd)
+	cmd.Flags().StringVar(&config, "config", "", "file of settings (YAML), NAME: VALUE for each flag; flags on the command line win")
+	_ = cmd.MarkFlagFilename("config", "yaml", "yml")
 	return cmd
 }
 
@@ -99,8 +109,8 @@ func (o *serving) add(cmd *cobra.Command) {
 }
 
 func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
-	if o.onStop != "end" && o.onStop != "keep" {
-		return fmt.Errorf("--on-stop %q: want end or keep", o.onStop)
+	if err := o.checkStop(); err != nil {
+		return err
 	}
 	keys, secure, err := o.access.read()
 	if err != nil {
@@ -148,6 +158,11 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err != nil {
 		return err
 	}
+	stop, err := serveControl(dir, boxes, log)
+	if err != nil {
+		return errors.Join(err, boxes.Close(ctx))
+	}
+	defer stop()
 	sessions, err := o.console.open(ln, dir, keys)
 	if err != nil {
 		return errors.Join(err, boxes.Close(ctx))

@@ -15,7 +15,7 @@ func TestReserve(t *testing.T) {
 		fleet.LimitMemory: {Memory: math.MaxInt64 >> 1}, fleet.LimitPids: {Pids: math.MaxInt32}, fleet.LimitDisk: {Disk: math.MaxInt64 >> 1},
 	} {
 		t.Run(limit, func(t *testing.T) {
-			r := open(t, func(o *local.Options) { o.Reserve = reserve })
+			r := open(t, func(o *local.Options) { o.Reserve, o.Cold = reserve, true })
 			_, err := r.Start(t.Context(), fleet.Spec{ID: "sb_a"})
 			var refused *fleet.LimitError
 			if !errors.As(err, &refused) || refused.Limit != limit || refused.RetryAfter <= 0 {
@@ -23,6 +23,6 @@ func TestReserve(t *testing.T) {
 			}
 		})
 	}
-	r := open(t, func(o *local.Options) { o.Reserve = local.Reserve{Memory: 1, Pids: 1, Disk: 1} })
+	r := open(t, func(o *local.Options) { o.Reserve, o.Cold = local.Reserve{Memory: 1, Pids: 1, Disk: 1}, true })
 	start(t, r, fleet.Spec{ID: "sb_a"})
 }
