@@ -102,7 +102,7 @@ class AsyncSandbox:
             api_url: where the server is, such as `http://127.0.0.1:8900` or `unix:/path`; by default
                 K2_API_URL, else this user's own server, which is started where there is none.
             limits: `memory_mb`, `cpus`, `pids`, `disk_mb`.
-            network: `{"mode": "none"}` or `{"mode": "full"}`.
+            network: `{"mode": "full"}`, `"packages"` or `"none"`, or `{"allow": ["example.org"]}`.
             keep: whether the end of a `with` block leaves it running.
 
         Raises:
