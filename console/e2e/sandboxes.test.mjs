@@ -63,14 +63,14 @@ scene('a sandbox that ends while it is looked at', async ({ page, server }) => {
   const cell = await run(page, "import time\nprint('up', flush=True)\ntime.sleep(1000)")
   await cell.says('up')
   await box.ask('DELETE', '')
-  await page.getByText(/The sandbox has ended/).waitFor()
+  await page.getByRole('alert').getByText(/has ended/).waitFor()
   await cell.state('sandbox ended')
   await cell.says('up')
 })
 
 scene('a sandbox that never was', async ({ page }) => {
   await goto(page, '#/sb/sb_nobody/run')
-  await page.getByRole('alert').getByText(/sb_nobody/).waitFor()
+  await page.getByRole('alert').getByText(/There is no sandbox sb_nobody here/).waitFor()
 })
 
 scene('a page whose server is another version by now says so', async ({ page, server, tab }) => {

@@ -126,6 +126,7 @@ export class Session {
     lines: (batch) => this.take(batch),
     link: (link) => {
       this.link = link;
+      if (link.state === 'ended' || (link.state === 'refused' && [404, 410].includes(link.problem.status))) this.over();
     },
     restartedNow: () => this.begin(),
   };
@@ -228,6 +229,18 @@ export class Session {
     for (const id of cells.keys()) if (!this.revs.has(id)) this.revs.set(id, new Counter());
     for (const id of this.revs.keys()) if (!cells.has(id)) this.revs.delete(id);
     this.tick++;
+  }
+
+  /** over has what ran end with its sandbox, whose stream tells no more of it. */
+  private over(): void {
+    for (const cell of this.notebook.cells.values()) {
+      if (cell.state === 'done') continue;
+      cell.state = 'done';
+      cell.status = 'sandbox_killed';
+      cell.asked = null;
+      this.changed.add(cell);
+    }
+    this.flush();
   }
 
   private flush(): void {
