@@ -33,7 +33,7 @@ class ShellChannel:
         self._stream = kernel.shell_stream
         self._thread = kernel.shell_channel_thread
         self._context = contextvars.copy_context()  # what a cell sets there is there in the next one
-        self._tasks: set[asyncio.Task[None]] = set()  # of requests
+        self._tasks: list[asyncio.Task[None]] = []  # of requests
         self.ours = True
         self._in_thread(self._stream.io_loop.remove_handler, self._stream.socket)
         self._reply_by_us()
@@ -74,20 +74,30 @@ class ShellChannel:
 
     def read(self) -> None:
         """Take the requests that have come. Runs in the main thread."""
+        requests = []
         with self._outlet.lock:
-            while self.ours and (frames := self._outlet.receive(copy=False)):
+            while self.ours and (frames := self._outlet.receive()):
                 if of_subshell(frames):
                     self.hand_over()
                     self._stream.io_loop.add_callback(self._kernel.shell_channel_thread_main, frames)
                 else:
-                    self._take(frames)
+                    requests.append(frames)
             if not self.ours:
                 self._loop.remove_reader(self._fd)
+        tasks = [self._take(frames) for frames in requests]  # not under the lock: one may begin at once
+        if len(tasks) == 1:
+            self._begin(tasks[0])
 
-    def _take(self, frames: list[Any]) -> None:
+    def _take(self, frames: list[Any]) -> asyncio.Task[None]:
         task = create_task(self._loop, self._kernel.shell_main(None, frames), self._context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks = [task, *(other for other in self._tasks if not other.done())]
+        return task
+
+    def _begin(self, task: asyncio.Task[None]) -> None:
+        """Run a task up to where it waits, if the loop would do just that next: it takes two turns less."""
+        ready: Any = getattr(self._loop, "_ready", ())
+        if len(ready) == 1 and is_step(ready[0], task) and asyncio.current_task(self._loop) is None:
+            ready.popleft()._run()
 
     def stop_aborting(self) -> None:
         """Have requests that come from now on run again."""
@@ -117,11 +127,16 @@ def create_task(loop: Any, run: Any, context: contextvars.Context) -> asyncio.Ta
     return task
 
 
+def is_step(handle: Any, task: Any) -> bool:
+    """Tell whether what a loop does next is a step of the task."""
+    return type(task) is asyncio.Task and getattr(handle._callback, "__self__", None) is task
+
+
 def of_subshell(frames: list[Any]) -> bool:
     """Tell whether the request is for a subshell, by its header."""
     parts = [frame.bytes for frame in frames]
     try:
         header = parts[parts.index(DELIM) + 2]
         return b"subshell_id" in header and json.loads(header).get("subshell_id") is not None
-    except (ValueError, IndexError, AttributeError):  # it will be found to be no request
+    except (ValueError, IndexError, AttributeError, RecursionError):  # it will be found to be no request
         return False

@@ -35,7 +35,7 @@ LATE = [
 
 # The files beside the launcher that it loads.
 COMPANIONS = (
-    *("outlet", "stream", "channel", "session", "formatters", "ready"),
+    *("outlet", "stream", "channel", "session", "cells", "plain", "formatters", "ready"),
     *("table", "chart", "variables", "e2b", "images"),
 )
 
@@ -78,7 +78,7 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
             importlib.import_module(name)
     for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
-    for name in COMPANIONS[:5]:  # which every kernel needs
+    for name in COMPANIONS[:7]:  # which every kernel needs
         launcher.companion(name)
     with contextlib.suppress(ImportError):  # with other versions each kernel makes all that itself
         vars(launcher)["ready"] = launcher.companion("ready").Ready(launcher)
@@ -163,7 +163,8 @@ class Start:
         time.tzset()
         session = sys.modules["jupyter_client.session"]
         user = session.Session.username.default_value = os.environ.get("USER", "username")
-        getattr(session.Session, "_static_immutable_initial_values", {})["username"] = user  # traitlets 5
+        for kind in (session.Session, *session.Session.__subclasses__()):
+            getattr(kind, "_static_immutable_initial_values", {})["username"] = user  # traitlets 5
         session.session_flags["secure"][0]["Session"]["key"] = session.new_id_bytes()
 
     def _settle(self) -> None:

@@ -54,6 +54,8 @@ from ipykernel.kernelapp import IPKernelApp
 from traitlets import Bool, Type, default
 from traitlets.config import Config
 
+set_handler: Any = importlib.import_module("_signal").signal  # which makes no members of enumerations
+
 FEATURES = ("k2:run_options", "k2:variables")
 
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
@@ -170,11 +172,12 @@ class Kernel(IPythonKernel):
         self._interrupted = False
         self.shell_handlers["k2_variables_request"] = self.k2_variables_request
         self._channel: Any = None  # where we serve shell
+        self._cells: Any = None  # what makes IPython faster
         self._streams: list[Any] = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]
 
     def start(self) -> None:
         outlet: Any = companion("outlet")
-        if not self.stock and getattr(self, "shell_channel_thread", None) and outlet.zmq_send():
+        if not self.stock and getattr(self, "shell_channel_thread", None) and outlet.libzmq():
             stream: Any = self.shell_stream
             self.shell_stream = None  # so that its thread does not receive by it
             super().start()
@@ -183,8 +186,8 @@ class Kernel(IPythonKernel):
             self._channel = companion("channel").ShellChannel(self, outlet.Outlet(stream.socket, waits=False))
         else:
             super().start()
-        signal.signal(signal.SIGINT, self.note_interrupt)
-        signal.signal(NUDGE, nothing)
+        set_handler(signal.SIGINT, self.note_interrupt)
+        set_handler(NUDGE, nothing)
         loop: Any = self.io_loop
         if isinstance(loop.asyncio_loop, asyncio.SelectorEventLoop):
             os.register_at_fork(after_in_child=ChildSelector(loop.asyncio_loop).enter)
@@ -228,9 +231,33 @@ class Kernel(IPythonKernel):
         if channel == "shell" and status == "busy":
             kind = self.get_parent("shell")["header"]["msg_type"]
             self._cork(kind == "execute_request")  # then its execute_input comes
-        super()._publish_status(status, channel, *([parent] if parent else []))
+        session: Any = self.session
+        if self.stock or session.is_forked():
+            super()._publish_status(status, channel, *([parent] if parent else []))
+        else:
+            self._publish("status", {"execution_state": status}, parent or self.get_parent(channel))
         if channel == "shell" and status == "idle":
             self._cork(False)
+
+    def _publish_execute_input(self, code: str, parent: Any, execution_count: int) -> None:
+        session: Any = self.session
+        if self.stock or session.is_forked():
+            super()._publish_execute_input(code, parent, execution_count)
+        else:
+            self._publish("execute_input", {"code": code, "execution_count": execution_count}, parent)
+
+    def _publish(self, kind: str, content: dict[str, Any], parent: Any) -> None:
+        """Do what Session.send does, for a message of which nobody wants to know more."""
+        session: Any = self.session
+        self.iopub_thread.publish(
+            [session.frames(kind, content, parent["header"] if parent else {}, self._topic(kind))]
+        )
+
+    def quicken(self) -> None:
+        """Have the shell take less time for a cell."""
+        shell: Any = self.shell
+        self._cells = companion("cells").quicken(shell)
+        companion("plain").quicken(shell.display_formatter)
 
     def _cork(self, corked: bool) -> None:
         """Hold back what the main thread sends, or send it."""
@@ -302,7 +329,10 @@ class Kernel(IPythonKernel):
         kind = self.get_parent("shell")["header"]["msg_type"]
         ours = kind in ("execute_request", "k2_variables_request")
         handler: Any = self.note_interrupt if ours else signal.default_int_handler
-        self.saved_sigint_handler = signal.signal(signal.SIGINT, handler)
+        self.saved_sigint_handler = set_handler(signal.SIGINT, handler)
+
+    def post_handler_hook(self) -> None:
+        set_handler(signal.SIGINT, self.saved_sigint_handler)
 
     async def do_execute(self, *args: Any, cell_meta: Any = None, **kwargs: Any) -> dict[str, Any]:
         """Run a cell under the options in its metadata. Options that cannot be applied fail it instead."""
@@ -321,10 +351,12 @@ class Kernel(IPythonKernel):
                 try:
                     if accepts:
                         self._accept_interrupts()
+                        if self._cells:
+                            self._cells.expect(*args, **kwargs)
                     reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
                 finally:
                     if accepts:  # not by a function, before whose first line handlers of signals are called
-                        signal.signal(signal.SIGINT, self.note_interrupt)
+                        set_handler(signal.SIGINT, self.note_interrupt)
             except (KeyboardInterrupt, Exception) as error:  # just before the cell, or after it
                 if accepts:
                     self._defer_interrupts()
@@ -352,13 +384,13 @@ class Kernel(IPythonKernel):
             self.session.send(stream, "k2_variables_reply", content, parent, ident)
 
     def _accept_interrupts(self) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        set_handler(signal.SIGINT, signal.default_int_handler)
         if self._interrupted:
             raise KeyboardInterrupt
 
     def _defer_interrupts(self) -> None:
         try:
-            signal.signal(signal.SIGINT, self.note_interrupt)
+            set_handler(signal.SIGINT, self.note_interrupt)
         except KeyboardInterrupt:  # one more, which came just before
             self._defer_interrupts()
 
@@ -451,12 +483,14 @@ class App(IPKernelApp):
         if self.config_file_specified or any(map(os.path.exists, paths)):
             super().load_config_file(*args, **kwargs)
 
+    def _session_default(self) -> Any:
+        return super()._session_default() if self.stock else companion("session").Session(parent=self)
+
     def init_iopub(self, context: Any) -> None:
         if self.stock:
             self.outstream_class = f"{__name__}.stock_stream"
             super().init_iopub(context)
         else:
-            companion("session").quicken(self.session)
             module: Any = kernelapp
             stock, module.IOPubThread = module.IOPubThread, companion("outlet").Publisher
             try:
@@ -482,10 +516,13 @@ class App(IPKernelApp):
         super().init_kernel()
         self.kernel.stock = self.stock
         if not self.stock:
+            self.log.setLevel(self.log_level)  # else it makes records of what its handler does not show
             self.kernel.shell.displayhook.pub_socket = companion("outlet").Later(self.iopub_thread)
         if self.rich_data:
             self.kernel.rich_data = True
             companion("formatters").add(self.kernel.shell.display_formatter, companion)
+        if not self.stock:
+            self.kernel.quicken()
 
     def _bind_socket(self, s: Any, port: int) -> Any:
         if s.type in (zmq.PUB, zmq.XPUB):

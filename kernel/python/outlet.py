@@ -12,6 +12,7 @@ import importlib
 import os
 import threading
 from collections import deque
+from collections.abc import Callable
 from itertools import repeat, takewhile
 from typing import Any
 
@@ -22,6 +23,10 @@ INTERVAL = 0.2  # seconds that printed text may wait to be sent
 IDLE = 5  # intervals without output, after which the iopub thread looks no more for some
 TRIES = 100  # to send what never waits, each of which a signal can end
 BIG = 2 << 20  # bytes of a message above which it is not copied, but handed to the iopub thread
+
+# pyzmq's are members of enumerations, with which even an "and" takes long.
+LAST, MORE = int(zmq.DONTWAIT), int(zmq.DONTWAIT | zmq.SNDMORE)
+EVENTS, POLLIN = int(zmq.EVENTS), int(zmq.POLLIN)
 
 
 def atomically(*calls: functools.partial[Any]) -> None:
@@ -44,8 +49,9 @@ class Outlet:
         self.lock: Any = threading.RLock()  # of the socket
         self._messages: deque[tuple[list[bytes], list[int]]] = deque()  # with what parts are out
         # pyzmq runs handlers of signals once it has sent: their exceptions would not tell whether it has.
-        function = zmq_send()
-        self._zmq_send = functools.partial(function, socket.underlying) if function else None
+        library = libzmq()
+        self._zmq_send = functools.partial(library.zmq_send, socket.underlying) if library else None
+        self._events = events_of(socket)
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
@@ -85,7 +91,7 @@ class Outlet:
         rest = parts[len(out) :]
         if not self._zmq_send or (not out and sum(map(len, rest)) > self.big):
             return False
-        flags = [*repeat(zmq.DONTWAIT | zmq.SNDMORE, len(rest) - 1), zmq.DONTWAIT]
+        flags = [*repeat(MORE, len(rest) - 1), LAST]
         out.extend(takewhile((-1).__ne__, map(self._zmq_send, rest, map(len, rest), flags)))
         return len(out) == len(parts)
 
@@ -106,26 +112,40 @@ class Outlet:
     def readable(self) -> bool:
         """Tell whether there is something to receive: a send can have taken the sign of it."""
         with self.lock:
-            free = not self.blocked and not self.socket.closed
-            return free and bool(int(self.socket.getsockopt(zmq.EVENTS)) & zmq.POLLIN)
+            return not self.blocked and not self.socket.closed and bool(self._events() & POLLIN)
 
-    def receive(self, copy: bool = True) -> list[Any] | None:
-        """Return the next message that came, if one has."""
+    def receive(self) -> list[zmq.Frame]:
+        """Return the frames of the next message that came, if one has."""
         with self.lock:
-            return self.socket.recv_multipart(0, copy) if self.readable() else None
+            if not self.readable():
+                return []
+            frames = [self.socket.recv(0, False)]
+            while frames[-1].more:
+                frames.append(self.socket.recv(0, False))
+            return frames
 
 
 @functools.cache
-def zmq_send() -> Any:
-    """Return the function of the libzmq that pyzmq is linked with. Without it, the iopub thread sends all."""
+def libzmq() -> Any:
+    """Return the libzmq that pyzmq is linked with, to call it. Without it, the iopub thread sends all."""
     backend = importlib.import_module(importlib.import_module("zmq.backend").Socket.__module__)
     try:
-        send = ctypes.PyDLL(str(backend.__file__)).zmq_send
+        library = ctypes.PyDLL(str(backend.__file__))
+        library.zmq_send.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
+        library.zmq_getsockopt.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
     except (OSError, AttributeError):  # a backend in Python, or one that keeps its libzmq to itself
         return None
-    send.argtypes = (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int)
-    send.restype = ctypes.c_int
-    return send
+    return library
+
+
+def events_of(socket: zmq.Socket[bytes]) -> Callable[[], int]:
+    """Return what tells the events of a socket, as getsockopt does, and takes less time."""
+    library = libzmq()
+    if not library:
+        return lambda: int(socket.getsockopt(EVENTS))
+    events, size = ctypes.c_int(), ctypes.c_size_t(ctypes.sizeof(ctypes.c_int))
+    where = socket.underlying, EVENTS, ctypes.byref(events), ctypes.byref(size)
+    return lambda: 0 if library.zmq_getsockopt(*where) else events.value
 
 
 class Publisher(IOPubThread):
@@ -154,7 +174,7 @@ class Publisher(IOPubThread):
     def _read(self, *_: object) -> None:
         """Receive subscriptions. Runs in the thread."""
         while frames := self.outlet.receive():
-            self._handle_subscription(frames)
+            self._handle_subscription([frame.bytes for frame in frames])
 
     def _send_welcome_message(self, subscription: str) -> None:
         message = {
@@ -176,14 +196,18 @@ class Publisher(IOPubThread):
             atomically(*then)
             return
         atomically(*map(self.outlet.put, messages), *then)
-        if not (self.corked and threading.get_ident() == self._main):
+        if threading.get_ident() != self._main:
             self.send()
+        elif not self.corked:  # a cell that runs: to look for subscriptions each time takes long
+            if not self.outlet.send():
+                self.schedule(self._unblock)
+            self.look()
 
     def send(self) -> None:
-        """Send what was put into the outlet."""
+        """Send what was put, and see to subscriptions, of which a send can have taken the sign."""
         if not self.outlet.send():
             self.schedule(self._unblock)
-        elif self.socket is not None and self.outlet.readable():
+        elif self.outlet.readable():
             self.schedule(self._read)
 
     def wait(self) -> None:
@@ -210,25 +234,24 @@ class Publisher(IOPubThread):
     def _begin(self, idle: int = 0) -> None:
         """Look for output at intervals, until there was none for long. Runs in the thread."""
         self._looking = True
+        self.io_loop.call_later(INTERVAL, self._again, idle)
 
-        def again() -> None:
-            if self._send_all():
-                self._begin()
-            elif idle < IDLE:
-                self._begin(idle + 1)
+    def _again(self, idle: int) -> None:
+        found = False
+        try:
+            found = self._send_all()
+        finally:
+            if found or idle < IDLE:
+                self._begin(0 if found else idle + 1)
             else:
                 self._looking = False
                 if self._send_all():  # written just before, by who took us to be looking
                     self._begin()
 
-        self.io_loop.call_later(INTERVAL, again)
-
     def _send_all(self) -> bool:
         """Send what there is, and tell whether there was something."""
-        found = any([stream.send() for stream in self.streams])
-        if self.outlet:
-            self.send()
-            return True
+        found = any([stream.send() for stream in self.streams]) or bool(self.outlet)
+        self.send()
         return found
 
     def close(self) -> None:

@@ -99,7 +99,10 @@ class Stream(Piped):
         if self.echo is not None:
             self._echo(self.echo, string)
         if len(string) > BACKLOG:  # its head is sent while its tail is packed
-            return sum(self.write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
+            return sum(self._write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
+        return self._write(string)
+
+    def _write(self, string: str) -> int:
         self._pieces.append((self.parent_header, string))
         self._backlog += len(string)
         if not self._is_master_process():
@@ -119,7 +122,8 @@ class Stream(Piped):
 
     def flush(self) -> None:
         """Send what was written. A reader that is slow is waited for, a thread that has ended is not."""
-        self.send()
+        if self._pieces or self.echo is not None:
+            self.send()
         publisher = self.pub_thread
         if publisher and publisher.outlet.blocked and publisher.thread is not threading.current_thread():
             publisher.wait()
@@ -139,12 +143,12 @@ class Stream(Piped):
 
     def _send(self, pieces: list[Piece]) -> None:
         """Send the pieces, which are the first ones of self._pieces."""
-        self.session.pid = os.getpid()  # the socket of a child is one that it may use
+        if self._child:
+            self.session.pid = os.getpid()  # the socket of a child is one that it may use
         self._backlog = 0
+        frames = self.session.frames
         messages = [
-            self.session.serialize(
-                self.session.msg("stream", {"name": self.name, "text": part}, parent=parent), self.topic
-            )
+            frames("stream", {"name": self.name, "text": part}, parent, self.topic)
             for parent, text in join(pieces)
             for part in split(text)
         ]
@@ -164,7 +168,10 @@ class StockStream(Piped):
 
     def write(self, string: str) -> int:
         if isinstance(string, str) and len(string) > BACKLOG:  # its head is sent while its tail is packed
-            return sum(self.write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
+            return sum(self._write(string[i : i + BACKLOG]) for i in range(0, len(string), BACKLOG))
+        return self._write(string)
+
+    def _write(self, string: str) -> int:
         super().write(string)
         self._backlog += len(string)
         if self._backlog >= BACKLOG:
