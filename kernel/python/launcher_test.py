@@ -649,10 +649,10 @@ def test_what_was_not_sent_before_a_fork_is_the_parents(kernel: Kernel) -> None:
     kernel.strays.clear()
     run = kernel.run("""
         import os
-        print("once", end=" ")
+        print("once ", end="")
         pid = os.fork()
         if pid == 0:
-            print("child", end=" ", flush=True)
+            print("child ", end="", flush=True)
             os._exit(0)
         os.waitpid(pid, 0)
         """)
