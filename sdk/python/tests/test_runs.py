@@ -27,7 +27,9 @@ def test_text_is_the_value_or_else_what_was_printed(box: Any) -> None:
     assert (execution.is_error, execution.error, execution.context) == (False, None, "default")
     assert execution.raise_for_error() is execution
     assert execution.execution_count > 0
-    assert execution.duration > 0 and execution.cpu_time > 0 and execution.memory_peak > 1 << 20
+    assert execution.duration > 0
+    assert execution.cpu_time > 0
+    assert execution.memory_peak > 1 << 20
     assert box.run_code("print('printed')").text == "printed\n"
     assert box.run_code("pass").text == ""
     assert box.run_code("display('shown'); print('printed')").text == "printed\n"
