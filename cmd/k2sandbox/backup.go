@@ -113,7 +113,7 @@ func serveControl(dir string, boxes *fleet.Fleet, log *slog.Logger) (stop func()
 	routes := http.NewServeMux()
 	routes.HandleFunc("GET /backup", func(w http.ResponseWriter, r *http.Request) {
 		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(backupTime))
-		n, err := boxes.Backup(w)
+		n, err := sendBackup(w, dir, boxes)
 		if err != nil {
 			log.Error("cannot copy the registry", "error", err)
 			panic(http.ErrAbortHandler) // no client takes it for whole
@@ -128,6 +128,25 @@ func serveControl(dir string, boxes *fleet.Fleet, log *slog.Logger) (stop func()
 		<-done
 		_ = os.Remove(filepath.Join(dir, controlSocket))
 	}, nil
+}
+
+// sendBackup copies the registry aside first: it cannot grow, or be closed, while it is read.
+func sendBackup(w io.Writer, dir string, boxes *fleet.Fleet) (int64, error) {
+	f, err := os.CreateTemp(dir, ".backup-*")
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	if err := os.Remove(f.Name()); err != nil {
+		return 0, err
+	}
+	if _, err := boxes.Backup(f); err != nil {
+		return 0, err
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return 0, err
+	}
+	return io.Copy(w, f)
 }
 
 // within calls use with a path to the control socket that is short enough for an address.

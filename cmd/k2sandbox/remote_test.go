@@ -28,7 +28,7 @@ func TestCommandsOfAServer(t *testing.T) {
 	if err := os.WriteFile(file, []byte("a-key-of-some-length"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := openHouse(t, "--api-keys", file)
+	h := openHouse(t, "--api-keys", file, "--data-dir", t.TempDir()) // with no templates
 	run(t, h.by("ps")).complains(t, "no API key", "K2_API_KEY")
 	h.key = "a-key-of-some-length"
 	id := strings.TrimSpace(run(t, h.by("create", "--timeout", "10m", "-m", "user=ada", "-e", "WHO=ada", "--memory", "512", "--network", "full")).stdout)

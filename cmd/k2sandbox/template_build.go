@@ -16,6 +16,7 @@ import (
 	"net/http"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/fleet/template"
 	"github.com/k2sandbox/k2sandbox/journal"
+	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/process"
 )
 
@@ -109,7 +111,7 @@ func (b *building) build(ctx context.Context) (t template.Template, err error) {
 	if err != nil {
 		return t, err
 	}
-	base.Build.Key, err = b.key(base, wanted)
+	base.Build.Key, err = b.key(ctx, base, wanted)
 	if err != nil {
 		return t, err
 	}
@@ -171,14 +173,59 @@ func (b *building) base(ctx context.Context, store *template.Store) (template.Te
 }
 
 // key names all that a template is built of.
-func (b *building) key(base template.Template, wanted string) (string, error) {
+func (b *building) key(ctx context.Context, base template.Template, wanted string) (string, error) {
+	from, err := b.sources()
+	if err != nil {
+		return "", err
+	}
+	if base.Python == "" { // it has the server's
+		spec, err := b.s.spec(ctx)
+		if err != nil {
+			return "", err
+		}
+		real, err := filepath.EvalSymlinks(spec.Argv[0])
+		if err != nil {
+			return "", err
+		}
+		from = append(from, stamp(real))
+	}
 	var layers []string
 	for _, l := range base.Layers {
 		layers = append(layers, l.DiffID)
 	}
-	text, err := json.Marshal([]any{base.ID, layers, base.Env, base.User, base.Workdir, wanted, b.commands, b.packages.Index, b.packages.FindLinks, b.packages.NoIndex})
+	text, err := json.Marshal([]any{base.ID, layers, base.Env, base.User, base.Workdir, wanted, b.commands, from, b.packages.NoIndex, b.network})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), err
+}
+
+// sources tells where packages come from, with the files of folders.
+func (b *building) sources() (all []string, err error) {
+	environ, err := b.packages.environ(kernel.DefaultEnviron(os.Environ()))
+	for _, v := range environ {
+		name, value, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(name, "PIP_") && !strings.HasPrefix(name, "UV_") || strings.HasSuffix(name, "_CACHE_DIR") {
+			continue
+		}
+		all = append(all, v)
+		for place := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == ',' }) {
+			dir := strings.TrimPrefix(place, "file://")
+			entries, _ := os.ReadDir(dir) // of a URL there are none
+			for _, e := range entries {
+				all = append(all, stamp(filepath.Join(dir, e.Name())))
+			}
+		}
+	}
+	slices.Sort(all)
+	return all, err
+}
+
+// stamp is a file's name with what changes when it does.
+func stamp(file string) string {
+	info, err := os.Stat(file)
+	if err != nil {
+		return file
+	}
+	return fmt.Sprint(file, " ", info.Size(), " ", info.ModTime().UnixNano())
 }
 
 // run builds the template in a sandbox of the one that it is built from.
@@ -197,7 +244,7 @@ func (b *building) run(ctx context.Context, store *template.Store, t template.Te
 		failed = errors.Join(failed, r.Sweep(func(string) bool { return false }), r.Close())
 	}()
 	spec, err := r.Complete(fleet.Spec{
-		ID: "sb_build" + strings.ToLower(rand.Text()[:12]), Template: b.from, Network: fleet.Network{Mode: string(b.network.Chosen()), Allow: b.network.Allow},
+		ID: "sb_build" + strings.ToLower(rand.Text()[:12]), Template: b.from, Network: fleet.Network{Mode: string(b.network.Chosen()), Allow: b.network.Allow}, Lease: buildLease,
 	})
 	if err != nil {
 		return t, err
@@ -220,6 +267,9 @@ func (b *building) run(ctx context.Context, store *template.Store, t template.Te
 	}
 	return b.keep(ctx, c, store, t)
 }
+
+// buildLease is how long a sandbox lives whose build was killed, and how long a step may take.
+const buildLease = 24 * time.Hour
 
 // steps are what is done in the sandbox.
 func (b *building) steps(ctx context.Context, c *client.Client, t *template.Template, wanted string) error {
@@ -292,7 +342,7 @@ func (b *building) step(ctx context.Context, c *client.Client, name, line string
 // keep makes a layer of what the sandbox has in the directories of its user.
 func (b *building) keep(ctx context.Context, c *client.Client, store *template.Store, t template.Template) (template.Template, error) {
 	dirs := []string{t.Home}
-	if t.Workdir != "" && !strings.HasPrefix(t.Workdir+"/", t.Home+"/") {
+	if t.Workdir != "" && local.Ownable(t.Workdir) && !strings.HasPrefix(t.Workdir+"/", t.Home+"/") {
 		dirs = append(dirs, t.Workdir)
 	}
 	read, write := io.Pipe()

@@ -138,13 +138,18 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 		}
 	}
 	slices.SortFunc(t.binds, func(a, b string) int { return len(parts(a)) - len(parts(b)) })
-	if dir := placeOf(v, of.Workdir); dir != "" && !systemDirs[dir] && !slices.ContainsFunc([]string{"/usr", "/etc", "/proc", "/sys", "/dev"}, func(of string) bool { return within(dir, of) }) {
+	if dir := placeOf(v, of.Workdir); dir != "" && Ownable(dir) {
 		t.own = []string{dir}
 	}
 	t.write(v, of)
 	t.adaptTo(v, r.options.Environ, of.Env)
 	t.environ = withPackages(t.environ, of.Build)
 	return t, r.makeLayer(t, libraries, placeOf(v, of.Workdir))
+}
+
+// Ownable reports whether a directory of an image is its user's where that works in it: none of the system's is.
+func Ownable(dir string) bool {
+	return !systemDirs[dir] && !slices.ContainsFunc([]string{"/usr", "/etc", "/proc", "/sys", "/dev"}, func(of string) bool { return within(dir, of) })
 }
 
 // makeLayer makes the template's own layer, which lies above the image's.

@@ -135,14 +135,14 @@ func spoolTo(file string, from io.Reader) (string, error) {
 }
 
 // Graft copies an archive of a directory into one of a layer, in which the directory replaces what lies below it, with all of it
-// a user's. Times are those of the epoch, so that what was built twice is the same.
+// a user's. Times are those of one day, so that what was built twice is the same: the first that a ZIP file can have everywhere.
 func Graft(w *tar.Writer, dir string, from io.Reader, uid, gid int) error {
 	dir = strings.Trim(path.Clean("/"+dir), "/")
 	if dir == "" {
 		return fmt.Errorf("%w: the root is no directory of a user's", ErrRefused)
 	}
 	for _, h := range []*tar.Header{
-		{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, Uid: uid, Gid: gid},
+		{Typeflag: tar.TypeDir, Name: dir + "/", Mode: 0o755, Uid: uid, Gid: gid, ModTime: builtAt},
 		{Typeflag: tar.TypeReg, Name: path.Join(dir, whiteoutOpaque), Mode: 0o644},
 	} {
 		if err := w.WriteHeader(h); err != nil {
@@ -166,11 +166,13 @@ func Graft(w *tar.Writer, dir string, from io.Reader, uid, gid int) error {
 	}
 }
 
+var builtAt = time.Date(1980, 1, 2, 0, 0, 0, 0, time.UTC)
+
 func graft(w *tar.Writer, dir string, h *tar.Header, content io.Reader, uid, gid int) error {
 	if !filepath.IsLocal(h.Name) || h.Typeflag == tar.TypeLink && !filepath.IsLocal(h.Linkname) || h.Size > math.MaxInt64/2 {
 		return fmt.Errorf("%w: %.256q leads out of the directory", ErrRefused, h.Name)
 	}
-	out := &tar.Header{Typeflag: h.Typeflag, Name: path.Join(dir, h.Name), Linkname: h.Linkname, Mode: h.Mode & 0o1777, Size: h.Size, Uid: uid, Gid: gid, ModTime: time.Unix(0, 0)}
+	out := &tar.Header{Typeflag: h.Typeflag, Name: path.Join(dir, h.Name), Linkname: h.Linkname, Mode: h.Mode & 0o1777, Size: h.Size, Uid: uid, Gid: gid, ModTime: builtAt}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		out.Name += "/"

@@ -44,9 +44,7 @@ func (s *Store) add(ctx context.Context, img v1.Image, t Template, report func(P
 	id, _ := img.ConfigName() // which check has read
 	t.ID, t.Created = id.String(), time.Now().UTC()
 	t.Env, t.User = config.Config.Env, config.Config.User
-	if t.Workdir = config.Config.WorkingDir; t.Workdir != "" {
-		t.Workdir = path.Clean("/" + t.Workdir)
-	}
+	t.Workdir = strings.TrimSuffix(path.Clean("/"+config.Config.WorkingDir), "/") // "/" is what BuildKit says for none
 	left := s.limits
 	for i, layer := range layers {
 		told := Progress{Layer: i + 1, Layers: len(layers), DiffID: config.RootFS.DiffIDs[i].String()}

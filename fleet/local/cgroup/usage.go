@@ -93,12 +93,14 @@ func (g *Group) read(use, file string) (string, bool) {
 // them or that is not known. What bounds groups above it does not count.
 func (p *Parent) FreeMemory() int64 {
 	g := Group{p.places}
-	limit := "memory.limit_in_bytes"
+	limit, cache := "memory.limit_in_bytes", "total_active_file"
 	if p.places["memory"].V2 {
-		limit = "memory.max"
+		limit, cache = "memory.max", "active_file"
 	}
 	most, bounded := g.number("memory", limit)
 	used, ok := g.Memory()
+	files, _ := g.field("memory", "memory.stat", cache) // which Linux takes back, too, where it must
+	used = max(0, used-files)
 	if !bounded || !ok || most > 1<<60 { // version 1 says so for "no bound"
 		return math.MaxInt64
 	}

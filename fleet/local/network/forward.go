@@ -72,7 +72,7 @@ func (s *Stack) asked(r *http.Request) (target, error) {
 		return target{}, fmt.Errorf("%.100q is no port", port)
 	}
 	if a, err := netip.ParseAddr(host); err == nil {
-		return s.meant(netip.AddrPortFrom(a, uint16(n))), nil
+		return s.meant(netip.AddrPortFrom(a.WithZone(""), uint16(n))), nil // a zone is no address's outside, and as long as it likes
 	}
 	return target{name: strings.ToLower(strings.TrimSuffix(host, ".")), to: netip.AddrPortFrom(netip.Addr{}, uint16(n))}, nil
 }
@@ -96,14 +96,14 @@ func (s *Stack) exchangeHTTP(in *inner, out net.Conn, r *http.Request, t target)
 	defer out.Close()
 	stop := context.AfterFunc(s.ctx, func() { out.Close() })
 	defer stop()
-	defer s.opened(t, func() { out.Close(); in.endpoint.Abort() })()
+	defer s.opened(t, out, func() { out.Close(); in.endpoint.Abort() })()
 	for _, name := range append(strings.Split(r.Header.Get("Connection"), ","), "Connection", "Proxy-Connection", "Proxy-Authorization", "Keep-Alive", "Te", "Upgrade", "Expect") {
 		r.Header.Del(strings.TrimSpace(name))
 	}
 	r.Close = true
 	var sent sync.WaitGroup
 	defer sent.Wait()
-	defer in.endpoint.Abort() // where an answer came before the end of the request
+	defer func() { out.Close(); in.endpoint.Abort() }() // where an answer came before the end of the request
 	sent.Go(func() {
 		_ = r.Write(counted{out, &s.stats.out})
 		if _, err := in.Read(make([]byte, 1)); err != nil { // nobody waits for the answer any more

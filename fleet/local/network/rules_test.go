@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
 
@@ -369,6 +371,47 @@ func TestRulesChange(t *testing.T) {
 	for _, at := range []string{good[0].Unmap().String(), public4} {
 		if said, err := r.byAddress(t, at); err != nil || said != "secret" {
 			t.Errorf("with all of the network, %s: %q, %v", at, said, err)
+		}
+	}
+}
+
+// A private range that rules open no more is closed to what is open, by whatever name or rule that was made.
+func TestRulesClosePrivateRanges(t *testing.T) {
+	r := newRuled(t, nil)
+	p := r.options.Policy
+	p.Nameable = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
+	go echo(r.outside.listen(t, "[::]:81"))
+	for _, narrower := range [][]string{{"private.test"}, {"0.0.0.0/0", "private.test"}, nil} {
+		r.stack.SetRules(allowing(t, "private.test", "10.0.0.0/8")(p))
+		found, err := r.resolver().LookupNetIP(t.Context(), "ip4", "private.test.")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var open []net.Conn
+		for _, at := range []string{found[0].Unmap().String() + ":81", "10.1.2.3:81"} {
+			c, err := r.box.Dial(t.Context(), "tcp", at)
+			if err != nil {
+				t.Fatal(at, err)
+			}
+			defer c.Close()
+			if _, err := io.WriteString(c, "x"); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+				t.Fatalf("%s: %v", at, err)
+			}
+			open = append(open, c)
+		}
+		if narrower == nil {
+			r.stack.SetRules(nil)
+		} else {
+			r.stack.SetRules(allowing(t, narrower...)(p))
+		}
+		for _, c := range open {
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Second)) // which only what goes on comes to
+			if _, err := c.Read(make([]byte, 1)); errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, io.EOF) {
+				t.Errorf("with %q, %s goes on: %v", narrower, c.RemoteAddr(), err)
+			}
 		}
 	}
 }

@@ -67,12 +67,12 @@ type Stack struct {
 	link  *link
 	stack *stack.Stack
 
-	connections, questions *Sockets // bounds of its own
-	names                  names
-	flows                  flows
-	aliases                aliases
-	rules                  atomic.Pointer[Rules]
-	open                   connections
+	connections, questions, lookups *Sockets // bounds of its own
+	names                           names
+	flows                           flows
+	aliases                         aliases
+	rules                           atomic.Pointer[Rules]
+	open                            connections
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -96,7 +96,7 @@ const (
 	// bytes. The host's sockets have the kernel's buffers beside.
 	window = 512 << 10
 
-	// inFlight bounds the connections of which the outside has not answered yet.
+	// inFlight bounds the connections of which the outside has not answered yet, and the names that are being looked up.
 	inFlight = 256
 
 	// questionsAtOnce bounds the DNS questions that wait for an answer.
@@ -139,6 +139,7 @@ func serve(tun *os.File, o Options) (*Stack, error) {
 		stack:       newStack(),
 		connections: NewSockets(cmp.Or(o.Connections, 512)),
 		questions:   NewSockets(questionsAtOnce),
+		lookups:     NewSockets(inFlight),
 	}
 	s.names.find = o.Lookup
 	s.rules.Store(o.Rules)
@@ -274,5 +275,5 @@ func (s *Stack) refuse(protocol, destination string, err error) {
 // allowed any more is reset.
 func (s *Stack) SetRules(r *Rules) {
 	s.rules.Store(r)
-	s.open.reset(func(t target) bool { return !r.allows(t) })
+	s.open.reset(func(c *connection) bool { return !s.still(r, c) })
 }

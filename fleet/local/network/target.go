@@ -87,7 +87,7 @@ func (s *Stack) judge(rules *Rules, to netip.AddrPort) error {
 // named looks a name up, and are those of its addresses that the policy lets be dialled: what a name server says
 // opens nothing.
 func (s *Stack) named(ctx context.Context, rules *Rules, t target) ([]netip.AddrPort, error) {
-	found, err := s.o.Lookup(ctx, t.name+".") // as it stands, without the host's search list
+	found, err := s.lookup(ctx, t.name)
 	if err != nil {
 		return nil, fmt.Errorf("cannot look up %s: %w", legible(t.name), err)
 	}
@@ -111,6 +111,20 @@ func (s *Stack) named(ctx context.Context, rules *Rules, t target) ([]netip.Addr
 		err = nil
 	}
 	return reached, err
+}
+
+// lookup asks for the addresses of a name as it stands, without the host's search list. It takes a socket beside that of who
+// dials: there is one for addresses of each version.
+func (s *Stack) lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	if !s.lookups.take() {
+		return nil, errors.New("too many names are being looked up")
+	}
+	defer s.lookups.give()
+	if !s.o.Sockets.take() {
+		return nil, errors.New("too many sockets")
+	}
+	defer s.o.Sockets.give()
+	return s.o.Lookup(ctx, name+".")
 }
 
 // maxAddresses is how many addresses of a name are tried.

@@ -109,7 +109,7 @@ func (s *Stack) splice(in *inner, out net.Conn, t target) {
 	})
 	stop := context.AfterFunc(s.ctx, reset)
 	defer stop()
-	defer s.opened(t, reset)()
+	defer s.opened(t, out, reset)()
 
 	said, unregister := inside(in.endpoint, in.queue)
 	defer unregister()

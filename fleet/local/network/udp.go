@@ -123,7 +123,7 @@ func (s *Stack) connect(f *flow, id stack.TransportEndpointID, t target) bool {
 func (s *Stack) flow(id stack.TransportEndpointID, f *flow, t target) {
 	stop := context.AfterFunc(s.ctx, f.close)
 	defer stop()
-	defer s.opened(t, f.close)()
+	defer s.opened(t, f.out, f.close)()
 	defer s.flows.remove(id, f)
 	defer f.close()
 	var both sync.WaitGroup
