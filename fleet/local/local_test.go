@@ -315,10 +315,13 @@ func TestStartWhoseCallerHasGone(t *testing.T) {
 
 func TestManyAtOnce(t *testing.T) {
 	r := open(t)
-	var all sync.WaitGroup
+	var all, asked sync.WaitGroup
+	asked.Add(20)
 	ranges := make(chan string, 20)
 	for i := range 20 {
 		all.Go(func() {
+			done := sync.OnceFunc(asked.Done)
+			defer done()
 			m, err := r.Start(t.Context(), fleet.Spec{ID: fmt.Sprintf("sb_%d", i)})
 			if err != nil {
 				t.Error(err)
@@ -329,6 +332,8 @@ func TestManyAtOnce(t *testing.T) {
 				t.Error(err)
 			}
 			ranges <- o.Out
+			done()
+			asked.Wait() // what one had the next one may have
 			if err := m.Kill(); err != nil {
 				t.Error(err)
 			}
