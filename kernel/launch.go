@@ -129,10 +129,7 @@ func (k *Kernel) prepare() error {
 // furnish makes the kernel's directory anew, with the connection file and, for who has not read it yet, the
 // launcher: what the process before left in it, sockets or worse, is gone.
 func (k *Kernel) furnish(launcher fs.FS) error {
-	if err := os.RemoveAll(k.dir); err != nil {
-		return err
-	}
-	if err := os.Mkdir(k.dir, 0o700); err != nil {
+	if err := k.remake(); err != nil {
 		return err
 	}
 	if k.conn.HBPort == 0 && !k.options.Spec.ipykernel() {
@@ -155,6 +152,18 @@ func (k *Kernel) furnish(launcher fs.FS) error {
 		return err
 	}
 	return os.Rename(k.file+".new", k.file)
+}
+
+// remake makes the kernel's directory anew, which a process that has just been killed can have made, too, meanwhile.
+func (k *Kernel) remake() error {
+	for try := 1; ; try++ {
+		if err := os.RemoveAll(k.dir); err != nil {
+			return err
+		}
+		if err := os.Mkdir(k.dir, 0o700); !errors.Is(err, fs.ErrExist) || try == 10 {
+			return err
+		}
+	}
 }
 
 func (k *Kernel) launcher() string { return filepath.Join(k.dir, "launcher.py") }
@@ -207,6 +216,9 @@ func (k *Kernel) spawn(ctx context.Context) (*life, error) {
 			return l, err
 		}
 		k.log.Warn("kernel was not forked and starts anew", "name", spec.Name, "error", err)
+		if err := k.guard.Sweep(); err != nil { // a zygote that is gone may have forked it all the same
+			return nil, err
+		}
 	}
 	return k.begin(ctx, command, program)
 }

@@ -156,7 +156,9 @@ func (p *Process) fork(s *stdio) error {
 	}
 	pid, err := p.command.Fork(p.command.Env, s.in, s.out, s.err)
 	if err == nil {
-		err = p.claim(pid)
+		if err = p.claim(pid); err != nil {
+			killIf(pid, func() bool { return isOrphan(pid) }) // it would go on as what somebody else is to be now
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrFork, err)

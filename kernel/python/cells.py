@@ -65,10 +65,13 @@ class Cells:
         """Find out what IPython is about to ask of a cell. Runs in the main thread."""
         self._forget()
         self._said = None
-        if not isinstance(code, str) or self._all_ways() != self._ways:
+        try:
+            if not isinstance(code, str) or self._all_ways() != self._ways:
+                return
+            self._code, self._awaits, self._asked = code, None, 0
+            cell = self._python() or self._transformed()
+        except Exception:  # such as a magic's that cannot be loaded: it is IPython's to show, if it asks
             return
-        self._code, self._awaits, self._asked = code, None, 0
-        cell = self._python() or self._transformed()
         if cell:
             self._cell = cell
             vars(self._shell).update(self._given)
@@ -76,7 +79,7 @@ class Cells:
     def _forget(self) -> None:
         for name, method in self._given.items():
             if vars(self._shell).get(name) is method:
-                delattr(self._shell, name)
+                vars(self._shell).pop(name, None)  # another thread may be doing the same
 
     def transform_cell(self, raw_cell: str) -> str:
         """Transform a cell as InteractiveShell.transform_cell does."""
@@ -126,16 +129,18 @@ class Cells:
         said: list[Any] = []
         self._said = said
         try:
-            code = compile(cell, "<>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            code = compile(cell, "<>", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
         except Exception:
             return None
         finally:
             self._said = None
+            for warning in said:  # which IPython is to show, where that is done once too
+                vars(warnings)["onceregistry"].pop((str(warning.message), warning.category), None)
         return None if said else bool(code.co_flags & inspect.CO_COROUTINE)
 
     def _note(self, message: Any) -> None:
         """Keep a warning of the cell that is looked at, or show it."""
-        if self._said is None:
+        if self._said is None or message.filename != "<>":  # such as one of a destructor
             self._show(message)
         else:
             self._said.append(message)

@@ -68,6 +68,15 @@ CELLS = [
         "warnings.simplefilter('error')",
         "x is 1",
         "warnings.resetwarnings()",
+        "warnings.simplefilter('once')",
+        "x is 1",
+        "x is 1",
+        "warnings.resetwarnings()",
+    ),
+    *(
+        "class P:\n  @property\n  def __class__(self): raise RuntimeError('no')\np = P()",
+        "p",
+        "p = 1",
     ),
     *(
         "True",

@@ -95,6 +95,8 @@ class ShellChannel:
 
     def _begin(self, task: asyncio.Task[None]) -> None:
         """Run a task up to where it waits, if the loop would do just that next: it takes two turns less."""
+        if not self._loop.is_running():  # nor do we serve yet: a cell would have no loop, its reply no sender
+            return
         ready: Any = getattr(self._loop, "_ready", ())
         if len(ready) == 1 and is_step(ready[0], task) and asyncio.current_task(self._loop) is None:
             ready.popleft()._run()

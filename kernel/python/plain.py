@@ -23,12 +23,13 @@ class Plain:
 
     def __init__(self, display: Any) -> None:
         self._display = display
-        self._stock = display.format
+        self._kind = type(display)
+        self._format = self._kind.format
         own = display.ipython_display_formatter, display.mimebundle_formatter, *display.formatters.values()
         self._ways = {type(formatter): type(formatter).__call__ for formatter in own}
 
     def __call__(self, obj: Any, include: Any = None, exclude: Any = None) -> Any:
-        if type(obj) not in PLAIN or include or exclude:
+        if type(obj) not in PLAIN or include or exclude or self._kind.format is not self._format:
             return self._stock(obj, include, exclude)
         display = self._display
         by_type = display.formatters
@@ -44,6 +45,9 @@ class Plain:
             return self._stock(obj)
         said = as_text(text, obj)
         return ({} if said is None else {"text/plain": said}), {}
+
+    def _stock(self, *args: Any) -> Any:
+        return self._kind.format(self._display, *args)  # which users can have replaced
 
 
 def has_printer(formatter: Any, obj: Any) -> bool:
