@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -16,7 +17,10 @@ func (c *Context) Interrupt(ctx context.Context) error {
 	if e == nil {
 		return nil
 	}
-	return c.interrupt(ctx, e)
+	if err := c.interrupt(ctx, e); !errors.Is(err, ErrFinished) { // its end has come before
+		return err
+	}
+	return nil
 }
 
 // interrupt cancels a queued run, or starts to interrupt a running one and returns
