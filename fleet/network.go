@@ -21,22 +21,11 @@ func (f *Fleet) SetNetwork(ctx context.Context, id string, n Network) (Info, err
 	if n.Mode = string(asked.Chosen()); n.Mode == "" {
 		return Info{}, api.Invalid("mode", "expected one of %q", api.NetworkModes)
 	}
-	if err := f.enter(); err != nil {
-		return Info{}, err
-	}
-	defer f.work.Done()
-	s, err := f.find(id)
+	s, release, err := f.turnAt(ctx, id)
 	if err != nil {
 		return Info{}, err
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-s.gone:
-		return Info{}, s.begin(pause, nil)
-	case <-ctx.Done():
-		return Info{}, ctx.Err()
-	}
+	defer release()
 	m, _, err := s.measurable()
 	if err != nil {
 		return Info{}, err

@@ -26,22 +26,11 @@ func (f *Fleet) Resume(ctx context.Context, id string) (Info, error) {
 }
 
 func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
-	if err := f.enter(); err != nil {
-		return Info{}, err
-	}
-	defer f.work.Done()
-	s, err := f.find(id)
+	s, release, err := f.turnAt(ctx, id)
 	if err != nil {
 		return Info{}, err
 	}
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-s.gone:
-		return Info{}, s.begin(e, nil)
-	case <-ctx.Done():
-		return Info{}, ctx.Err()
-	}
+	defer release()
 	// What ends the sandbox waits for the turn, and so does not wait for ctx.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -76,6 +65,25 @@ func (f *Fleet) shift(ctx context.Context, id string, e event) (Info, error) {
 	info, written := s.info(), f.registry.put(s.record)
 	f.mu.Unlock()
 	return info, <-written
+}
+
+// turnAt waits for the turn at a sandbox, which is the caller's until it calls release.
+func (f *Fleet) turnAt(ctx context.Context, id string) (s *Sandbox, release func(), err error) {
+	if err := f.enter(); err != nil {
+		return nil, nil, err
+	}
+	if s, err = f.find(id); err == nil {
+		select {
+		case s.turn <- struct{}{}:
+			return s, func() { <-s.turn; f.work.Done() }, nil
+		case <-s.gone:
+			err = s.begin(pause, nil)
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	}
+	f.work.Done()
+	return nil, nil, err
 }
 
 // begin tells why an event is none for the sandbox now; where it is one, what
