@@ -35,7 +35,9 @@ def ask(address: Address, method: str, path: str, body: str | None = None) -> An
         text = answer.read()
     if answer.status >= 300:
         raise RuntimeError(f"{method} {path}: {answer.status} {text!r}")
-    return json.loads(text.splitlines()[-1]) if text else None
+    if "ndjson" in answer.headers.get("Content-Type", ""):
+        text = text.splitlines()[-1]
+    return json.loads(text) if text else None
 
 
 class Engine:

@@ -53,10 +53,13 @@ def post(server: Server, sandbox: str, cells: int) -> float:
     start = time.perf_counter()
     body = json.dumps({"notebook": notebook(cells)})
     last = server.ask("POST", f"/{sandbox}/notebooks/run", body)
-    seconds = time.perf_counter() - start
     if last["status"] != "ok":
         raise RuntimeError(f"the notebook ended as {last}")
-    check(last["notebook"], cells)
+    executed = last.get("notebook")  # a small one comes with the end
+    if executed is None:
+        executed = server.ask("GET", f"/{sandbox}/notebooks/{last['notebook_id']}/notebook")
+    seconds = time.perf_counter() - start
+    check(executed, cells)
     return seconds
 
 
