@@ -35,8 +35,9 @@ LATE = [
 
 # The files beside the launcher that it loads.
 COMPANIONS = (
-    *("outlet", "stream", "channel", "session", "cells", "plain", "formatters", "ready"),
-    *("table", "chart", "variables", "e2b", "images"),
+    *("outlet", "stream", "channel", "session", "cells", "plain", "formatters"),
+    *("options", "signals", "forks"),
+    *("ready", "table", "chart", "variables", "e2b", "images"),
 )
 
 # Variables that interpreters, C libraries and modules read once, when they are started or imported. Those
@@ -78,7 +79,7 @@ def preload(launcher: types.ModuleType, files: dict[str, str]) -> None:
             importlib.import_module(name)
     for name in COMPANIONS:
         launcher.COMPANIONS[name] = compile(files[f"{name}.py"], f"{name}.py", "exec", dont_inherit=True)
-    for name in COMPANIONS[:7]:  # which every kernel needs
+    for name in COMPANIONS[:10]:  # which every kernel needs
         launcher.companion(name)
     with contextlib.suppress(ImportError):  # with other versions each kernel makes all that itself
         vars(launcher)["ready"] = launcher.companion("ready").Ready(launcher)

@@ -8,7 +8,7 @@ It is ipykernel (6.29 and later) with these differences:
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
   during a cell is published before the reply to that cell.
 - An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}, "display": "e2b"}} in its metadata:
-  see Kernel.do_execute and e2b.py. The kernel announces this as the feature "k2:run_options".
+  see options.py and e2b.py. The kernel announces this as the feature "k2:run_options".
 - A k2_variables_request on shell is answered with the user's variables: the feature "k2:variables".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupt is never lost to a system call, an interrupted cell always gets its reply, and a
@@ -39,11 +39,8 @@ import importlib
 import importlib.util
 import inspect
 import os
-import selectors
 import signal
-import socket
 import threading
-import time
 import types
 from typing import Any
 
@@ -60,102 +57,12 @@ FEATURES = ("k2:run_options", "k2:variables")
 
 IOPUB_QUEUE = 200  # messages that libzmq holds for a slow reader, above which sending waits
 SETTLE = 0.5  # seconds to wait for what is in the pipes of fd 1 and 2 when a cell ends
-NUDGE = signal.SIGURG  # ends a system call, and has no other effect
-INSIST = (0.02, 0.1, 0.3, 1, 3)  # seconds to wait before each; the last ones are for busy machines
-
 
 SHELL = {  # its configuration
     "HistoryManager": {"enabled": False},  # In, Out and %history do not need the database
     "InteractiveShell": {"colors": "nocolor"},
 }
 ready: Any = None  # what a zygote has made: see ready.py
-
-
-def apply_options(options: Any, undo: contextlib.ExitStack) -> None:
-    """Apply the options of one run; undo puts back what they named, whatever the cell did to it.
-
-    A variable, or the working directory, that they did not name keeps what the cell made of it.
-    Both belong to the process: threads, and cells of subshells, see them too.
-    """
-    if not isinstance(options, dict):
-        raise TypeError(f"k2 must be an object, not {type(options).__name__}")
-    cwd, envs = options.get("cwd"), options.get("envs")
-    if cwd:
-        if not isinstance(cwd, str):
-            raise TypeError(f"k2.cwd must be a string, not {type(cwd).__name__}")
-        here = os.open(".", getattr(os, "O_PATH", os.O_RDONLY))
-        undo.callback(os.close, here)
-        os.chdir(cwd)
-        undo.callback(os.fchdir, here)
-    if envs and not isinstance(envs, dict):
-        raise TypeError(f"k2.envs must be an object, not {type(envs).__name__}")
-    for name, value in (envs or {}).items():
-        if not isinstance(value, str):
-            raise TypeError(f"k2.envs[{name!r}] must be a string, not {type(value).__name__}")
-        before = os.environ.get(name)
-        try:
-            os.environ[name] = value
-        except ValueError as error:
-            raise ValueError(f"k2.envs[{name!r}]: {error}") from None
-        undo.callback(set_variable, name, before)
-
-
-def set_variable(name: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(name, None)
-    else:
-        os.environ[name] = value
-
-
-def insist() -> None:
-    """End the system call, if any, that the main thread stays in after a signal; the handler runs then."""
-    main = threading.main_thread().ident or 0
-    for pause in INSIST:
-        before = position(main)
-        time.sleep(pause)
-        if position(main) == before and signal.getsignal(NUDGE) is nothing:
-            signal.pthread_kill(main, NUDGE)
-
-
-def position(thread: int) -> tuple[int, int]:
-    """Return where the thread is in its code."""
-    frame = sys._current_frames()[thread]
-    return id(frame), frame.f_lasti
-
-
-def nothing(*_: object) -> None:
-    pass
-
-
-def is_alive(thread: Any) -> bool:
-    """Tell as Thread.is_alive does, which before Python 3.13 an interrupt can make take a thread for ended.
-
-    Once the iopub thread is, others write to its socket beside it, into the midst of its messages.
-    """
-    lock = thread._tstate_lock  # a running thread holds it
-    return lock is not None and lock.locked()
-
-
-class ChildSelector:
-    """The selector of an event loop in a forked child, which looks at no descriptor: they are its parent's.
-
-    Else the child would take the signs of requests from its parent, and be caught in libzmq, which wants to
-    be asked again by a child, for ever. It can run tasks. Most children never do: what they need is made
-    when it is first asked for, as memory that a child writes to is no longer shared.
-    """
-
-    def __init__(self, loop: Any) -> None:
-        self._loop = loop
-        self._of_parent = loop._selector
-
-    def enter(self) -> None:
-        """Take the place of the parent's selector. Runs in the child."""
-        self._loop._selector = self
-
-    def __getattr__(self, method: str) -> Any:
-        self._loop._selector = selectors.DefaultSelector()
-        self._loop._make_self_pipe()
-        return getattr(self._loop._selector, method)
 
 
 class Kernel(IPythonKernel):
@@ -171,6 +78,7 @@ class Kernel(IPythonKernel):
         self._pid = os.getpid()
         self._interrupted = False
         self.shell_handlers["k2_variables_request"] = self.k2_variables_request
+        self._apply: Any = companion("options").apply
         self._channel: Any = None  # where we serve shell
         self._cells: Any = None  # what makes IPython faster
         self._streams: list[Any] = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]
@@ -187,27 +95,16 @@ class Kernel(IPythonKernel):
         else:
             super().start()
         set_handler(signal.SIGINT, self.note_interrupt)
-        set_handler(NUDGE, nothing)
         loop: Any = self.io_loop
         if isinstance(loop.asyncio_loop, asyncio.SelectorEventLoop):
-            os.register_at_fork(after_in_child=ChildSelector(loop.asyncio_loop).enter)
-        ours, theirs = socket.socketpair()
-        theirs.setblocking(False)
-        signal.set_wakeup_fd(theirs.fileno(), warn_on_full_buffer=False)
-        self._wakeup = (ours, theirs)
-        threading.Thread(target=self._watch_signals, name="k2 signals", daemon=True).start()
+            children = companion("forks").ChildSelector(loop.asyncio_loop)
+            os.register_at_fork(after_in_child=children.enter)
+        self._signals = companion("signals").Watch(self._wake)
 
-    def _watch_signals(self) -> None:
-        """See to it that signals have their effect. Runs in a thread of its own.
-
-        A handler that schedules a callback, as ipykernel's for async cells, does not wake the loop. And
-        CPython runs no handler while the main thread is in a system call that the signal came just before.
-        """
-        while received := self._wakeup[0].recv(1 << 10):
-            with contextlib.suppress(RuntimeError):  # the loop is closed
-                self.io_loop.add_callback(self._channel.read if self._channel else nothing)
-            if signal.SIGINT in received:
-                insist()
+    def _wake(self) -> None:
+        """Wake the loop, from another thread."""
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self.io_loop.add_callback(self._channel.read if self._channel else nothing)
 
     def _abort_queues(self, subshell_id: str | None = None) -> None:
         if subshell_id is None and self._channel and self._channel.ours:
@@ -339,7 +236,7 @@ class Kernel(IPythonKernel):
         with contextlib.ExitStack() as undo:
             options = (cell_meta or {}).get("k2", {})
             try:
-                apply_options(options, undo)
+                self._apply(options, undo)
             except (OSError, TypeError, ValueError) as error:
                 return self._fail(error)
             if options.get("display") == "e2b" and self.rich_data:
@@ -437,6 +334,19 @@ def stream(*args: Any, **kwargs: Any) -> Any:
 def stock_stream(*args: Any, **kwargs: Any) -> Any:
     """Return what is to be sys.stdout or sys.stderr where ipykernel's own thread sends."""
     return companion("stream").StockStream(*args, **kwargs)
+
+
+def is_alive(thread: Any) -> bool:
+    """Tell as Thread.is_alive does, which before Python 3.13 an interrupt can make take a thread for ended.
+
+    Once the iopub thread is, others write to its socket beside it, into the midst of its messages.
+    """
+    lock = thread._tstate_lock  # a running thread holds it
+    return lock is not None and lock.locked()
+
+
+def nothing() -> None:
+    pass
 
 
 class App(IPKernelApp):
