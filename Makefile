@@ -33,13 +33,18 @@ build: ## the static binary, bin/k2sandbox
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o $(BIN) ./cmd/k2sandbox
 
-console: ## build, check and test the web console's page, and look whether what is committed of it is fresh
-	cd console && npm ci --no-audit --no-fund && npm run check && npm test && npm run build
+# What npm has installed it notes in a file of its own.
+console/node_modules/.package-lock.json: console/package.json console/package-lock.json
+	cd console && npm ci --no-audit --no-fund --loglevel error
+	touch $@
+
+console: console/node_modules/.package-lock.json ## build, check and test the web console's page, and look whether what is committed of it is fresh
+	cd console && npm run check && npm test && npm run build
 	git diff --exit-code --stat -- server/console/dist
 	test -z "$$(git status --porcelain -- server/console/dist)"
 
-console-e2e: build venv ## drive the console in a browser (chromium in PATH): every screen, cuts, floods, attacks, axe, budgets (CONSOLE_SHOTS=doc/console: and take its pictures)
-	cd console && npm ci --no-audit --no-fund --loglevel error && K2_BINARY=$(BIN) K2_PYTHON=$(PY) CONSOLE_SHOTS=$(abspath $(CONSOLE_SHOTS)) npm run e2e
+console-e2e: build venv console/node_modules/.package-lock.json ## drive the console in a browser (chromium in PATH): every screen, cuts, floods, attacks, axe, budgets (CONSOLE_SHOTS=doc/console: and take its pictures)
+	cd console && K2_BINARY=$(BIN) K2_PYTHON=$(PY) CONSOLE_SHOTS=$(abspath $(CONSOLE_SHOTS)) npm run e2e
 
 run: build ## set up everything and start the HTTP endpoint (LISTEN=HOST:PORT or unix:PATH)
 	exec $(BIN) serve --listen $(LISTEN)

@@ -4,6 +4,9 @@ import assert from 'node:assert/strict'
 export const editor = (page) => page.getByRole('textbox', { name: 'Code of the next cell' })
 export const button = (page, name) => page.getByRole('button', { name, exact: true })
 
+/** press uses a button by its key: output that grows moves what is below the pointer, and a click of the mouse is lost between down and up. */
+export const press = (locator) => locator.press('Enter')
+
 /** run pastes code into the editor, runs it and returns its cell. */
 export async function run(page, code) {
   const here = editor(page)
@@ -16,15 +19,22 @@ export async function run(page, code) {
     node.dispatchEvent(new ClipboardEvent('paste', { clipboardData, bubbles: true, cancelable: true }))
   }, code)
   await here.press('Shift+Enter')
-  const found = await page.waitForFunction((known) => [...document.querySelectorAll('article .head > a')].map((a) => a.textContent).find((id) => !known.includes(id)), before)
+  // Others may run something meanwhile: it is the one that has this code.
+  const found = await page.waitForFunction(
+    ([known, code]) => {
+      const ids = [...document.querySelectorAll('article')].filter((one) => one.querySelector('pre.code').textContent === code).map((one) => one.dataset.run)
+      return ids.find((id) => !known.includes(id))
+    },
+    [before, code],
+  )
   return cellOf(page, await found.jsonValue())
 }
 
 /** ids are those of the runs that are shown, the oldest first. */
-export const ids = (page) => page.locator('article .head > a').allInnerTexts()
+export const ids = (page) => page.locator('article').evaluateAll((all) => all.map((one) => one.dataset.run))
 
 export function cellOf(page, id) {
-  const at = page.locator('article', { has: page.locator('.head > a', { hasText: id }) })
+  const at = page.locator(`article[data-run="${id}"]`)
   return {
     id,
     at,

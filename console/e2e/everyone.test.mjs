@@ -53,6 +53,13 @@ const ready = {
     await page.getByText('queued').waitFor()
     await button(page, 'Variables').click()
   },
+  notebook: async (page, box) => {
+    await goto(page, `${box.at()}?nb=${encodeURIComponent(box.cwd + '/sums.ipynb')}`)
+    const there = page.getByRole('region', { name: 'Notebook sums.ipynb' })
+    await there.frameLocator('iframe').getByRole('heading', { name: 'Sums' }).waitFor()
+    await there.getByText('Output as it was saved').click()
+    await there.getByText('45', { exact: true }).waitFor()
+  },
   files: async (page, box) => {
     await goto(page, box.at('files'))
     await page.getByRole('option', { name: /note\.txt/ }).click()
@@ -73,6 +80,16 @@ const ready = {
   },
 }
 
+const sums = {
+  nbformat: 4,
+  nbformat_minor: 5,
+  metadata: {},
+  cells: [
+    { cell_type: 'markdown', id: 'a', metadata: {}, source: '# Sums\n\nof all numbers below $n$' },
+    { cell_type: 'code', id: 'b', metadata: {}, execution_count: 1, source: 'sum(range(10))', outputs: [{ output_type: 'execute_result', execution_count: 1, metadata: {}, data: { 'text/plain': '45' } }] },
+  ],
+}
+
 let box
 
 async function prepare(h) {
@@ -88,6 +105,8 @@ async function prepare(h) {
   await box.ask('POST', '/code', { code: "input('who? ')", context: box.asks, allow_stdin: true, detach: true })
   await box.ask('POST', '/code', { code: "print('later')", context: box.asks, detach: true })
   await box.write('note.txt', 'one\ntwo\n')
+  box.cwd = (await box.ask('GET', '')).cwd
+  await box.write('sums.ipynb', JSON.stringify(sums))
   await box.code("import os\nos.makedirs('folder/deep', exist_ok=True)")
   await goto(page, box.at('terminal'))
   await button(page, 'New terminal').click()
@@ -105,6 +124,48 @@ async function examined(page) {
   return violations.map((v) => `${v.id}: ${v.help}\n${v.nodes.map((n) => `  ${n.target} ${n.html.slice(0, 200)}\n    ${n.failureSummary}`).join('\n')}`)
 }
 
+h.scene('a screen reader is told of the end of a run, once, and not of what it writes', async ({ page, server }) => {
+  await goto(page, (await server.sandbox()).at())
+  await editor(page).waitFor()
+  await page.evaluate(() => {
+    const line = document.querySelector('[role=status]')
+    globalThis.told = []
+    new MutationObserver(() => told.push(line.textContent)).observe(line, { childList: true, characterData: true, subtree: true })
+  })
+  const cell = await run(page, 'for i in range(5000): print(i)')
+  await cell.state('done')
+  await page.waitForFunction(() => told.length > 0)
+  assert.deepEqual(await page.evaluate(() => told), ['Run 1 finished: done.'])
+  assert.equal(await cell.outputs.evaluate((node) => node.closest('[aria-live], [role=log], [role=status], [role=alert]')), null)
+})
+
+for (const theme of ['light', 'dark']) {
+  h.scene(`all 16 colours of ANSI can be read, ${theme}`, { context: { colorScheme: theme } }, async ({ page }) => {
+    const contrasts = await page.evaluate(() => {
+      const style = getComputedStyle(document.documentElement)
+      const luminance = (token) => {
+        const channels = style.getPropertyValue(token).trim().match(/^#(..)(..)(..)$/).slice(1).map((hex) => parseInt(hex, 16) / 255)
+        const [r, g, b] = channels.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b
+      }
+      return Array.from({ length: 16 }, (_, i) => {
+        const [dark, light] = [luminance('--ground'), luminance(`--ansi-${i}`)].sort((a, b) => a - b)
+        return (light + 0.05) / (dark + 0.05)
+      })
+    })
+    assert.deepEqual(contrasts.map((c) => c >= 4.5), contrasts.map(() => true), contrasts.join())
+  })
+}
+
+h.scene('what is shown follows the theme of the system', { context: { colorScheme: 'light' } }, async ({ page }) => {
+  await ready.terminal(page, box)
+  const red = (colour) =>
+    page.waitForFunction((colour) => [...document.querySelectorAll('.xterm-rows span')].some((node) => node.textContent === 'colours' && getComputedStyle(node).color === colour), colour)
+  await red('rgb(179, 38, 30)')
+  await page.emulateMedia({ colorScheme: 'dark' })
+  await red('rgb(255, 138, 128)')
+})
+
 h.scene('axe finds what is wrong, or it proves nothing', async ({ page }) => {
   await page.evaluate(() => document.querySelector('main').append(document.createElement('button')))
   assert.match((await examined(page)).join(), /button-name/)
@@ -115,6 +176,7 @@ for (const [name, get] of Object.entries(ready)) {
     h.scene(`${name}, ${theme}`, { context: { colorScheme: theme, reducedMotion: 'reduce', viewport: { width: 1000, height: 640 } } }, async ({ page }) => {
       await get(page, box)
       assert.deepEqual(await examined(page), [])
+      assert.equal(await page.evaluate(() => document.getAnimations().filter((one) => one.playState === 'running').length), 0, 'what moves')
       if (process.env.CONSOLE_SHOTS) await page.screenshot({ path: join(process.env.CONSOLE_SHOTS, `${name}-${theme}.png`) })
     })
   }

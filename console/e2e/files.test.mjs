@@ -1,8 +1,8 @@
 // The Files screen as it is used.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { button } from './act.mjs'
-import { goto, house } from './page.mjs'
+import { button, press } from './act.mjs'
+import { goto, house, still } from './page.mjs'
 
 const { scene } = house()
 
@@ -19,11 +19,13 @@ const inside = (name, body) =>
 inside('files go up and come down whole', async ({ page, box, entry }) => {
   const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, i) => (i * 31 + (i >> 8)) & 0xff))
   await page.getByLabel('Upload files').setInputFiles([{ name: 'up.bin', mimeType: 'application/octet-stream', buffer: bytes }, { name: 'ü "quoted" <b>.txt', mimeType: 'text/plain', buffer: Buffer.from('odd name\n') }])
+  const odd = entry(/ü "quoted" <b>\.txt/)
+  await odd.waitFor() // entries move when others come
   await entry(/up\.bin/).click()
   await page.getByText('This is no text. It begins with:').waitFor()
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('region').getByRole('link', { name: 'Download' }).click()])
   assert.ok(readFileSync(await download.path()).equals(bytes), 'the bytes that went up come down')
-  await entry(/ü "quoted" <b>\.txt/).click()
+  await odd.click()
   await page.waitForFunction(() => document.querySelector('textarea')?.value === 'odd name\n')
   assert.equal(await box.read('work/ü "quoted" <b>.txt'), 'odd name\n')
 })
@@ -76,15 +78,16 @@ inside('new folder, rename, delete and undo', async ({ page, box, list, entry })
   await page.getByLabel('New name').fill('plots')
   await page.keyboard.press('Enter')
   await entry(/^plots/).waitFor()
-  await list.focus()
-  await page.keyboard.press('Delete')
-  await entry(/^plots/).waitFor({ state: 'detached' })
-  await button(page, 'Undo').click()
-  await entry(/^plots/).waitFor()
-  await list.focus()
-  await page.keyboard.press('Delete')
-  await page.getByText('plots will be deleted.').first().waitFor()
-  await button(page, 'Undo').waitFor({ state: 'detached' }) // it was not undone
+  await still(page, async (clock) => {
+    await list.press('Delete')
+    await entry(/^plots/).waitFor({ state: 'detached' })
+    await press(button(page, 'Undo'))
+    await entry(/^plots/).waitFor()
+    await list.press('Delete')
+    await page.getByText('plots will be deleted.').first().waitFor()
+    await clock.fastForward(6000)
+    await button(page, 'Undo').waitFor({ state: 'detached' }) // it was not undone
+  })
   await entry(/^plots/).waitFor({ state: 'detached' })
   await page.waitForFunction(async (path) => (await fetch(path)).status === 404, `../v1/sandboxes/${box.id}/files/stat?path=work/plots`)
 })

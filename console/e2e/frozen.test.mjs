@@ -1,6 +1,6 @@
 // Never frozen: of floods the page has a bounded part, in nodes and in memory, and answers meanwhile.
 import assert from 'node:assert/strict'
-import { button, cellOf, editor, run } from './act.mjs'
+import { button, cellOf, editor, press, run } from './act.mjs'
 import { goto, house } from './page.mjs'
 
 const { scene } = house()
@@ -22,7 +22,7 @@ async function bounded(page) {
 
 /** answers has the page open its palette and close it: it does what it is told. */
 async function answers(page) {
-  await button(page, /^Commands/).click()
+  await press(button(page, /^Commands/))
   await page.getByRole('combobox', { name: 'Commands' }).fill('dark')
   await page.getByRole('option', { name: 'Dark theme' }).waitFor()
   await page.keyboard.press('Escape')
@@ -47,7 +47,7 @@ inside('100,000 lines', async ({ page }) => {
   assert.deepEqual([lines[0], lines[999], tail[0], tail[499]], ['0', '999', '99500', '99999'])
   const shown = lines.filter((line) => /^\d+$/.test(line)).length
   assert.equal(shown + hidden, 100_000, `${shown} shown and ${hidden} hidden`)
-  await button(cell.at, 'Load the middle').click()
+  await press(button(cell.at, 'Load the middle'))
   await cell.at.locator('pre', { hasText: '1000\n1001\n1002' }).waitFor()
   await page.reload()
   await cellOf(page, cell.id).says(/^99999$/)
@@ -60,7 +60,7 @@ inside('while True: print', async ({ page, box }) => {
   await answers(page)
   await box.until(cell.id, (told) => told.bytes > 20 << 20)
   await bounded(page)
-  await button(cell.at, 'Interrupt').click()
+  await press(button(cell.at, 'Interrupt'))
   await cell.state('interrupted')
   await answers(page)
   await (await run(page, "print('goes on')")).says('goes on')

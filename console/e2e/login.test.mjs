@@ -12,7 +12,7 @@ import { Server } from './server.mjs'
 const h = house()
 
 h.scene('a link logs in once, and leaves no trace of its token', async ({ page, tab, server }) => {
-  const link = await server.link()
+  const link = await server.printed()
   assert.match(link, /^http:\/\/127\.0\.0\.1:\d+\/console\/#t=\w+$/)
   const token = link.split('#t=')[1]
   const first = await h.tab()
@@ -57,14 +57,40 @@ h.scene('a session outlives the server, until it has expired', async ({ page, se
   await server.start()
   await page.reload()
   await page.getByText('mine', { exact: true }).waitFor()
+  await goto(page, box.at('terminal'))
+  await button(page, 'New terminal').click()
+  await page.getByText('Live.', { exact: true }).waitFor()
   await server.kill()
   writeFileSync(join(server.state, 'state', 'console.json'), JSON.stringify(expired))
   await server.start()
-  await page.getByText(/The login has expired/).first().waitFor() // while it was looked at
+  await page.getByRole('alert').getByText(/The login has expired/).first().waitFor() // while it was looked at
+  await page.getByText(/^Not attached any more\. The login has expired/).waitFor()
   await page.reload()
   await page.getByRole('heading', { name: 'Log in' }).waitFor()
   await page.goto(await server.link())
   await page.getByRole('heading', { name: 'Sandboxes' }).waitFor()
+})
+
+h.scene('a browser is signed out, by itself and by another one', async ({ page, server }) => {
+  await goto(page, '#/server')
+  const here = page.getByRole('row').filter({ hasText: 'this one' })
+  await here.waitFor()
+  const there = page.getByRole('row').filter({ has: button(page, 'Sign out') })
+  const before = await there.count() // of tests before this one
+  const other = await h.enter('#/server')
+  await other.page.getByRole('row').filter({ hasText: 'this one' }).waitFor()
+  await page.reload()
+  await there.nth(before).waitFor()
+  await button(there.first(), 'Sign out').click() // the newest
+  await there.nth(before).waitFor({ state: 'detached' })
+  await other.page.reload()
+  await other.page.getByRole('heading', { name: 'Log in' }).waitFor()
+  assert.deepEqual(other.faults, [])
+  await other.context.close()
+
+  await page.getByRole('paragraph').filter({ hasText: 'You are logged in' }).getByRole('button').click()
+  await page.getByRole('heading', { name: 'Log in' }).waitFor()
+  assert.deepEqual(await page.context().cookies(), [])
 })
 
 /** raw sends what no browser would, and tells the status. */
@@ -127,11 +153,11 @@ test('a page on another port of the host cannot use the cookie', async () => {
       return [await one({}), await one({ method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } })]
     }, `${h.server.url}/v1/sandboxes`)
     assert.deepEqual(said, ['TypeError', 'TypeError'])
-    const { sandboxes } = await h.server.ask('GET', '/v1/sandboxes')
-    assert.ok(sandboxes.every((one) => one.sandbox_id === box.id || one.sandbox_id))
+    assert.deepEqual(await h.server.ids(), [box.id])
   } finally {
     await other.close()
     await tab.context.close()
+    await h.server.clear([])
   }
 })
 
@@ -157,6 +183,8 @@ test('a session that is read-only shows everything and changes nothing', async (
     assert.equal(await page.getByRole('textbox').count(), 0)
     await goto(page, box.at('terminal'))
     await page.getByText('There is no terminal.').waitFor()
+    await box.ask('POST', '/processes', { cmd: 'exec sleep 10000', background: true, pty: { rows: 24, cols: 80 } })
+    await page.getByText('A read-only session shows no terminals').waitFor()
     assert.equal(await button(page, 'New terminal').count(), 0)
     const tried = await page.evaluate(async (path) => {
       const post = await fetch(path + '/code', { method: 'POST', body: '{"code":"1"}', headers: { 'Content-Type': 'application/json' } })

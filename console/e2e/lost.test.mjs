@@ -4,7 +4,7 @@ import { cellOf, editor, gates, numbers, run, same } from './act.mjs'
 import { goto, house } from './page.mjs'
 import { Wire } from './wire.mjs'
 
-const { scene } = house()
+const { scene } = house({ flags: ['--on-stop', 'keep'] })
 
 /** counts is Python that prints 400 numbers four times, and waits for a gate between. */
 const counts = `${gates}
@@ -60,7 +60,7 @@ const wired = (name, body) =>
     try {
       await page.clock.install()
       await page.goto((await server.link()).replace(server.url, wire.url))
-      await page.locator('h1').waitFor()
+      await page.getByRole('heading', { name: 'Sandboxes' }).waitFor()
       await goto(page, box.at())
       await shows(cell, 399)
       await body({ ...scene, wire })
@@ -72,12 +72,15 @@ const wired = (name, body) =>
     await page.goto(server.url + '/console/' + box.at())
   })
 
-wired('a network that is cut', async ({ page, wire, cell, go, written }) => {
+wired('a network that is cut, for 30 seconds and for a moment', async ({ page, wire, cell, go, written }) => {
   wire.cut()
   await page.locator('.pill.waiting').waitFor()
   await go(0)
   await written(bytes(800))
+  for (let seconds = 0; seconds < 30; seconds += 5) await page.clock.fastForward(5000) // in which it tries, in vain
+  await page.getByText('It is tried again; nothing is lost.').waitFor()
   wire.mend()
+  await page.clock.fastForward(10_000)
   await page.getByText(/events? replayed/).waitFor()
   await shows(cell, 799)
   wire.cut()
@@ -121,7 +124,19 @@ counting('a server that is killed, and comes back', async ({ page, server, cell,
   await go(2)
 })
 
-scene('a page that is loaded while the server is away goes on when it is back', async ({ page, server }) => {
+counting('a server that is stopped, and another that is started', async ({ page, server, cell, go, written }) => {
+  await server.stop()
+  await page.locator('.pill.waiting').waitFor()
+  await server.start()
+  await go(0)
+  await written(bytes(800))
+  await page.locator('.pill.live').waitFor()
+  await shows(cell, 799)
+  await go(1)
+  await go(2)
+})
+
+scene('a page that is open while the server is away goes on when it is back', async ({ page, server }) => {
   const box = await server.sandbox()
   await goto(page, box.at())
   const cell = await run(page, "print('before')")

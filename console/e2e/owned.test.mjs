@@ -1,7 +1,7 @@
 // Never owned: output that is hostile reaches neither the page, nor the API, nor anybody else, whatever a person clicks.
 import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
-import { button, editor, run } from './act.mjs'
+import { button, editor, press, run } from './act.mjs'
 import { Listener } from './listener.mjs'
 import { goto, house } from './page.mjs'
 
@@ -24,7 +24,7 @@ const attack = (name, body) =>
     const html = (code) => run(page, `from IPython.display import HTML\nHTML(${JSON.stringify(code)})`)
     await body({ ...scene, box, html })
     assert.deepEqual(listener.heard, [], 'what the listener heard')
-    await button(page, /^Commands/).click() // the page is still ours, and answers
+    await press(button(page, /^Commands/)) // the page is still ours, and answers
     await page.getByRole('combobox', { name: 'Commands' }).waitFor()
     tab.faults = tab.faults.filter((fault) => fault.startsWith('policy:') && !/ at \S+\/console\/frame(#.*)?$/.test(fault) && !own.test(fault))
   })
@@ -33,7 +33,7 @@ const frame = (cell) => cell.outputs.frameLocator('iframe')
 
 /** live has the scripts of a cell's output run, and waits for its last word. */
 async function live(cell) {
-  await button(cell.at, 'Run scripts in this output').click()
+  await press(button(cell.at, 'Run scripts in this output'))
   await frame(cell).locator('#over').waitFor({ state: 'attached' })
   return frame(cell).locator('#over').innerText()
 }
@@ -137,23 +137,14 @@ attack('scripts of an output do not reach the API', async ({ html, box, server }
   assert.ok(!entries.some((entry) => entry.name === 'owned'))
 })
 
-/** left is a script that goes elsewhere; the page's policy has to stop that, and it says so. */
+/** leaves is an attack by a script that goes elsewhere; the page's policy has to stop that, and it says so. */
 const leaves = (name, code) =>
   attack(name, async ({ html, tab, page, box }) => {
     const cell = await html(`<script>${code(listener.url, box)}</script>`)
-    await button(cell.at, 'Run scripts in this output').click()
-    await refused(tab, page)
+    await press(button(cell.at, 'Run scripts in this output'))
+    await tab.fault(/^policy: frame-src /)
     assert.match(page.url(), /\/console\/#\/sb\//)
   })
-
-/** refused waits until the page's policy has refused its frame to go, or the listener has heard of it. */
-async function refused(tab, page) {
-  for (let frames = 0; frames < 3000; frames++) {
-    if (tab.faults.some((fault) => fault.startsWith('policy: frame-src ')) || listener.heard.length > 0) return
-    await page.evaluate(() => new Promise(requestAnimationFrame))
-  }
-  assert.fail('the frame went')
-}
 
 leaves('an output that goes to another site', (url) => `location = ${JSON.stringify(url + '/location')}`)
 leaves('an output that is sent to another site', (url) => `document.body.insertAdjacentHTML('beforeend', '<meta http-equiv=refresh content="0;url=${url}/meta">')`)
@@ -179,9 +170,9 @@ attack('an output that would have the whole page go, or open another', async ({ 
 
 attack('an output that never stops does not stop the page, and can be stopped', async ({ html, page }) => {
   const cell = await html('<b>before</b><script>setTimeout(() => { for (;;) ; })</script>')
-  await button(cell.at, 'Run scripts in this output').click()
+  await press(button(cell.at, 'Run scripts in this output'))
   await (await run(page, "print('meanwhile')")).says('meanwhile')
-  await button(cell.at, 'Stop output').click()
+  await press(button(cell.at, 'Stop output'))
   await cell.at.getByText('Output stopped.').waitFor()
   await cell.at.locator('iframe').waitFor({ state: 'detached' })
 })
@@ -215,6 +206,19 @@ attack('HTML without scripts is shown, and fetches nothing', async ({ html }) =>
   await frame(cell).getByText('link').click()
   await frame(cell).locator('#here').waitFor()
   assert.equal(await frame(cell).locator('script, iframe, object, embed, form, link, meta[http-equiv=refresh], [onerror]').count(), 0)
+})
+
+attack('a link in an output leads nowhere before a person has read where', async ({ html, page }) => {
+  const out = listener.url + '/out'
+  const cell = await html(`<a id=out href="${out}">out</a> <a id=self href="/v1/sandboxes">self</a> <a id=script href="javascript:fetch('${out}')">script</a> <a id=data href="data:text/html,x">data</a>`)
+  await press(frame(cell).locator('#out'))
+  const link = cell.at.getByRole('status').getByRole('link')
+  await link.waitFor()
+  for (const id of ['self', 'script', 'data']) await frame(cell).locator(`#${id}`).dispatchEvent('click')
+  await frame(cell).locator('#out').waitFor()
+  assert.deepEqual(await link.evaluate(({ href, target, rel }) => [href, target, rel]), [out, '_blank', 'noopener noreferrer nofollow'])
+  assert.equal(await link.innerText(), out)
+  assert.equal(page.context().pages().length, 1)
 })
 
 attack('SVG and Markdown are shown, and fetch nothing', async ({ page }) => {
@@ -254,6 +258,26 @@ attack('hostile text is text wherever it is shown', async ({ page, box }) => {
   assert.equal(await page.locator('main img').count(), 0)
 })
 
+attack('hostile names of files are seen for what they are', async ({ page, box }) => {
+  const names = ['\x1b[31mred', 'two\nlines', '\u202egnp.exe', '<b>bold<b>', 'a'.repeat(255), '-rf', '%2e%2e', '"; ls; "', "'$(ls)'"]
+  await box.code(`import os
+os.mkdir('names')
+for name in ${JSON.stringify(names)}: open(os.path.join('names', name), 'w').write(name)
+open(b'names/\\xff\\xfe', 'w').close()`)
+  const { path } = await box.ask('GET', '/files/stat?path=names')
+  await goto(page, `${box.at('files')}?path=${encodeURIComponent(path)}`)
+  const list = page.getByRole('listbox')
+  await list.locator(`[aria-setsize="${names.length + 1}"]`).first().waitFor()
+  const seen = (name) => name.replace(/[\x00-\x1f\u202e]/g, (c) => '\\u' + c.codePointAt(0).toString(16).padStart(4, '0'))
+  for (const name of names) {
+    await list.getByRole('option').filter({ hasText: seen(name) }).click()
+    await page.waitForFunction((name) => document.querySelector('section textarea')?.value === name, name)
+    await page.getByRole('region', { name: seen(name), exact: true }).waitFor()
+  }
+  await list.getByRole('option').filter({ hasText: '\ufffd' }).click()
+  await page.getByRole('alert').getByText('The name of this is no UTF-8').waitFor()
+})
+
 attack('a terminal takes no clipboard, no title and no link from what it shows', async ({ page, box }) => {
   await page.evaluate(() => navigator.clipboard.writeText('mine'))
   await box.write('evil.sh', `printf '\\033]52;c;%s\\a\\033]0;owned\\a\\033]8;;${listener.url}/link\\ahere\\033]8;;\\a' "$(printf owned | base64)"; printf '\\033[6n\\033[c\\033P+q544e\\033\\\\'; echo; echo 'sh''own'`)
@@ -266,6 +290,18 @@ attack('a terminal takes no clipboard, no title and no link from what it shows',
   assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'mine')
   assert.doesNotMatch(await page.title(), /owned/)
   assert.equal(await page.locator('.xterm a').count(), 0)
+})
+
+scene('the frame of outputs has no origin, even where it is opened by itself', async ({ page, server }) => {
+  await page.goto(server.url + '/console/frame')
+  const said = await page.evaluate(() => {
+    try {
+      return document.cookie
+    } catch (e) {
+      return `${origin} ${e.name}`
+    }
+  })
+  assert.equal(said, 'null SecurityError')
 })
 
 attack('the page itself makes no HTML of text', async ({ page, tab }) => {

@@ -1,6 +1,7 @@
 // Pages of a browser that note every violation of a policy and every error: a test that ends with any has failed.
 // CONSOLE_FAILED is a folder for a screenshot of each page at which a test failed.
 import assert from 'node:assert/strict'
+import { EventEmitter, once } from 'node:events'
 import { accessSync, constants, mkdirSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
 import test, { after, before } from 'node:test'
@@ -29,35 +30,49 @@ function installed() {
 const executablePath = installed()
 export const launch = () => chromium.launch({ executablePath, args: [...quiet, ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])] })
 
+const patience = Number(process.env.CONSOLE_PATIENCE ?? 120) * 1000 // that something is waited for, at most: machines are busy
 const network = /^(Failed to load resource|WebSocket connection to)/ // which a test looks at itself
 
-/** Browser opens pages and knows their faults. */
-class Tab {
+/** Tab is a page of a browser that knows its faults. */
+class Tab extends EventEmitter {
   faults = []
+
+  note(fault) {
+    this.faults.push(fault)
+    this.emit('fault')
+  }
+
+  /** fault waits until there is one that is as wanted. */
+  async fault(wanted) {
+    const signal = AbortSignal.timeout(patience)
+    while (!this.faults.some((fault) => wanted.test(fault))) await once(this, 'fault', { signal })
+  }
 
   static async open(browser, o = {}) {
     const tab = new Tab()
     const context = await browser.newContext({ viewport: { width: 1180, height: 780 }, permissions: ['clipboard-read', 'clipboard-write'], ...o })
-    context.setDefaultTimeout(Number(process.env.CONSOLE_PATIENCE ?? 120) * 1000)
-    await context.exposeBinding('k2violation', ({ frame }, said) => tab.faults.push(`policy: ${said} at ${frame.url()}`))
+    context.setDefaultTimeout(patience)
+    await context.exposeBinding('k2violation', ({ frame }, said) => tab.note(`policy: ${said} at ${frame.url()}`))
     await context.addInitScript(() => {
       addEventListener('securitypolicyviolation', (e) => window.k2violation?.(`${e.effectiveDirective} ${e.blockedURI} ${e.sample} ${e.sourceFile ?? ''}:${e.lineNumber}`))
     })
-    context.on('weberror', (e) => tab.faults.push(`error: ${e.error().stack ?? e.error()}`))
-    context.on('console', (m) => m.type() === 'error' && !network.test(m.text()) && tab.faults.push(`console: ${m.text()}`))
+    context.on('weberror', (e) => tab.note(`error: ${e.error().stack ?? e.error()}`))
+    context.on('console', (m) => m.type() === 'error' && !network.test(m.text()) && tab.note(`console: ${m.text()}`))
     tab.context = context
     tab.page = await context.newPage()
     return tab
   }
 }
 
-/** house is a server and a browser for the tests of a file, which are scenes: each has a page that is logged in. Prepare is done before them. */
+/** house is a server and a browser for the tests of a file, which are scenes: each has a page that is logged in. Prepare is done before them; what
+ * sandboxes it makes are there for all, those of a scene end with it. */
 export function house({ prepare, ...options } = {}) {
   const h = {}
   before(async () => {
     h.browser = await launch()
     h.server = await Server.open(options)
     await prepare?.(h)
+    h.kept = await h.server.ids()
   })
   after(async () => {
     await h.browser?.close()
@@ -68,7 +83,7 @@ export function house({ prepare, ...options } = {}) {
   h.enter = async (at = '#/', o = {}) => {
     const tab = await Tab.open(h.browser, o)
     await tab.page.goto(await h.server.link())
-    await tab.page.locator('h1').first().waitFor()
+    await tab.page.getByRole('heading', { name: 'Sandboxes' }).waitFor()
     await goto(tab.page, at)
     return tab
   }
@@ -85,11 +100,23 @@ export function house({ prepare, ...options } = {}) {
         throw e
       } finally {
         await tab.context.close()
+        await h.server.clear(h.kept)
       }
     })
   }
   h.tab = (o) => Tab.open(h.browser, o)
   return h
+}
+
+const clocked = new WeakSet()
+
+/** still has the clock of a page stand still during act: what a person has seconds for takes a busy machine longer. */
+export async function still(page, act) {
+  if (!clocked.has(page)) await page.clock.install()
+  clocked.add(page)
+  await page.clock.pauseAt((await page.evaluate(() => Date.now())) + 30_000)
+  await act(page.clock)
+  await page.clock.resume()
 }
 
 /** goto changes the fragment: the page stays. */

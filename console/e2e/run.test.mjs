@@ -80,6 +80,31 @@ display({'application/vnd.vegalite.v5+json': {'data': {'values': [{'a': 'A', 'b'
   await math.outputs.frameLocator('iframe').locator('math').waitFor({ state: 'attached' })
 })
 
+inside('what is cleared goes, and what is shown anew takes its place', async ({ page }) => {
+  const cell = await run(page, `from IPython.display import display, clear_output
+print('gone')
+clear_output(wait=True)
+print('kept')
+handle = display('before', display_id=True)
+handle.update('after')`)
+  await cell.state('done')
+  assert.deepEqual(await cell.lines(), ['kept'])
+  await cell.says("'after'")
+  assert.equal(await cell.outputs.getByText("'before'").count(), 0)
+})
+
+inside('plotly draws with the plotly that is inside, and where there is none the page says so', async ({ page, box }) => {
+  const figure = "from IPython.display import display\ndisplay({'application/vnd.plotly.v1+json': {'data': [{'y': [1, 2]}]}, 'text/plain': 'Figure'}, raw=True)"
+  const first = await run(page, figure)
+  await first.says('The figure needs the sandbox’s own plotly to be drawn')
+  await box.code(`import os
+os.makedirs('plotly/package_data')
+open('plotly/__init__.py', 'w').close()
+open('plotly/package_data/plotly.min.js', 'w').write('globalThis.Plotly = { newPlot: async (root, { data }) => root.append("drawn " + data[0].y) }')`)
+  const second = await run(page, figure + ' # again')
+  await second.outputs.frameLocator('iframe').getByText('drawn 1,2').waitFor()
+})
+
 inside('an error has its traceback, and later cells run', async ({ page }) => {
   const cell = await run(page, 'def broken(): return 1 / 0\nbroken()')
   await cell.state('error')
@@ -132,6 +157,37 @@ inside('what waits says so, and can be cancelled', async ({ page, box }) => {
   await second.state('cancelled before it ran')
   await box.write('go', '')
   await third.says('third')
+})
+
+inside('a run that takes too long says so', async ({ page, box }) => {
+  const { execution_id } = await box.ask('POST', '/code', { code: 'import time\nwhile True: time.sleep(0.05)', timeout: 0.5, detach: true })
+  await cellOf(page, execution_id).state('timed out')
+})
+
+inside('cells by keys', async ({ page }) => {
+  const first = await run(page, "print('first')")
+  await first.state('done')
+  const second = await run(page, "print('second')")
+  await second.state('done')
+  const focused = (cell) => page.waitForFunction((id) => document.activeElement.dataset.run === id, cell.id)
+  await editor(page).press('Escape')
+  await focused(second)
+  await page.keyboard.press('k')
+  await focused(first)
+  await page.keyboard.press('ArrowDown')
+  await focused(second)
+  await page.keyboard.press('c')
+  await page.waitForFunction(() => navigator.clipboard.readText().then((text) => text === "print('second')"))
+  await page.keyboard.type('dd')
+  await second.at.waitFor({ state: 'detached' })
+  await focused(first)
+  await page.keyboard.press('z')
+  await second.at.waitFor()
+  await page.keyboard.press('Shift+Enter')
+  await page.locator('article').nth(2).getByText('first', { exact: true }).waitFor()
+  await page.keyboard.press('Enter')
+  await page.waitForFunction(() => document.activeElement.classList.contains('cm-content'))
+  assert.equal(await editor(page).innerText(), "print('first')")
 })
 
 inside('a restart forgets variables and says so', async ({ page }) => {
@@ -189,6 +245,23 @@ inside('a cell as code, and the notebook as a file', async ({ page, box }) => {
   const notebook = JSON.parse(readFileSync(await download.path(), 'utf8'))
   assert.equal(notebook.nbformat, 4)
   assert.deepEqual(notebook.cells.map((c) => [[c.source].flat().join(''), [c.outputs[0].text].flat().join('')]), [["print('once')", 'once\n']])
+})
+
+inside('a notebook comes in by its file, runs, and is saved with what it shows', async ({ page, box }) => {
+  const cells = [
+    { cell_type: 'markdown', id: 'a', metadata: {}, source: '# A notebook' },
+    { cell_type: 'code', id: 'b', metadata: {}, execution_count: null, outputs: [], source: "print('from the file')" },
+  ]
+  const buffer = Buffer.from(JSON.stringify({ nbformat: 4, nbformat_minor: 5, metadata: {}, cells }))
+  await page.getByLabel('Open .ipynb').setInputFiles({ name: 'in.ipynb', mimeType: 'application/x-ipynb+json', buffer })
+  const there = page.getByRole('region', { name: 'Notebook in.ipynb' })
+  await there.frameLocator('iframe').getByRole('heading', { name: 'A notebook' }).waitFor()
+  await button(there, 'Run all').click()
+  await page.locator('article .outputs').getByText('from the file').waitFor()
+  const path = `../v1/sandboxes/${box.id}/files?path=in.ipynb`
+  await page.waitForFunction(async (path) => (await (await fetch(path)).json()).cells[1].outputs[0]?.text.includes('from the file\n'), path)
+  await page.getByLabel('Open .ipynb').setInputFiles({ name: 'none.ipynb', mimeType: 'application/x-ipynb+json', buffer: Buffer.from('{') })
+  await page.getByRole('alert').getByText('This is no notebook that can be read:').waitFor()
 })
 
 inside('two tabs see the same cells, and a link leads to one', async ({ page, tab, box, server }) => {

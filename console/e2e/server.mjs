@@ -60,11 +60,19 @@ export class Server {
     await this.ended
   }
 
+  get runs() {
+    return this.child.exitCode === null && this.child.signalCode === null
+  }
+
+  /** stop ends it as who runs it does. */
+  async stop() {
+    if (this.runs) this.child.kill('SIGTERM')
+    await this.ended
+  }
+
   async close() {
-    if (this.child.exitCode === null && this.child.signalCode === null) {
-      this.child.kill('SIGTERM')
-      await this.ended
-    }
+    await this.clear([]) // or they stay, where the server is told to keep them
+    await this.stop()
     servers.delete(this)
     rmSync(this.state, { recursive: true, force: true })
   }
@@ -86,8 +94,27 @@ export class Server {
     return new Sandbox(this, sandbox_id)
   }
 
-  /** link is what `k2sandbox console` prints. */
+  /** ids are those of the sandboxes that there are. */
+  async ids() {
+    const { sandboxes } = await this.ask('GET', '/v1/sandboxes')
+    return sandboxes.map((one) => one.sandbox_id)
+  }
+
+  /** clear ends all sandboxes but those that are kept, and starts the server where it was left ended. */
+  async clear(kept) {
+    if (!this.runs) await this.start()
+    const over = (await this.ids()).filter((id) => !kept.includes(id))
+    await Promise.all(over.map((id) => fetch(new URL(`/v1/sandboxes/${id}`, this.url), { method: 'DELETE', headers: { 'X-API-Key': this.key } })))
+  }
+
+  /** link is an address that logs in, once. */
   async link() {
+    const { path } = await this.ask('POST', '/v1/console/links')
+    return this.url + path
+  }
+
+  /** printed is what `k2sandbox console` prints: such an address. */
+  async printed() {
     const { stdout } = await promisify(execFile)(K2_BINARY, ['console', '--no-open', '--url', this.url], {
       env: { ...process.env, K2_API_KEY: this.keys ? this.key : '' },
     })
@@ -124,6 +151,7 @@ class Sandbox {
     for (;;) {
       const told = await this.ask('GET', `/executions/${run}`)
       if (wanted(told)) return told
+      assert.notEqual(told.state, 'done', JSON.stringify(told))
       await new Promise((done) => setTimeout(done, 50)) // between two questions
     }
   }

@@ -1,10 +1,13 @@
-// A wire between a browser and a server, which can be cut, or go silent as one does that nobody notices.
+// A wire between a browser and a server, which can be cut, go silent as one does that nobody notices, or refuse WebSockets as some proxies do.
 import { once } from 'node:events'
 import { connect, createServer } from 'node:net'
+
+const refusal = 'HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\nConnection: close\r\n\r\n'
 
 export class Wire {
   pairs = new Set()
   state = 'whole'
+  upgrades = true
 
   static async open(server) {
     const wire = new Wire()
@@ -17,15 +20,17 @@ export class Wire {
 
   join(near, far) {
     const pair = [near, far]
-    const end = () => {
-      this.pairs.delete(pair)
-      for (const one of pair) one.destroy()
-    }
-    for (const one of pair) one.on('error', end).on('close', end)
-    if (this.state === 'cut') return end()
     this.pairs.add(pair)
-    near.on('data', (data) => far.write(data))
+    for (const [one, other] of [pair, [far, near]]) {
+      one.on('error', () => other.destroy()).on('end', () => other.end())
+      one.on('close', () => {
+        this.pairs.delete(pair)
+        other.end()
+      })
+    }
+    near.on('data', (data) => (this.upgrades || !/^upgrade: websocket\r$/im.test(data) ? far.write(data) : near.end(refusal)))
     far.on('data', (data) => near.write(data))
+    if (this.state === 'cut') for (const one of pair) one.destroy()
     if (this.state === 'silent') for (const one of pair) one.pause()
   }
 

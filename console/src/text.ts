@@ -261,6 +261,7 @@ export const text = {
   terminal: {
     create: 'New terminal',
     reader: 'Terminals: tell screen readers what is written, or stop that',
+    readOnly: 'A read-only session shows no terminals: who is attached to one can type.',
     none: 'There is no terminal. One outlives this page: it comes back with its screen.',
     processes: 'Processes',
     noProcesses: 'No process was started here by a terminal or the API.',
@@ -289,6 +290,7 @@ export const text = {
       live: 'Live.',
       waiting: 'Connection lost. It is tried again; nothing is lost.',
       refused: 'No WebSocket can be opened. A proxy in between may refuse them: it has to let Upgrade through. It is tried again.',
+      left: 'Not attached any more.',
       ended: 'Ended.',
     },
     ended: (code?: number, signal?: string, oom?: boolean) => (oom ? 'out of memory' : signal ? `ended by ${signal}` : `exit ${code ?? '?'}`),

@@ -94,6 +94,7 @@ export const notebooks = {
 };
 
 export const processes = {
+  get: (sandbox: string, pid: number) => ask<Process>('GET', `${box(sandbox)}/processes/${pid}`, { passive: true }),
   list: async (sandbox: string) => (await ask<{ processes: Process[] }>('GET', `${box(sandbox)}/processes`, { passive: true })).processes,
   /** output runs a program and returns the first of its events, as lines of JSON: what is in a sandbox may write without end. */
   output: async (sandbox: string, args: string[]) => {

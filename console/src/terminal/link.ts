@@ -2,7 +2,8 @@
 
 import { Backoff, sleep } from '../api/backoff';
 import { processes } from '../api/client';
-import { address } from '../api/http';
+import { isFinal } from '../api/follow';
+import { address, problemOf, type Problem } from '../api/http';
 import type { Place } from './place';
 
 /** replayed is how many events of a terminal are asked for when the page is loaded: of more, the last. */
@@ -17,7 +18,7 @@ export interface Viewer {
   output(bytes: Uint8Array, drawn: () => void): void;
   ended(end: End): void;
   failed(message: string): void;
-  link(state: 'connecting' | 'live' | 'waiting' | 'refused'): void;
+  link(state: 'connecting' | 'live' | 'waiting' | 'refused' | 'left'): void;
 }
 
 export class TerminalLink {
@@ -52,10 +53,25 @@ export class TerminalLink {
       const how = await this.once();
       if (how === 'ended' || this.signal.aborted) return;
       if (how === 'full') continue;
+      const problem = how === 'refused' ? await this.why() : null;
+      if (problem && isFinal(problem)) {
+        this.viewer.failed(problem.message);
+        return this.viewer.link('left');
+      }
       refused = how === 'refused' ? refused + 1 : 0;
       if (how === 'cut') backoff.reset();
       this.viewer.link(refused >= 3 ? 'refused' : 'waiting');
       await sleep(backoff.next(), this.signal);
+    }
+  }
+
+  /** why asks what browsers do not tell of a WebSocket that was refused: the login, the sandbox or the process may be gone. */
+  private async why(): Promise<Problem | null> {
+    try {
+      await processes.get(this.sandbox, this.pid);
+      return null;
+    } catch (e) {
+      return problemOf(e);
     }
   }
 
