@@ -54,6 +54,7 @@ func New(ctx context.Context, interpreter, parent string, environ []string, o Op
 	if e.lower, err = examine(ctx, interpreter, environ, on); err != nil {
 		return nil, fmt.Errorf("cannot examine %s: %w", interpreter, err)
 	}
+	e.lower.Sites = slices.Concat(o.Sites, e.lower.Sites)
 	if e.dir, err = os.MkdirTemp(parent, "k2-env-"); err != nil {
 		return nil, fmt.Errorf("cannot make environment: %w", err)
 	}

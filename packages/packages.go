@@ -24,6 +24,7 @@ type Options struct {
 	Index     []string // URLs of package indexes, the first in place of the default one
 	FindLinks []string // folders or pages with distributions
 	NoIndex   bool     // only FindLinks
+	Sites     []string // folders of distributions that are there beside those of the interpreter, and found before them
 
 	Allow []string // names; empty: all
 	Deny  []string // names; it wins over Allow

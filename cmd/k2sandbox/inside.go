@@ -253,6 +253,9 @@ func options(in *local.Inside, on *process.Thread, zygote *kernel.Zygote, log *s
 		o.Keep.Disk, o.Processes.KeepDisk = share, share
 	}
 	t.apply(&o, share)
+	if in.Packages != "" {
+		o.Packages.Sites = []string{in.Packages}
+	}
 	return o, nil
 }
 

@@ -280,46 +280,49 @@ func (b *building) steps(ctx context.Context, c *client.Client, t *template.Temp
 			return fmt.Errorf("cannot send the requirements: %w", err)
 		}
 		t.Build.Packages = path.Join(t.Home, ".k2sandbox", "packages")
-		if err := b.step(ctx, c, "install "+b.requirements, install(t.Build.Packages, list, b.packages.NoIndex), envs); err != nil {
+		args := append([]string{"/bin/sh", "-c", install, "sh", t.Build.Packages, "-r", list}, b.noIndex()...)
+		if err := b.step(ctx, c, "install "+b.requirements, args, envs); err != nil {
 			return err
 		}
 	}
-	if t.Build.Packages != "" {
-		if envs == nil {
-			envs = map[string]string{}
-		}
-		envs["PYTHONPATH"] = t.Build.Packages
-	}
 	for _, line := range b.commands {
-		if err := b.step(ctx, c, line, line, envs); err != nil {
+		if err := b.step(ctx, c, line, []string{"/bin/sh", "-c", line}, envs); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// install returns the command that installs what a file lists into a directory.
-func install(dir, list string, noIndex bool) string {
-	more := ""
-	if noIndex {
-		more = " --no-index"
-	}
-	return fmt.Sprintf(`set -f
+// install is the command that installs what its arguments say into the directory that is the first of them. What runs after it finds
+// it, too, as in sandboxes of the template.
+const install = `set -ef
+into="$1"
+shift
+python3 -c 'import site, sys
+with open(site.getsitepackages()[0] + "/_k2_built.pth", "w") as file:
+    file.write("import site; site.addsitedir(%r)\n" % sys.argv[1])' "$into"
 if command -v uv >/dev/null 2>&1; then
   unset UV_INDEX_URL UV_EXTRA_INDEX_URL
   if [ -n "$PIP_INDEX_URL" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi
   if [ -n "$PIP_EXTRA_INDEX_URL" ]; then export UV_INDEX="$PIP_EXTRA_INDEX_URL"; fi
   for place in $PIP_FIND_LINKS; do set -- "$@" --find-links "$place"; done
-  exec uv pip install --no-cache --python "$(command -v python3)" --target %[1]s -r %[2]s%[3]s "$@"
+  exec uv pip install --no-cache --python "$(command -v python3)" --target "$into" "$@"
 fi
-exec python3 -m pip install --no-cache-dir --no-input --upgrade --target %[1]s -r %[2]s%[3]s`, dir, list, more)
+exec python3 -m pip install --no-cache-dir --no-input --upgrade --target "$into" "$@"`
+
+// noIndex is an argument of who installs.
+func (b *building) noIndex() []string {
+	if b.packages.NoIndex {
+		return []string{"--no-index"}
+	}
+	return nil
 }
 
 // step runs a command, and passes on what it says.
-func (b *building) step(ctx context.Context, c *client.Client, name, line string, envs map[string]string) error {
+func (b *building) step(ctx context.Context, c *client.Client, name string, args []string, envs map[string]string) error {
 	fmt.Fprintf(b.out, "k2sandbox: %s\n", plain(name))
 	var end process.End
-	for e, err := range c.RunProcess(ctx, api.ProcessRequest{Cmd: line, Envs: envs}) {
+	for e, err := range c.RunProcess(ctx, api.ProcessRequest{Args: args, Envs: envs}) {
 		if err != nil {
 			return fmt.Errorf("%.200s: %w", name, err)
 		}

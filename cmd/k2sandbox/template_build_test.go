@@ -47,11 +47,11 @@ func TestTemplateBuild(t *testing.T) {
 	if err := os.Mkdir(wheels, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, text := range map[string]string{"k2one": "answer = 42", "k2two": "import k2one; twice = 2 * k2one.answer", "k2three": "name = __name__"} {
+	for name, text := range map[string]string{"k2one": "answer = 42", "k2two": "import k2one; twice = 2 * k2one.answer", "k2three": "name = __name__", "random": `raise SystemExit("in the way of the standard library")`} {
 		wheel(t, wheels, name, text)
 	}
 	list := filepath.Join(data, "requirements.txt")
-	if err := os.WriteFile(list, []byte("k2one\nk2two==1.0\n# and\nk2three\n"), 0o644); err != nil {
+	if err := os.WriteFile(list, []byte("k2one\nk2two==1.0\n# and\nk2three\nrandom\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	build := func(name string, args ...string) result {
@@ -70,9 +70,9 @@ func TestTemplateBuild(t *testing.T) {
 		return
 	}
 
-	first := build("science", "--requirements", list, "--run", "echo $COLOUR > $HOME/file; mkdir $HOME/dir", "--run", "python3 -c 'import k2two; print(k2two.twice)' > $HOME/dir/twice", "--env", "COLOUR=blue")
+	first := build("science", "--requirements", list, "--run", "echo $COLOUR > $HOME/file; mkdir $HOME/dir", "--run", "python3 -c 'import random, k2two; print(k2two.twice)' > $HOME/dir/twice", "--env", "COLOUR=blue")
 	first.expect(t, 0, "science\n")
-	again := build("again", "--requirements", list, "--run", "echo $COLOUR > $HOME/file; mkdir $HOME/dir", "--run", "python3 -c 'import k2two; print(k2two.twice)' > $HOME/dir/twice", "--env", "COLOUR=blue")
+	again := build("again", "--requirements", list, "--run", "echo $COLOUR > $HOME/file; mkdir $HOME/dir", "--run", "python3 -c 'import random, k2two; print(k2two.twice)' > $HOME/dir/twice", "--env", "COLOUR=blue")
 	again.expect(t, 0, "again\n")
 	again.complains(t, "built before")
 	build("more", "--from", "science", "--run", "echo more >> $HOME/file").expect(t, 0, "more\n")
@@ -83,7 +83,7 @@ func TestTemplateBuild(t *testing.T) {
 	build("bad", "--requirements", list+".none").complains(t, "--requirements")
 	build("bad", "--network", "some").complains(t, "mode")
 
-	const look = `import os, k2two, k2three
+	const look = `import os, random, k2two, k2three
 print(k2two.twice, k2three.name, os.getcwd(), os.environ.get("COLOUR"), open(os.environ["HOME"] + "/file").read().split() if os.path.exists(os.environ["HOME"] + "/file") else os.path.exists(os.environ["HOME"] + "/gone"))`
 	for name, want := range map[string]string{
 		"science": "84 k2three /home/user blue ['blue']\n",

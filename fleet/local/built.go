@@ -12,7 +12,8 @@ import (
 func (r *Runtime) builtOnHost(of images.Template) *template {
 	t := r.template
 	t.image, t.users, t.layers = &of, new(atomic.Int64), r.layersOf(of)
-	t.environ = withPackages(withVariables(t.environ, of.Env), of.Build)
+	t.environ = withVariables(t.environ, of.Env)
+	t.addPackages(of.Build)
 	return &t
 }
 
@@ -36,20 +37,18 @@ func withVariables(environ, more []string) []string {
 	return all
 }
 
-// withPackages returns an environment in which the packages of a built template are found.
-func withPackages(environ []string, b *images.Build) []string {
+// addPackages gives code inside the packages of a built template: those of Python, which the agent puts behind the standard library, and
+// their programs.
+func (t *template) addPackages(b *images.Build) {
 	if b == nil || b.Packages == "" {
-		return environ
+		return
 	}
-	var more []string
-	for name, dir := range map[string]string{"PYTHONPATH": b.Packages, "PATH": b.Packages + "/bin"} {
-		value := dir
-		for _, v := range environ {
-			if old, ok := strings.CutPrefix(v, name+"="); ok && old != "" {
-				value += ":" + old
-			}
+	t.packages = b.Packages
+	path := b.Packages + "/bin"
+	for _, v := range t.environ {
+		if old, ok := strings.CutPrefix(v, "PATH="); ok && old != "" {
+			path += ":" + old
 		}
-		more = append(more, name+"="+value)
 	}
-	return withVariables(environ, more)
+	t.environ = withVariables(t.environ, []string{"PATH=" + path})
 }

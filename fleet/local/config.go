@@ -18,6 +18,7 @@ type Config struct {
 	Envs        map[string]string `json:"envs,omitempty"`        // the client's, for all code inside
 	Environ     []string          `json:"environ"`               // "NAME=value", what code inside gets of the server's environment
 	Interpreter string            `json:"interpreter,omitempty"` // the Python of kernels, a path inside
+	Packages    string            `json:"packages,omitempty"`    // a folder of distributions beside that Python's own, a path inside
 	Image       bool              `json:"image,omitempty"`       // it is made of an image
 	UID         int               `json:"uid"`                   // of the code inside, as seen there
 	GID         int               `json:"gid"`

@@ -143,7 +143,7 @@ func (r *Runtime) makeImage(ctx context.Context, of images.Template) (*template,
 	}
 	t.write(v, of)
 	t.adaptTo(v, r.options.Environ, of.Env)
-	t.environ = withPackages(t.environ, of.Build)
+	t.addPackages(of.Build)
 	return t, r.makeLayer(t, libraries, placeOf(v, of.Workdir))
 }
 

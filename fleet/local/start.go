@@ -301,7 +301,7 @@ func (m *machine) findUsers() (users, error) {
 func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
-		Environ: environFor(s.Network, m.environ()), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Image: m.image != nil, UID: m.users.code, GID: m.users.group,
+		Environ: environFor(s.Network, m.environ()), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Packages: m.template().packages, Image: m.image != nil, UID: m.users.code, GID: m.users.group,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: s.Lease,
 	}
 }

@@ -38,6 +38,7 @@ type template struct {
 	home        string           // of that user, an absolute path inside
 	own         []string         // other directories that are that user's
 	interpreter string           // of kernels, a path inside; "" is the server's
+	packages    string           // a folder of Python packages beside those of the interpreter, a path inside; "": there is none
 	cold        bool             // the server's zygote forks no kernels of it
 	users       *atomic.Int64    // of one of an image: starts and sandboxes
 }
