@@ -1,11 +1,23 @@
 // What a person does at a page and sees there.
 import assert from 'node:assert/strict'
+import { patience } from './page.mjs'
 
 export const editor = (page) => page.getByRole('textbox', { name: 'Code of the next cell' })
 export const button = (page, name) => page.getByRole('button', { name, exact: true })
 
 /** press uses a button by its key: output that grows moves what is below the pointer, and a click of the mouse is lost between down and up. */
 export const press = (locator) => locator.press('Enter')
+
+export const clipboard = (page) => page.evaluate(() => navigator.clipboard.readText())
+
+/** eventually asks until what is asked for is so. */
+export async function eventually(so) {
+  const signal = AbortSignal.timeout(patience)
+  while (!(await so())) {
+    signal.throwIfAborted()
+    await new Promise((done) => setTimeout(done, 50)) // between two questions
+  }
+}
 
 /** run pastes code into the editor, runs it and returns its cell. */
 export async function run(page, code) {

@@ -144,7 +144,8 @@ for (const theme of ['light', 'dark']) {
     const contrasts = await page.evaluate(() => {
       const style = getComputedStyle(document.documentElement)
       const luminance = (token) => {
-        const channels = style.getPropertyValue(token).trim().match(/^#(..)(..)(..)$/).slice(1).map((hex) => parseInt(hex, 16) / 255)
+        const [, digits] = style.getPropertyValue(token).trim().match(/^#([0-9a-f]{3}|[0-9a-f]{6})$/i)
+        const channels = digits.match(digits.length === 3 ? /./g : /../g).map((hex) => parseInt(hex.padStart(2, hex), 16) / 255)
         const [r, g, b] = channels.map((c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4))
         return 0.2126 * r + 0.7152 * g + 0.0722 * b
       }

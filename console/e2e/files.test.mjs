@@ -1,7 +1,7 @@
 // The Files screen as it is used.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { button, press } from './act.mjs'
+import { button, eventually, press } from './act.mjs'
 import { goto, house, still } from './page.mjs'
 
 const { scene } = house()
@@ -89,7 +89,7 @@ inside('new folder, rename, delete and undo', async ({ page, box, list, entry })
     await button(page, 'Undo').waitFor({ state: 'detached' }) // it was not undone
   })
   await entry(/^plots/).waitFor({ state: 'detached' })
-  await page.waitForFunction(async (path) => (await fetch(path)).status === 404, `../v1/sandboxes/${box.id}/files/stat?path=work/plots`)
+  await eventually(async () => (await box.ask('GET', '/files/list?path=work')).entries.length === 0)
 })
 
 inside('images are shown, long files in part, and a folder comes as an archive', async ({ page, box, entry }) => {

@@ -1,7 +1,7 @@
 // Never owned: output that is hostile reaches neither the page, nor the API, nor anybody else, whatever a person clicks.
 import assert from 'node:assert/strict'
 import { after, before } from 'node:test'
-import { button, editor, press, run } from './act.mjs'
+import { button, clipboard, editor, press, run } from './act.mjs'
 import { Listener } from './listener.mjs'
 import { goto, house } from './page.mjs'
 
@@ -287,7 +287,7 @@ attack('a terminal takes no clipboard, no title and no link from what it shows',
   await page.locator('.xterm-helper-textarea').focus()
   await page.keyboard.type('sh ./evil.sh\n')
   await page.locator('.xterm-rows').getByText('shown').waitFor()
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), 'mine')
+  assert.equal(await clipboard(page), 'mine')
   assert.doesNotMatch(await page.title(), /owned/)
   assert.equal(await page.locator('.xterm a').count(), 0)
 })

@@ -30,7 +30,7 @@ function installed() {
 const executablePath = installed()
 export const launch = () => chromium.launch({ executablePath, args: [...quiet, ...(process.getuid?.() === 0 ? ['--no-sandbox'] : [])] })
 
-const patience = Number(process.env.CONSOLE_PATIENCE ?? 120) * 1000 // that something is waited for, at most: machines are busy
+export const patience = Number(process.env.CONSOLE_PATIENCE ?? 120) * 1000 // that something is waited for, at most: machines are busy
 const network = /^(Failed to load resource|WebSocket connection to)/ // which a test looks at itself
 
 /** Tab is a page of a browser that knows its faults. */

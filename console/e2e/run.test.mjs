@@ -1,7 +1,7 @@
 // The Run screen as it is used: what code shows, asks and does, and what a person does to it.
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
-import { button, cellOf, editor, ids, run } from './act.mjs'
+import { button, cellOf, clipboard, editor, eventually, ids, run } from './act.mjs'
 import { goto, house } from './page.mjs'
 
 const { scene } = house()
@@ -177,7 +177,7 @@ inside('cells by keys', async ({ page }) => {
   await page.keyboard.press('ArrowDown')
   await focused(second)
   await page.keyboard.press('c')
-  await page.waitForFunction(() => navigator.clipboard.readText().then((text) => text === "print('second')"))
+  await eventually(async () => (await clipboard(page)) === "print('second')")
   await page.keyboard.type('dd')
   await second.at.waitFor({ state: 'detached' })
   await focused(first)
@@ -237,8 +237,8 @@ inside('a cell as code, and the notebook as a file', async ({ page, box }) => {
   for (const [form, want] of [['Python', 'k2sandbox'], ['curl', 'curl '], ['Go', 'client.']]) {
     await page.evaluate(() => navigator.clipboard.writeText(''))
     await cell.at.getByLabel('Copy as…').selectOption(form)
-    await page.waitForFunction(() => navigator.clipboard.readText().then((text) => text !== ''))
-    const text = await page.evaluate(() => navigator.clipboard.readText())
+    await eventually(async () => (await clipboard(page)) !== '')
+    const text = await clipboard(page)
     assert.ok(text.includes(want) && text.includes(box.id) && text.includes('once'), `${form}: ${text}`)
   }
   const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('link', { name: 'Download as .ipynb' }).click()])
@@ -258,8 +258,7 @@ inside('a notebook comes in by its file, runs, and is saved with what it shows',
   await there.frameLocator('iframe').getByRole('heading', { name: 'A notebook' }).waitFor()
   await button(there, 'Run all').click()
   await page.locator('article .outputs').getByText('from the file').waitFor()
-  const path = `../v1/sandboxes/${box.id}/files?path=in.ipynb`
-  await page.waitForFunction(async (path) => (await (await fetch(path)).json()).cells[1].outputs[0]?.text.includes('from the file\n'), path)
+  await eventually(async () => JSON.parse(await box.read('in.ipynb')).cells[1].outputs[0]?.text.includes('from the file\n'))
   await page.getByLabel('Open .ipynb').setInputFiles({ name: 'none.ipynb', mimeType: 'application/x-ipynb+json', buffer: Buffer.from('{') })
   await page.getByRole('alert').getByText('This is no notebook that can be read:').waitFor()
 })

@@ -1,6 +1,6 @@
 // The list of sandboxes, the way there, and what a page says of one that is no more.
 import assert from 'node:assert/strict'
-import { button, editor, press, run } from './act.mjs'
+import { button, clipboard, editor, eventually, press, run } from './act.mjs'
 import { goto, house, still } from './page.mjs'
 
 const { scene } = house()
@@ -40,7 +40,7 @@ scene('the list is live: made, filtered, paused, resumed, extended, deleted and 
     await clock.fastForward(6000)
     await button(page, 'Undo').waitFor({ state: 'detached' })
   })
-  await page.waitForFunction(async (path) => [404, 410].includes((await fetch(path)).status), `../v1/sandboxes/${blue.id}`)
+  await eventually(async () => !(await server.ids()).includes(blue.id))
   await row(red).waitFor()
 })
 
@@ -110,7 +110,7 @@ scene('many are deleted at once, when their number is typed', async ({ page, ser
     await clock.fastForward(6000)
     await button(page, 'Undo').waitFor({ state: 'detached' })
   })
-  await page.waitForFunction(async () => (await (await fetch('../v1/sandboxes')).json()).sandboxes.length === 1)
+  await eventually(async () => (await server.ids()).length === 1)
   assert.deepEqual(await server.ids(), [kept.id])
 })
 
@@ -121,7 +121,7 @@ scene('a create that is refused says why, and by which request', async ({ page }
   const told = page.getByRole('alert')
   for (const text of [error.code, error.message, 'req_told']) await told.getByText(text).waitFor()
   await button(told, 'Copy').click()
-  assert.equal(await page.evaluate(() => navigator.clipboard.readText()), [error.code, error.message, 'req_told'].join('\n'))
+  assert.equal(await clipboard(page), [error.code, error.message, 'req_told'].join('\n'))
   await page.unroute(/\/v1\/sandboxes$/)
   await button(page, 'New sandbox').click()
   await editor(page).waitFor()

@@ -90,7 +90,7 @@ export class Server {
   }
 
   async sandbox(metadata = {}) {
-    const { sandbox_id } = await this.ask('POST', '/v1/sandboxes', { metadata })
+    const { sandbox_id } = await this.ask('POST', '/v1/sandboxes', { metadata, timeout: 3600 }) // however slow the machine is
     return new Sandbox(this, sandbox_id)
   }
 
