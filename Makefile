@@ -9,6 +9,9 @@ FUZZTIME ?= 30s
 N        ?= 40
 SANDBOXES ?= 200
 SEED     ?= 1
+DURATION ?= 2h
+CLIENTS  ?= 20
+SOAKED   ?= 2000
 VERSION  ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 
 BIN    := $(CURDIR)/bin/k2sandbox
@@ -24,7 +27,7 @@ STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos e2b jupyter mcp console console-e2e lock clean
+.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos soak e2b jupyter mcp console console-e2e lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +94,7 @@ test: build venv ## every test, with real kernels and the race detector
 check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	@out=$$(gofmt -l .) && { test -z "$$out" || { echo "not gofmt:"; echo "$$out"; exit 1; } >&2; }
 	go vet ./...
+	go vet -tags soak ./chaos
 	$(STATIC) ./...
 	go mod tidy -diff
 	$(PY) -m ruff check .
@@ -198,6 +202,9 @@ bench: build venv bin/bench/.ready ## measure us beside our peers: doc/bench (BE
 
 chaos: venv ## start and kill N kernels, and SANDBOXES of a server, at random points; nothing may be left
 	go test ./chaos -v -count=1 -timeout 60m -kernels $(N) -sandboxes $(SANDBOXES)
+
+soak: venv ## CLIENTS do mixed work in SOAKED sandboxes for DURATION, while kernels, agents and the server are killed and it is upgraded: a table
+	go test -tags soak ./chaos -v -count=1 -timeout 0 -run Soak -lasts $(DURATION) -clients $(CLIENTS) -sandboxes $(SOAKED)
 
 lock: venv ## pin the packages of the managed Python and of the tests anew
 	compile() { $(PY) -m uv pip compile --universal --python-version 3.10 --generate-hashes --quiet --upgrade \

@@ -29,7 +29,7 @@ func (c census) more(than census) []string {
 		case "threads": // of which Go ends none: but there is not one more for each sandbox
 			slack = *many / 8
 		case "descriptor of user:[N]": // kept for sandboxes that come after, as many as there were at a time
-			slack = 3 * clients
+			slack = 3 * *clients
 		}
 		if c[what] > than[what]+slack {
 			more = append(more, fmt.Sprintf("%s: %d, and %d before", what, c[what], than[what]))
@@ -43,7 +43,7 @@ var number = regexp.MustCompile(`[0-9]+`)
 // look counts what the server has now, but for its goroutines.
 func (s *service) look() census {
 	c := census{}
-	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
+	proc := fmt.Sprintf("/proc/%d/", s.pid.Load())
 	files, _ := filepath.Glob(proc + "fd/*")
 	for _, f := range files {
 		if target, err := os.Readlink(f); err == nil {

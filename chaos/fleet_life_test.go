@@ -2,6 +2,7 @@ package chaos
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,7 +21,8 @@ type life struct {
 	*crowd
 	n       uint64
 	rng     *rand.Rand
-	servers bool // the server may be killed
+	servers bool      // the server may be killed
+	until   time.Time // it goes on until then, with a pause now and then; zero: it does not
 	id      string
 	past    []string
 	traces  *traces // of it on the host
@@ -28,7 +30,10 @@ type life struct {
 
 func (l *life) live(ctx context.Context) error {
 	fates := []string{
-		"run", "run", "run", "two runs", "client away", "client away", "kernel", "kernel", "child", "reset", "pause", "agent",
+		"run", "run", "run", "two runs", "client away", "client away", "files", "kernel", "kernel", "child", "reset", "pause",
+	}
+	if l.until.IsZero() {
+		fates = append(fates, "agent")
 	}
 	if l.servers && l.rng.IntN(4) == 0 {
 		fates = append(fates, "server", "stop of the server")
@@ -39,7 +44,10 @@ func (l *life) live(ctx context.Context) error {
 	if err := l.create(ctx); err != nil {
 		return fmt.Errorf("cannot create: %w", err)
 	}
-	for range 1 + l.rng.IntN(3) {
+	for n := 1 + l.rng.IntN(3); n > 0 || time.Now().Before(l.until); n-- {
+		if !l.until.IsZero() {
+			pause(ctx, upTo(l.rng, 2*longPause))
+		}
 		fate := oneOf(l.rng, fates)
 		l.did(fate)
 		over, err := l.meet(ctx, fate)
@@ -49,6 +57,11 @@ func (l *life) live(ctx context.Context) error {
 		if over {
 			return l.expectGone(ctx, "crashed", "lost")
 		}
+	}
+	if !l.until.IsZero() && l.rng.IntN(4) == 0 {
+		l.did("agent")
+		_, err := l.meet(ctx, "agent")
+		return errors.Join(err, l.expectGone(ctx, "crashed", "lost"))
 	}
 	return l.end(ctx)
 }
@@ -145,6 +158,8 @@ func (l *life) meet(ctx context.Context, fate string) (over bool, err error) {
 			syscall.Kill(oneOf(l.rng, inside).pid, syscall.SIGKILL)
 		}
 		return false, l.run(ctx, 20, 0, nil, "ok", "kernel_died")
+	case "files":
+		return false, l.files(ctx)
 	case "reset":
 		err := l.service.call(ctx, "POST", l.at("/reset"), map[string]any{}, nil)
 		return false, errors.Join(err, l.run(ctx, 10, 0, nil, "ok"))
@@ -158,6 +173,36 @@ func (l *life) meet(ctx context.Context, fate string) (over bool, err error) {
 	}
 	l.count.add("SIGKILL of the agent")
 	return true, l.run(ctx, 1000, 10*time.Millisecond, func(string) { l.traces.killAgent() }, "sandbox_killed", "cut", "kernel_died", "")
+}
+
+// longPause is one between two things that a client does.
+const longPause = 2 * time.Second
+
+// files writes a file and reads it.
+func (l *life) files(ctx context.Context) error {
+	content := make([]byte, l.rng.IntN(1<<20))
+	for i := range content {
+		content[i] = byte(l.rng.Uint32())
+	}
+	path := l.at("/files?path=content")
+	if err := l.service.call(ctx, "PUT", path, content, nil); err != nil {
+		return err
+	}
+	for {
+		resp, err := l.service.send(ctx, "GET", path, nil)
+		if err == nil {
+			var got []byte
+			got, err = io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil && !bytes.Equal(got, content) {
+				return fmt.Errorf("a file of %d bytes has another content, of %d", len(content), len(got))
+			}
+		}
+		if !down(err) || ctx.Err() != nil { // a file that is cut is read again
+			return err
+		}
+		pause(ctx, 10*time.Millisecond)
+	}
 }
 
 // killKernel kills the kernel that has told its pid inside.

@@ -20,6 +20,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/k2sandbox/k2sandbox/process"
 )
 
@@ -37,7 +39,12 @@ type service struct {
 	onStop string
 	cmd    *exec.Cmd
 	pid    atomic.Int64
-	said   *process.Tail
+	heir   int            // descriptor of the process that has taken over from cmd; -1: none has
+	old    sync.WaitGroup // those that have handed over, and go on with what is open
+
+	strict  bool         // a request fails only where the server has just been killed
+	endedAt atomic.Int64 // when it was last, in ns
+	said    *process.Tail
 
 	up struct { // when it listens
 		sync.Mutex
@@ -47,7 +54,7 @@ type service struct {
 
 func newService(t *testing.T, path string) *service {
 	place := t.TempDir()
-	s := &service{t: t, path: path, dir: filepath.Join(place, "state"), temp: filepath.Join(place, "tmp"), socket: filepath.Join(place, "s")}
+	s := &service{t: t, path: path, heir: -1, dir: filepath.Join(place, "state"), temp: filepath.Join(place, "tmp"), socket: filepath.Join(place, "s")}
 	if err := os.Mkdir(s.temp, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +62,7 @@ func newService(t *testing.T, path string) *service {
 	var d net.Dialer
 	s.client.Transport = &http.Transport{
 		DialContext:     func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", s.socket) },
-		MaxIdleConns:    clients,
+		MaxIdleConns:    *clients,
 		IdleConnTimeout: time.Minute,
 	}
 	done := make(chan struct{})
@@ -64,7 +71,10 @@ func newService(t *testing.T, path string) *service {
 	t.Cleanup(func() {
 		close(done)
 		work.Wait()
-		if s.cmd != nil && s.cmd.ProcessState == nil { // the test has failed
+		if s.heir >= 0 { // the test has failed
+			unix.PidfdSendSignal(s.heir, unix.SIGTERM, nil, 0)
+		}
+		if s.cmd != nil && s.cmd.ProcessState == nil {
 			s.cmd.Process.Signal(syscall.SIGTERM)
 			s.cmd.Wait()
 		}
@@ -121,8 +131,10 @@ func (s *service) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.client.CloseIdleConnections()
+	first := s.heir < 0
 	s.end(syscall.SIGTERM)
-	if !s.cmd.ProcessState.Success() {
+	s.old.Wait()
+	if first && !s.cmd.ProcessState.Success() {
 		s.t.Errorf("after SIGTERM: %v\n%s", s.cmd.ProcessState, s.said)
 	}
 }
@@ -131,13 +143,27 @@ func (s *service) end(by syscall.Signal) {
 	s.up.Lock()
 	s.up.is = make(chan struct{})
 	s.up.Unlock()
-	s.cmd.Process.Signal(by)
+	s.endedAt.Store(time.Now().UnixNano())
+	signal, wait := func(by syscall.Signal) { s.cmd.Process.Signal(by) }, func() { s.cmd.Wait() }
+	if heir := s.heir; heir >= 0 {
+		s.heir = -1
+		defer unix.Close(heir)
+		signal = func(by syscall.Signal) { unix.PidfdSendSignal(heir, by, nil, 0) }
+		wait = func() {
+			for {
+				if n, err := unix.Poll([]unix.PollFd{{Fd: int32(heir), Events: unix.POLLIN}}, -1); n == 1 || err != unix.EINTR {
+					return
+				}
+			}
+		}
+	}
+	signal(by)
 	done := make(chan struct{})
-	go func() { s.cmd.Wait(); close(done) }()
+	go func() { wait(); close(done) }()
 	select {
 	case <-done:
 	case <-time.After(patience):
-		s.cmd.Process.Signal(syscall.SIGQUIT)
+		signal(syscall.SIGQUIT)
 		<-done
 		s.t.Errorf("the server does not end after %v:\n%s", by, s.said)
 	}
@@ -146,6 +172,7 @@ func (s *service) end(by syscall.Signal) {
 			s.t.Errorf("the server said: %s", line)
 		}
 	}
+	s.endedAt.Store(time.Now().UnixNano())
 }
 
 // alarming is what a server has no reason to say here.
@@ -187,34 +214,45 @@ func down(err error) bool {
 	return err != nil && (!errors.As(err, &r) || r.status == http.StatusServiceUnavailable)
 }
 
-// send sends a request once, to a server that is up.
+// send sends a request once, to a server that is up. A body of bytes goes as it is, and any other as JSON.
 func (s *service) send(ctx context.Context, method, path string, body any) (*http.Response, error) {
 	if err := s.await(ctx); err != nil {
 		return nil, err
 	}
-	var payload io.Reader
-	if body != nil {
-		raw, err := json.Marshal(body)
-		if err != nil {
+	payload, ok := body.([]byte)
+	if body != nil && !ok {
+		var err error
+		if payload, err = json.Marshal(body); err != nil {
 			return nil, err
 		}
-		payload = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, payload)
+	req, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(payload))
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Content-Type", "application/json")
+	began := time.Now()
 	resp, err := s.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	if resp.StatusCode >= 300 {
+	if err == nil && resp.StatusCode >= 300 {
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(resp.Body)
-		return nil, refusal{resp.StatusCode, string(text)}
+		err = refusal{resp.StatusCode, string(text)}
+	}
+	if err != nil {
+		s.blame(ctx, began, err)
+		return nil, err
 	}
 	return resp, nil
+}
+
+// excuse is how long after the server was killed a request may fail: by a connection that it had.
+const excuse = 10 * time.Second
+
+// blame fails the test for a request that has no answer although nobody has ended the server.
+func (s *service) blame(ctx context.Context, began time.Time, err error) {
+	if s.strict && ctx.Err() == nil && down(err) && began.Sub(time.Unix(0, s.endedAt.Load())) > excuse {
+		s.t.Errorf("a request that began %.1f s ago failed, and nobody has ended the server: %v", time.Since(began).Seconds(), err)
+	}
 }
 
 // once sends a request once, and reads the answer into result, unless that is nil.

@@ -16,7 +16,7 @@ import (
 
 var many = flag.Int("sandboxes", 40, "how many sandboxes of a server to create, use and end")
 
-const clients = 10 // of the server, at the same time
+var clients = flag.Int("clients", 10, "how many clients the server has at the same time")
 
 // TestFleet has clients create, use and end sandboxes of the real server, while kernels, agents
 // and the server are killed, which is started again on what it left. What was answered is
@@ -87,7 +87,7 @@ func (c *crowd) live(n int, servers bool) {
 	defer cancel()
 	end := c.next.Load() + uint64(n)
 	var work sync.WaitGroup
-	for range clients {
+	for range *clients {
 		work.Go(func() {
 			for i := c.next.Add(1); i <= end && !c.t.Failed(); i = c.next.Add(1) {
 				l := &life{crowd: c, n: i, rng: dice(1<<40 | i), servers: servers}

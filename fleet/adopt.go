@@ -86,3 +86,12 @@ func (f *Fleet) has(id string) bool {
 	defer f.mu.Unlock()
 	return f.sandboxes[id] != nil
 }
+
+// Sweep removes what another process has left that was to take over, and did not.
+func (f *Fleet) Sweep() error {
+	if err := f.enter(); err != nil {
+		return err
+	}
+	defer f.work.Done()
+	return f.o.Runtime.Sweep(f.has)
+}

@@ -76,6 +76,23 @@ func (f *Fleet) watch(s *Sandbox) {
 	f.endLocked(s, reason)
 }
 
+// follow tells the requests to a sandbox that another process has by now that it has ended, whoever did it.
+func (f *Fleet) follow(s *Sandbox) {
+	<-s.machine.Done()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	from := s.state
+	if to, ok := next(from, end); ok {
+		s.state, s.record.Reason, s.record.EndedAt = to, Killed, utc(time.Now())
+		close(s.ending)
+		if from != Paused {
+			close(s.away)
+		}
+		close(s.tried)
+		close(s.gone)
+	}
+}
+
 // finish leaves nothing of a sandbox but its record. What cannot be removed is tried
 // again, until the fleet is closed; the next Open sweeps it.
 func (f *Fleet) finish(s *Sandbox, from State) {

@@ -125,17 +125,33 @@ func Open(o Options) (*Fleet, error) {
 // they are killed. It returns once nothing of the fleet runs any more, or, with an
 // error, some seconds after ctx is over.
 func (f *Fleet) Close(ctx context.Context) error {
-	f.closing.Do(func() { f.left = f.close(ctx) })
+	f.closing.Do(func() { f.left = f.close(ctx, f.o.EndOnClose) })
 	return f.left
 }
 
-func (f *Fleet) close(ctx context.Context) error {
+// Release is Close that leaves the sandboxes to a process that follows, whatever Options.EndOnClose says. Requests that are
+// in one may go on: they are told when it has ended, if not by what.
+func (f *Fleet) Release(ctx context.Context) error {
+	f.closing.Do(func() {
+		f.left = f.close(ctx, false)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for _, s := range f.sandboxes {
+			if s.requests > 0 {
+				go f.follow(s) // as long as it lives
+			}
+		}
+	})
+	return f.left
+}
+
+func (f *Fleet) close(ctx context.Context, end bool) error {
 	var ending []*Sandbox
 	f.mu.Lock()
 	f.closed = true
 	for _, s := range f.sandboxes {
 		s.timer.Stop()
-		if f.o.EndOnClose || s.state == Creating {
+		if end || s.state == Creating {
 			f.endLocked(s, Closed)
 		}
 		if s.state == Ending {

@@ -72,6 +72,41 @@ func TestCloseLeavesAndOpenTakesBack(t *testing.T) {
 	}
 }
 
+// Release leaves sandboxes that would end with Close, and who is in one is told when it has ended.
+func TestReleaseLeaves(t *testing.T) {
+	h, dir := newHost(t), t.TempDir()
+	f := open(t, h, fleet.Options{Dir: dir, EndOnClose: true})
+	info, m := create(t, f, h, fleet.CreateOptions{})
+	release, s, err := f.Use(info.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sweep(); err != nil || h.swept != 0 {
+		t.Errorf("%d were swept, %v", h.swept, err)
+	}
+	if err := f.Release(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sweep(); !errors.Is(err, fleet.ErrClosed) {
+		t.Errorf("Sweep after Release: %v", err)
+	}
+	next := open(t, h, fleet.Options{Dir: dir})
+	if got, err := next.Get(info.ID); err != nil || got.State != fleet.Running || h.count() != 1 {
+		t.Errorf("%+v, %v; %d machines", got, err, h.count())
+	}
+	away := s.Away()
+	m.crash(fleet.Exit{})
+	<-away
+	<-s.Done()
+	if err := s.Gone(t.Context()); !errors.Is(err, fleet.ErrGone) {
+		t.Errorf("got %v", err)
+	}
+	release()
+	if err := f.Close(t.Context()); err != nil { // does nothing
+		t.Error(err)
+	}
+}
+
 func TestEndOnClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, dir := newHost(t), t.TempDir()

@@ -62,7 +62,7 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 			}
 			o := server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version}
 			h := withParts(inside.New(box, o), map[string]http.Handler{jupyter.Path: jupyterinside.New(box, api.LocalSandbox, o)})
-			return serveHTTP(ctx, ln, h, nil, s.log(), box.Close)
+			return serveHTTP(ctx, ln, h, s.log(), box.Close)
 		},
 	}
 	s.addAll(cmd, slog.LevelInfo)

@@ -20,8 +20,8 @@ func disinherit() {
 			unix.CloseOnExec(fd)
 		}
 	}
-	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
-		if signal.Ignored(sig) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT} {
+		if signal.Ignored(sig) || toIgnore(sig) {
 			ignored = append(ignored, sig)
 			signal.Notify(make(chan os.Signal, 1), sig) // which a child does not inherit
 		}

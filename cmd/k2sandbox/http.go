@@ -15,10 +15,9 @@ import (
 // closing is how long open answers may take to end once the server stops.
 const closing = 5 * time.Second
 
-// serveHTTP answers on the listener until ctx is done, and then has closed what is served,
-// whose streams end by that.
-func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, secure *tls.Config, log *slog.Logger, closed func() error) error {
-	srv := &http.Server{
+// newHTTPServer returns a server that uses TLS where secure is not nil.
+func newHTTPServer(h http.Handler, secure *tls.Config, log *slog.Logger) *http.Server {
+	return &http.Server{
 		Handler:           h,
 		TLSConfig:         secure,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -26,15 +25,22 @@ func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, secure *tls
 		IdleTimeout:       2 * time.Minute, // no ReadTimeout or WriteTimeout: a stream lasts as long as its run
 		MaxHeaderBytes:    64 << 10,
 	}
-	ln = netraw.Listener(ln)
+}
+
+// serveOn answers on a listener until the server is closed or the listener fails.
+func serveOn(srv *http.Server, ln net.Listener) error {
+	if srv.TLSConfig != nil {
+		return srv.ServeTLS(ln, "", "")
+	}
+	return srv.Serve(ln)
+}
+
+// serveHTTP answers on the listener until ctx is done, and then has closed what is served,
+// whose streams end by that.
+func serveHTTP(ctx context.Context, ln net.Listener, h http.Handler, log *slog.Logger, closed func() error) error {
+	srv := newHTTPServer(h, nil, log)
 	failed := make(chan error, 1)
-	go func() {
-		if secure != nil {
-			failed <- srv.ServeTLS(ln, "", "")
-		} else {
-			failed <- srv.Serve(ln)
-		}
-	}()
+	go func() { failed <- serveOn(srv, netraw.Listener(ln)) }()
 	var err error
 	select {
 	case err = <-failed:

@@ -10,21 +10,21 @@ import (
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
-// untilIdle returns a context that ends when the server is idle, which its handler sees.
-func (o *serving) untilIdle(ctx context.Context, h http.Handler, boxes *fleet.Fleet, log *slog.Logger) (context.Context, http.Handler) {
+// untilIdle returns a handler of a server that is stopped once nobody has used it for long enough, which is looked at until
+// ctx is done.
+func (o *serving) untilIdle(ctx context.Context, h http.Handler, boxes *fleet.Fleet, log *slog.Logger, stop func()) http.Handler {
 	if o.idleTime == 0 {
-		return ctx, h
+		return h
 	}
 	idle := server.NewIdle(h, time.Duration(o.idleTime), func() bool {
 		page, err := boxes.List(fleet.ListOptions{Limit: 1})
 		return err == nil && len(page.Sandboxes) > 0
 	})
-	ctx, stop := context.WithCancel(ctx)
 	go func() {
-		defer stop()
 		if idle.Wait(ctx) == nil {
 			log.Info("nobody has used this server", "for", o.idleTime.String())
+			stop()
 		}
 	}()
-	return ctx, idle
+	return idle
 }

@@ -133,7 +133,7 @@ func serveInside(in *local.Inside) error {
 		defer l.end()
 		h = l.handler(h)
 	}
-	return serveHTTP(ctx, in.Listener, h, nil, log, box.Close)
+	return serveHTTP(ctx, in.Listener, h, log, box.Close)
 }
 
 // apis are the sandbox's: the native one, and below a path of its own a Jupyter server, each part of E2B's, and what MCP's

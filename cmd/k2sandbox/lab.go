@@ -107,7 +107,7 @@ func (o *lab) run(ctx context.Context, cmd *cobra.Command, c *client.Client, id 
 		defer cancel()
 		<-jupyter.process.Done()
 	}()
-	return serveHTTP(ctx, ln, front, nil, log, jupyter.close)
+	return serveHTTP(ctx, ln, front, log, jupyter.close)
 }
 
 // environment returns the interpreter that has JupyterLab.

@@ -45,7 +45,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
-	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand(), configCommand(), backupCommand())
+	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand(), configCommand(), upgradeCommand(), backupCommand())
 	root.AddCommand(psCommand(), topCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), consoleCommand(), envCommand(), templateCommand())
 	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), benchCommand(), pythonCommand(), versionCommand())
 	return root

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -25,27 +26,28 @@ import (
 
 // serving are the flags of a server of sandboxes.
 type serving struct {
-	s        settings
-	confined confined
-	limits   limits
-	packages packageFlags
-	address  string
-	hosts    []string
-	stateDir string
-	onStop   string
-	json     bool
-	logFile  string
-	idleTime seconds
-	trust    bool
-	e2b      bool
-	mcp      bool
-	debug    bool
-	jupyter  jupyterFlags
-	console  consoleFlags
-	base     string // path of all that is served; "" is the root
-	behind   bool   // a proxy, which tells where clients are
-	retries  int    // ports after the first that may be listened on, where that is taken
-	access   access
+	s         settings
+	confined  confined
+	limits    limits
+	packages  packageFlags
+	address   string
+	hosts     []string
+	stateDir  string
+	onStop    string
+	json      bool
+	logFile   string
+	idleTime  seconds
+	drainTime seconds
+	trust     bool
+	e2b       bool
+	mcp       bool
+	debug     bool
+	jupyter   jupyterFlags
+	console   consoleFlags
+	base      string // path of all that is served; "" is the root
+	behind    bool   // a proxy, which tells where clients are
+	retries   int    // ports after the first that may be listened on, where that is taken
+	access    access
 }
 
 func serveCommand() *cobra.Command { return serveCommandOf(new(serving)) }
@@ -96,6 +98,8 @@ func (o *serving) add(cmd *cobra.Command) {
 	flags.StringVar(&o.logFile, "log-file", "", "log to this file, of which 8 MiB are kept, and 8 MiB before them as FILE.1 (default: standard error)")
 	_ = cmd.MarkFlagFilename("log-file")
 	flags.Var(&o.idleTime, "exit-idle-time", "end this server once there were no sandboxes and no requests for this long (default: never)")
+	o.drainTime = seconds(time.Hour)
+	flags.Var(&o.drainTime, "drain-timeout", "how long what is open may go on in this process once another one has taken over: see \"k2sandbox upgrade\"")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
 	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
 	flags.BoolVar(&o.mcp, "mcp", true, "serve the Model Context Protocol, too, at /mcp: \"k2sandbox mcp --help\" tells how clients are set up")
@@ -108,7 +112,16 @@ func (o *serving) add(cmd *cobra.Command) {
 	o.access.add(cmd)
 }
 
-func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
+func (o *serving) run(ctx context.Context, cmd *cobra.Command) (err error) {
+	from, err := findPredecessor(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			from.leave(err)
+		}
+	}()
 	if err := o.checkStop(); err != nil {
 		return err
 	}
@@ -119,84 +132,101 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) error {
 	if err := o.jupyter.check(keys); err != nil {
 		return err
 	}
-	ln, err := o.listen(o.access.remote || keys.Len() > 0)
+	o.confined.trusted = keys.Len() == 0
+	sockets, err := o.sockets(from, keys)
 	if err != nil {
 		return err
 	}
-	defer ln.Close()
-	dir, remove, err := o.state(ln)
+	defer sockets.close()
+	f := &facade{o: o, sockets: sockets, keys: keys, secure: secure}
+	remove, err := f.findPlace(from)
 	if err != nil {
 		return err
 	}
 	defer remove()
-	log, capture, err := o.log()
+	var capture func() error
+	if f.log, capture, err = o.log(); err != nil {
+		return err
+	}
+	var work sync.WaitGroup
+	defer work.Wait()
+	f.ctx, f.stop = context.WithCancel(ctx)
+	defer f.stop()
+	err = f.start(from, func() error {
+		if from == nil {
+			f.announce(cmd)
+		}
+		return capture()
+	})
 	if err != nil {
 		return err
 	}
-	o.confined.trusted = keys.Len() == 0
-	runtime, err := o.runtime(ctx, dir, log)
+	sockets.keep()
+	from.leave(nil)
+	if from == nil {
+		notify("READY=1")
+		work.Go(func() { o.prespawned(f.ctx, f.log) })
+	}
+	return f.wait()
+}
+
+// findPlace finds the folder of the sandboxes, and returns what removes it where it is nobody's after this server.
+func (f *facade) findPlace(from *predecessor) (remove func(), err error) {
+	wipe := func() {}
+	switch {
+	case from == nil:
+		f.dir, wipe, err = f.o.state(f.sockets[0].ln)
+		f.temporary = f.o.stateDir == "" && strings.HasSuffix(f.o.address, ":0")
+	case from.Temporary && f.o.stateDir == "":
+		f.dir, f.temporary, wipe = from.Dir, true, func() { _ = os.RemoveAll(from.Dir) }
+	default:
+		f.dir, _, err = f.o.state(f.sockets[0].ln)
+		if err == nil && f.dir != from.Dir {
+			err = fmt.Errorf("--state-dir %s: the server to take over from has %s: another folder takes a restart", f.dir, from.Dir)
+		}
+	}
+	return func() {
+		if f.backend != nil || from == nil && f.handed == nil { // else it is another server's
+			wipe()
+		}
+	}, err
+}
+
+// start has the server answer, in place of another one where there is one. It calls tell just before.
+func (f *facade) start(from *predecessor, tell func() error) error {
+	b, err := f.prepare(f.ctx)
 	if err != nil {
 		return err
 	}
-	defer runtime.Close()
-	network := ln.Addr().Network()
-	if o.debug {
-		network = "tcp"
+	known, err := from.goOn(f.ctx)
+	if err != nil {
+		return errors.Join(err, b.runtime.Close())
 	}
-	if err := exposed(runtime.Isolation().Level, network, keys); err != nil {
+	if err := b.open(f.ctx, f, known); err != nil {
 		return err
 	}
-	debug, err := o.debugPorts(keys)
-	if err != nil {
-		return err
+	if err := f.begin(b, tell); err != nil {
+		_, failed := b.release()
+		return errors.Join(err, failed)
 	}
-	defer debug.close()
-	if err := o.jupyter.checkSeed(); err != nil {
-		return err
-	}
-	boxes, err := fleet.Open(o.confined.fleet(dir, runtime, o.onStop == "end", log))
-	if err != nil {
-		return err
-	}
-	stop, err := serveControl(dir, boxes, log)
-	if err != nil {
-		return errors.Join(err, boxes.Close(ctx))
-	}
-	defer stop()
-	sessions, err := o.console.open(ln, dir, keys)
-	if err != nil {
-		return errors.Join(err, boxes.Close(ctx))
-	}
-	h, front := o.apis(boxes, func() []api.Template { return o.confined.templates(runtime, log) }, o.confined.capabilities(runtime), keys, sessions, log)
+	return nil
+}
+
+// announce tells who has started this server that it listens.
+func (f *facade) announce(cmd *cobra.Command) {
+	o, ln := f.o, f.sockets[0].ln
 	where := location(ln)
-	if secure != nil {
+	if f.secure != nil {
 		where = strings.Replace(where, "http://", "https://", 1)
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "listening on %s\n", where+o.base)
-	if o.s.logLevel <= slog.LevelInfo && keys.Len() == 0 && secure == nil && o.base == "" {
+	if o.s.logLevel <= slog.LevelInfo && f.keys.Len() == 0 && f.secure == nil && o.base == "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 	}
-	if err := capture(); err != nil {
-		return errors.Join(err, boxes.Close(ctx))
-	}
-	h = below(o.base, h)
-	if o.behind {
-		h = forwarded(h)
-	}
-	ctx, h = o.untilIdle(ctx, h, boxes, log)
-	debug.serve(ctx, front, log)
-	var work sync.WaitGroup
-	defer work.Wait()
-	work.Go(func() { o.prespawned(ctx, log) })
-	return serveHTTP(ctx, ln, h, secure, log, func() error {
-		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
-		defer cancel()
-		return boxes.Close(limit)
-	})
 }
 
-// apis returns what answers requests, and E2B's API, which is that or nobody's.
-func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, sessions *console.Sessions, log *slog.Logger) (http.Handler, *e2b.API) {
+// apis returns what answers requests, with the native API behind it, and E2B's API, which is that or nobody's.
+func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, sessions *console.Sessions, log *slog.Logger) (http.Handler, *sandboxes.API, *e2b.API) {
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}
@@ -226,9 +256,9 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 	}
 	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Next: next, Templates: templates, Pause: can.Pause})
 	if o.e2b {
-		return front, front
+		return front, native, front
 	}
-	return next, front
+	return next, native, front
 }
 
 // mcpTimeout is how long a sandbox may do nothing that MCP's clients have made: people read, and think, between two calls.

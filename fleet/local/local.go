@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -103,8 +104,10 @@ type Runtime struct {
 	starts *turns
 	counts counts
 
-	images sync.Mutex // held while one is made
-	live   sync.Map   // the names of what this process has started, and not removed
+	images   sync.Mutex // held while one is made
+	live     sync.Map   // the names of what this process has started, and not removed
+	machines sync.Map   // that this process has, but for those that wait
+	closed   atomic.Bool
 }
 
 // The user inside, but for images that have another.
@@ -207,6 +210,7 @@ func (r *Runtime) Adopt(_ context.Context, id string, text json.RawMessage) (fle
 		if err := m.serve(); err != nil {
 			r.options.Log.Warn("sandbox goes on without network", "sandbox", id, "error", err)
 		}
+		r.machines.Store(m, true)
 		return m, nil
 	}
 	if err := m.Kill(); err != nil {
@@ -354,6 +358,7 @@ func (r *Runtime) remove(rec *record, group *cgroup.Group, dir string) error {
 
 // Close implements fleet.Runtime.
 func (r *Runtime) Close() error {
+	r.closed.Store(true)
 	if r.spares != nil {
 		r.spares.close()
 	}
@@ -364,7 +369,7 @@ func (r *Runtime) Close() error {
 		users.(*os.File).Close()
 		return true
 	})
-	return r.warden.close()
+	return errors.Join(r.leaveAll(), r.warden.close())
 }
 
 const loopTimeout = 10 * time.Second

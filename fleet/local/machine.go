@@ -101,7 +101,7 @@ func (m *machine) watch(placed <-chan struct{}) {
 		<-m.process.drained
 	}
 	m.exit.OOM = m.outOfMemory()
-	if m.life.Err() == nil && m.process != nil && m.exit.Code != 0 { // not by Kill
+	if m.life.Err() == nil && m.process != nil && m.exit.Code != 0 && !m.runtime.closed.Load() { // not by Kill, of this process or the next
 		m.runtime.options.Log.Warn("the agent of a sandbox has ended", "name", m.record.Name, "exit", m.exit, "stderr", m.process.words.String())
 	}
 }
@@ -200,6 +200,7 @@ var errAlive = errors.New("the sandbox's processes do not end")
 // release lets go of all that this process has for the sandbox, and removes the rest.
 func (m *machine) release() error {
 	m.work.Wait()
+	m.runtime.machines.Delete(m)
 	for _, f := range []*os.File{m.forked, m.theirs, m.pidfd} {
 		if f != nil {
 			f.Close()

@@ -59,7 +59,7 @@ func (m *machine) serve() error {
 		return err
 	}
 	refusals := make(chan fleet.Refusal, 64)
-	o.Rules, m.refusals = rules, refusals
+	o.Rules, o.Aliases, m.refusals = rules, m.aliases(), refusals
 	o.Refused = func(r network.Refusal) {
 		select {
 		case refusals <- fleet.Refusal{Protocol: r.Protocol, Destination: r.Destination, Reason: r.Reason}:

@@ -74,6 +74,7 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 		return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", m.explain(err)), m.Kill())
 	}
 	m.process.control.close()
+	r.machines.Store(m, true)
 	return m, nil
 }
 
@@ -254,7 +255,7 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 func (m *machine) fork(ctx context.Context, e entry) {
 	defer m.forked.Close()
 	defer closeAll(e.Cgroups)
-	if err := m.runtime.zygote.fork(ctx, e); err != nil {
+	if err := m.runtime.zygote.fork(ctx, e); err != nil && ctx.Err() == nil {
 		m.runtime.options.Log.Warn("kernels of a sandbox start without the zygote", "name", m.record.Name, "error", err)
 	}
 }

@@ -133,3 +133,9 @@ func under(path string, those []string) bool {
 	}
 	return false
 }
+
+// Memory returns what the API has to remember in a process that follows: see server.Once.
+func (a *API) Memory() []server.Begun[string] { return a.once.Memory() }
+
+// Recall is Memory's other side, before the first request.
+func (a *API) Recall(all []server.Begun[string]) { a.once.Recall(all) }

@@ -70,6 +70,7 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 		return err
 	}
 	defer h.leave(box.ID())
+	defer server.Inside(r.Context())()
 	_ = http.NewResponseController(w).EnableFullDuplex() // where the connection can
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)

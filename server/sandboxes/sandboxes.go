@@ -193,3 +193,9 @@ func isolation(i fleet.Isolation) api.SandboxIsolation {
 	}
 	return told
 }
+
+// Memory returns what the API has to remember in a process that follows: see server.Once.
+func (a *API) Memory() []server.Begun[string] { return a.h.once.Memory() }
+
+// Recall is Memory's other side, before the first request.
+func (a *API) Recall(all []server.Begun[string]) { a.h.once.Recall(all) }

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"sync"
@@ -11,6 +12,12 @@ var aliasRange = netip.MustParsePrefix("198.19.0.0/16")
 
 // maxAliases is how many names of a sandbox have an address at a time; the oldest are forgotten.
 const maxAliases = 4096
+
+// Aliases tell which addresses stand for which names, so that the next stack of the same sandbox can go on with them.
+type Aliases struct {
+	Last  uint16            `json:"last"`  // that was given, by the end of the address
+	Names map[uint16]string `json:"names"` // by the end of the address
+}
 
 // aliases are the addresses that a sandbox was given for names. None comes again soon after it was forgotten.
 type aliases struct {
@@ -57,4 +64,24 @@ func (l *aliases) name(a netip.Addr) string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.names[uint16(b[2])<<8|uint16(b[3])]
+}
+
+// all returns those that there are.
+func (l *aliases) all() Aliases {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Aliases{l.next, maps.Clone(l.names)}
+}
+
+// restore begins with what all has returned.
+func (l *aliases) restore(a Aliases) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(a.Names) == 0 {
+		return
+	}
+	l.next, l.names, l.byName = a.Last, maps.Clone(a.Names), map[string]uint16{}
+	for n, name := range a.Names {
+		l.byName[name] = n
+	}
 }

@@ -50,6 +50,9 @@ type Options struct {
 	// Rules bound what is reached further, until SetRules; nil: the policy alone does.
 	Rules *Rules
 
+	// Aliases are those of the stack that served the sandbox before.
+	Aliases Aliases
+
 	// Refused, if not nil, is told what the policy or the rules have refused. It must not block.
 	Refused func(Refusal)
 }
@@ -143,6 +146,7 @@ func serve(tun *os.File, o Options) (*Stack, error) {
 	}
 	s.names.find = o.Lookup
 	s.rules.Store(o.Rules)
+	s.aliases.restore(o.Aliases)
 	s.o.Idle = cmp.Or(o.Idle, time.Minute)
 	s.flows.most = cmp.Or(o.Datagrams, 256)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
@@ -230,6 +234,9 @@ func (s *Stack) begin() bool {
 
 // Traffic tells the bytes that the sandbox has received and sent so far, by TCP and UDP, without headers.
 func (s *Stack) Traffic() (received, sent int64) { return s.stats.in.Load(), s.stats.out.Load() }
+
+// Aliases tell which addresses stand for names now.
+func (s *Stack) Aliases() Aliases { return s.aliases.all() }
 
 // Close ends the network, with all its connections, goroutines and descriptors.
 // It may be said more than once.

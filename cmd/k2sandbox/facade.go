@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/netraw"
+	"github.com/k2sandbox/k2sandbox/server"
+)
+
+// facade is a server's process as its clients see it: listeners, connections, and behind a gate what answers, which can
+// be another process.
+type facade struct {
+	o         *serving
+	sockets   sockets
+	dir       string
+	temporary bool // dir is this server's alone, and of those that take over from it
+	keys      *server.Keys
+	secure    *tls.Config // nil: without TLS
+	log       *slog.Logger
+	ctx       context.Context // is done when the server is to end
+	stop      context.CancelFunc
+
+	gate      *server.Gate
+	control   *controlServer
+	servers   []*http.Server
+	accepting sync.WaitGroup
+	open      occupancy
+	failed    chan error    // why it cannot go on
+	handed    chan struct{} // closed when another process has taken over
+
+	mu      sync.Mutex // held by who changes backend
+	backend *backend   // nil: another process has the sandboxes
+}
+
+// begin has a backend that is open answer, and calls tell just before.
+func (f *facade) begin(b *backend, tell func() error) (err error) {
+	f.mu.Lock() // who asks for an upgrade waits
+	defer f.mu.Unlock()
+	f.gate = server.NewGate(b)
+	f.failed, f.handed = make(chan error, len(f.sockets)+1), make(chan struct{})
+	if f.control, err = serveControl(f.dir, f.controls(), f.log); err != nil {
+		return err
+	}
+	if err := tell(); err != nil {
+		f.control.close()
+		return err
+	}
+	f.backend = b
+	for _, s := range f.sockets {
+		f.serve(s)
+	}
+	return nil
+}
+
+func (f *facade) serve(s socket) {
+	secure, h := f.secure, http.Handler(f)
+	if s.port != 0 {
+		secure, h = nil, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			f.ServeHTTP(w, r.WithContext(withPort(r.Context(), s.port)))
+		})
+	}
+	srv := newHTTPServer(h, secure, f.log)
+	srv.ConnState = func(_ net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			f.open.add(1)
+		case http.StateHijacked, http.StateClosed:
+			f.open.add(-1)
+		}
+	}
+	f.servers = append(f.servers, srv)
+	f.accepting.Go(func() {
+		switch err := serveOn(srv, netraw.Listener(s.ln)); {
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, http.ErrServerClosed):
+		case s.port != 0:
+			f.log.Error("a debug port is not served any more", "address", s.name, "error", err)
+		default:
+			f.failed <- err
+		}
+	})
+}
+
+// ServeHTTP is for http.Handler.
+func (f *facade) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.open.add(1)
+	defer f.open.add(-1)
+	f.gate.ServeHTTP(w, r)
+}
+
+// wait returns once the server has ended: its sandboxes, too, where they are to end with it.
+func (f *facade) wait() error {
+	var err error
+	select {
+	case err = <-f.failed:
+	case <-f.ctx.Done():
+	case <-f.handed:
+	}
+	f.mu.Lock() // an upgrade that is under way comes to its end before
+	defer f.mu.Unlock()
+	defer f.control.close()
+	if f.backend == nil && err == nil {
+		f.drain()
+		return nil
+	}
+	f.log.Info("stopping")
+	if f.backend != nil {
+		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
+		defer cancel()
+		err = errors.Join(err, f.backend.close(limit))
+	}
+	f.shutdown()
+	return err
+}
+
+// shutdown lets answers come to their end, which they do as what they are about has ended.
+func (f *facade) shutdown() {
+	limit, cancel := context.WithTimeout(context.Background(), closing)
+	defer cancel()
+	var work sync.WaitGroup
+	for _, srv := range f.servers {
+		work.Go(func() {
+			if srv.Shutdown(limit) != nil {
+				_ = srv.Close() // of clients that do not read to the end
+			}
+		})
+	}
+	work.Wait()
+}
+
+// How often a server that has handed over looks whether there is another one, and how often it may miss it.
+const (
+	lookEvery = 10 * time.Second
+	lookTries = 3
+)
+
+// drain goes on with what is open until nothing is, the time for it is over, or there is no server any more.
+func (f *facade) drain() {
+	over := time.NewTimer(time.Duration(f.o.drainTime))
+	defer over.Stop()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	f.accepting.Wait()
+	empty := f.open.empty()
+	for missed := 0; missed < lookTries; {
+		select {
+		case <-empty:
+			f.log.Info("all requests have been answered")
+			return
+		case <-look.C:
+			missed = f.missed(missed)
+			continue
+		case <-over.C:
+			f.log.Warn("requests are cut, as their time is over", "after", f.o.drainTime.String())
+		case <-f.ctx.Done():
+			f.log.Info("stopping")
+		}
+		break
+	}
+	for _, srv := range f.servers {
+		_ = srv.Close()
+	}
+}
+
+// missed counts in how many looks in a row there was no server.
+func (f *facade) missed(before int) int {
+	conn, err := dialControl(f.ctx, f.dir)
+	if err != nil {
+		return before + 1
+	}
+	conn.Close()
+	return 0
+}
+
+// occupancy counts what is open.
+type occupancy struct {
+	mu   sync.Mutex
+	n    int
+	none chan struct{} // closed when there is nothing; nil: nobody waits for that
+}
+
+func (o *occupancy) add(n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.n += n
+	o.settle()
+}
+
+func (o *occupancy) settle() {
+	if o.none != nil && o.n == 0 {
+		close(o.none)
+		o.none = nil
+	}
+}
+
+// empty returns what is closed as soon as nothing is open. It is asked once.
+func (o *occupancy) empty() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	none := make(chan struct{})
+	o.none = none
+	o.settle()
+	return none
+}
