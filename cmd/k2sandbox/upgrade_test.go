@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -31,8 +32,9 @@ type lineage struct {
 	config  string // file of settings
 	errors  string // file of what they say on standard error
 
-	pids   []int // of those that have served, the last of which does
-	pidfds []int
+	pids    []int // of those that have served, the last of which does
+	pidfds  []int
+	manager net.PacketConn // in place of systemd
 }
 
 func openLineage(t *testing.T, flags ...string) *lineage {
@@ -50,6 +52,7 @@ func openLineage(t *testing.T, flags ...string) *lineage {
 	l.call = call{args: append([]string{"serve", "--python", interpreter, "--listen", "127.0.0.1:0", "--state-dir", l.state, "--config", l.config}, flags...)}
 	l.cmd = l.command(t)
 	l.cmd.Path, l.cmd.Args[0] = l.program, l.program
+	l.cmd.Env = append(l.cmd.Env, "NOTIFY_SOCKET="+l.manage(t))
 	l.cmd.Stdin = nil
 	l.cmd.Stderr = log
 	out, in, err := os.Pipe()
@@ -82,7 +85,34 @@ func openLineage(t *testing.T, flags ...string) *lineage {
 	}
 	l.address, l.base = address, address
 	l.client.Transport = &http.Transport{}
+	l.told(t, "READY=1")
 	return l
+}
+
+// manage returns the socket of a service manager.
+func (l *lineage) manage(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "k2n-") // a short path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if l.manager, err = net.ListenPacket("unixgram", filepath.Join(dir, "s")); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.manager.Close() })
+	return filepath.Join(dir, "s")
+}
+
+// told sees that the service manager is told something.
+func (l *lineage) told(t *testing.T, want string) {
+	t.Helper()
+	_ = l.manager.SetReadDeadline(time.Now().Add(time.Minute)) // a server that has died tells nothing
+	text := make([]byte, 100)
+	n, _, err := l.manager.ReadFrom(text)
+	if err != nil || string(text[:n]) != want {
+		t.Errorf("the service manager was told %q, want %q (%v)", text[:n], want, err)
+	}
 }
 
 // install puts a program in the place of the one that runs.
@@ -144,6 +174,7 @@ func (l *lineage) upgrade(t *testing.T) {
 		t.Fatalf("not upgraded: %v, %s", err, out)
 	}
 	l.add(t, pid)
+	l.told(t, fmt.Sprintf("MAINPID=%d", pid))
 }
 
 // stay sees that the server goes on where an upgrade fails, and tells why.
@@ -495,4 +526,40 @@ func TestUpgradeFails(t *testing.T) {
 		t.Errorf("the log does not tell: %s, %v", said, err)
 	}
 	l.ended(t)
+}
+
+// A socket that systemd has opened has taken connections before the server is there.
+func TestServeByASocketThatIsThere(t *testing.T) {
+	t.Parallel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := ln.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	ln.Close()
+	early, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer early.Close()
+	_ = early.SetDeadline(time.Now().Add(2 * time.Minute)) // a server that has died does not answer
+	state := filepath.Join(t.TempDir(), "state")
+	h := &house{state: state, log: &bytes.Buffer{}}
+	h.call = call{args: []string{"serve", "--python", interpreter, "--listen", ln.Addr().String(), "--state-dir", state}}
+	h.cmd = h.command(t)
+	h.cmd.Path, h.cmd.Args = "/bin/sh", append([]string{"sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, binary}, h.args...)
+	h.cmd.ExtraFiles, h.cmd.Stderr = []*os.File{file}, h.log
+	h.cmd.Cancel = func() error { return h.cmd.Process.Signal(syscall.SIGTERM) }
+	if err := h.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if resp := (&lineage{}).over(t, early); resp.StatusCode != 200 {
+		t.Errorf("status %d", resp.StatusCode)
+	}
+	early.Close()
+	h.stop(t)
 }

@@ -85,8 +85,9 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 	return nil
 }
 
-// endTime is how long the end of a sandbox may take to be seen after a request to it has failed.
-const endTime = 500 * time.Millisecond
+// endTime is how long the end of a sandbox may take to be seen after a request to it has failed, and longEnd where its agent has
+// certainly ended.
+const endTime, longEnd = 500 * time.Millisecond, 10 * time.Second
 
 // errAway is why a request fails that is cut because its sandbox ends, or is paused.
 var errAway = errors.New("the sandbox has ended, or was paused")
@@ -107,7 +108,11 @@ func (h *handlers) explain(r *http.Request, box *fleet.Sandbox, failed error) er
 		return told
 	}
 	if slices.ContainsFunc(ends, func(end error) bool { return errors.Is(failed, end) }) {
-		brief, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), endTime)
+		wait := endTime
+		if errors.Is(failed, syscall.ECONNREFUSED) {
+			wait = longEnd
+		}
+		brief, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), wait)
 		defer cancel()
 		if err := box.Gone(brief); err != nil {
 			return err
