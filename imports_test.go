@@ -48,6 +48,7 @@ var allowed = map[string][]string{
 	"server/jupyter/inside":   {"internal/lazy", "api", "agent", "files", "kernel", "notebook", "process", "server", "server/inside", "server/jupyter/channels", websocket},
 	"server/jupyter/channels": {"api", "agent", "executor", "kernel", "kernel/wire", "server", gjson, websocket},
 	"server/console":          {"api", "server", xtime},
+	"server/previews":         {"api", "fleet", "server", "server/e2b", "server/sandboxes"},
 	"server/mcp":              {"internal/lazy", "api", "fleet", "server", "server/sandboxes", gosdk},
 	"server/mcp/inside":       {"internal/lazy", "api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"internal/lazy", "api", "agent", "executor", "files", "server", "process", "journal", websocket},
@@ -59,7 +60,7 @@ var allowed = map[string][]string{
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {"api", gvisor, xsys, xnet},
-	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/console", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/console", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", "server/previews", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (

@@ -100,8 +100,9 @@ type ServerCapabilities struct {
 	Networks  []string          `json:"networks"` // what a sandbox's network can be
 	Pause     Capability        `json:"pause"`
 	Snapshots Capability        `json:"snapshots"`
-	Root      Capability        `json:"root"`   // sandboxes in which code can become root
-	Fronts    []string          `json:"fronts"` // other APIs that are spoken here
+	Root      Capability        `json:"root"`     // sandboxes in which code can become root
+	Previews  Capability        `json:"previews"` // links that a browser opens to servers inside
+	Fronts    []string          `json:"fronts"`   // other APIs that are spoken here
 	Limits    ServerLimits      `json:"limits"`
 }
 

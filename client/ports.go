@@ -1,10 +1,13 @@
 package client
 
 import (
+	"context"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
+
+	"github.com/k2sandbox/k2sandbox/api"
 )
 
 // PortURL returns the URL under which a server inside the sandbox is reached, which
@@ -40,4 +43,9 @@ func (t *portTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		forwarded.Header[name] = values
 	}
 	return t.c.o.Transport.RoundTrip(forwarded)
+}
+
+// Preview makes a link by which a browser reaches a server inside a sandbox: see api.PreviewRequest.
+func (c *Client) Preview(ctx context.Context, id string, req api.PreviewRequest) (api.Preview, error) {
+	return ask[api.Preview](ctx, c, "POST", sandbox(id)+"/previews", nil, req)
 }

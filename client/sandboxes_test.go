@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -72,7 +73,8 @@ func behind(t *testing.T) *client.Client {
 	served := make(chan error)
 	go func() { served <- agent.Serve(ln) }()
 	boxes := must[*fleet.Fleet](t)(fleet.Open(fleet.Options{Dir: dir, Runtime: sharing{ln.Addr().String()}, EndOnClose: true}))
-	srv := httptest.NewServer(sandboxes.New(sandboxes.Options{Fleet: boxes, Templates: func() []api.Template { return []api.Template{{Template: "t"}} }}))
+	local := must[server.PreviewDomain](t)(server.ParsePreviewDomain("localhost"))
+	srv := httptest.NewServer(sandboxes.New(sandboxes.Options{Fleet: boxes, Preview: local, Templates: func() []api.Template { return []api.Template{{Template: "t"}} }}))
 	cs := must[*client.Client](t)(client.New(srv.URL, client.Options{}))
 	t.Cleanup(func() {
 		cs.Close()
@@ -104,6 +106,9 @@ func TestSandboxes(t *testing.T) {
 		t.Errorf("got %+v", got)
 	}
 	if got := must[api.Sandbox](t)(cs.SetNetwork(ctx, made.SandboxID, api.NetworkRequest{Allow: []string{"a.test"}})); got.Network.Mode != api.NetworkAllow || len(got.Network.Allow) != 1 {
+		t.Errorf("got %+v", got)
+	}
+	if got := must[api.Preview](t)(cs.Preview(ctx, made.SandboxID, api.PreviewRequest{Port: 8000})); got.Port != 8000 || !strings.Contains(got.URL, "//8000-"+made.SandboxID+".localhost:") {
 		t.Errorf("got %+v", got)
 	}
 	used := must[api.UsageHistory](t)(cs.SandboxMetrics(ctx, made.SandboxID, time.Time{})).Metrics

@@ -127,10 +127,11 @@ func (s *server) checkCaller(r *http.Request) error {
 	if fromPort(r) || s.AllowsOrigin(r.Header.Get("Origin")) {
 		return nil
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && !sameHost(origin, r.Host) {
+	origin, site, mode := r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Mode")
+	quiet := origin == "null" && site == "same-origin" // a page that tells nobody where it is, itself included
+	if origin != "" && !sameHost(origin, r.Host) && !quiet {
 		return api.Errorf(api.Forbidden, "requests from the origin %q are not allowed", origin)
 	}
-	site, mode := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Sec-Fetch-Mode")
 	if (site == "cross-site" || site == "same-site") && (mode != "navigate" || r.Method != http.MethodGet) {
 		return api.Errorf(api.Forbidden, "%s requests are not allowed", site)
 	}

@@ -30,6 +30,31 @@ func GuardPage(h http.Header, trusted, browser bool) {
 	}
 }
 
+// GuardOwnPage is GuardPage for a server that a browser knows as an origin of its own: what it says is about itself, as long as its
+// cookies stay at its host, and are not those by which it is reached.
+func GuardOwnPage(h http.Header) {
+	GuardPage(h, true, false)
+	var kept []string
+	for _, line := range h["Set-Cookie"] {
+		if !ours(line) {
+			kept = append(kept, hostOnly(line))
+		}
+	}
+	h.Del("Set-Cookie")
+	if len(kept) > 0 {
+		h["Set-Cookie"] = kept
+	}
+}
+
+// hostOnly returns a Set-Cookie without the attribute by which other hosts would get it (RFC 6265, 5.2.3).
+func hostOnly(line string) string {
+	parts := strings.Split(line, ";")
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool {
+		name, _, _ := strings.Cut(part, "=")
+		return strings.EqualFold(strings.Trim(name, " \t"), "domain")
+	}), ";")
+}
+
 // notOurs are headers that a server inside has no say in.
 var notOurs = []string{
 	"Service-Worker-Allowed", "Clear-Site-Data", "Strict-Transport-Security", "Alt-Svc",

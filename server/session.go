@@ -22,19 +22,31 @@ func SessionCookie(r *http.Request) string {
 	return sessionCookie + "-" + port
 }
 
-// DropSession takes cookies of the console's sessions from the headers of a request, which goes to somebody else.
+// ours reports whether a cookie, given as NAME=VALUE, is one of the console's sessions, or of a preview.
+func ours(cookie string) bool {
+	name, _, _ := strings.Cut(cookie, "=")
+	name = strings.TrimPrefix(strings.Trim(name, " \t"), "__Host-")
+	return strings.HasPrefix(name, sessionCookie) || strings.HasPrefix(name, previewCookie)
+}
+
+// DropSession takes cookies of the console's sessions and of previews from the headers of a request, which goes to somebody else.
+// All others stay as they are, also those that net/http would not read.
 func DropSession(h http.Header) {
-	cookies := (&http.Request{Header: h}).Cookies()
-	kept := &http.Request{Header: http.Header{}}
-	for _, c := range cookies {
-		if !strings.HasPrefix(strings.TrimPrefix(c.Name, "__Host-"), sessionCookie) {
-			kept.AddCookie(c)
+	var lines []string
+	for _, line := range h["Cookie"] {
+		var kept []string
+		for cookie := range strings.SplitSeq(line, ";") {
+			if !ours(cookie) {
+				kept = append(kept, cookie)
+			}
+		}
+		if line = strings.TrimPrefix(strings.Join(kept, ";"), " "); line != "" {
+			lines = append(lines, line)
 		}
 	}
-	if len(kept.Header) == 0 {
-		h.Del("Cookie")
-	} else if len(cookies) != len(kept.Cookies()) {
-		h["Cookie"] = kept.Header["Cookie"]
+	h.Del("Cookie")
+	if len(lines) > 0 {
+		h["Cookie"] = lines
 	}
 }
 

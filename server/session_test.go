@@ -27,11 +27,15 @@ func TestSessionCookieIsOneOfTheServerAlone(t *testing.T) {
 
 func TestDropSessionLeavesOtherCookies(t *testing.T) {
 	for given, want := range map[string]string{
-		"k2-console-8900=secret":                       "",
-		"a=1; k2-console-8900=secret; b=2":             "a=1; b=2",
-		"__Host-k2-console=secret; a=1":                "a=1",
-		"a=1; k2-other=3":                              "a=1; k2-other=3",
-		"k2-console=x; k2-console-1=y; k2-console-2=z": "",
+		"k2-console-8900=secret":                            "",
+		"a=1; k2-console-8900=secret; b=2":                  "a=1; b=2",
+		"__Host-k2-console=secret; a=1":                     "a=1",
+		"a=1; k2-other=3":                                   "a=1; k2-other=3",
+		"k2-console=x; k2-console-1=y; k2-console-2=z":      "",
+		"k2-preview=x; a=\"1, 2\";b=2; __Host-k2-preview=y": "a=\"1, 2\";b=2",
+		"k2-preview=x;":                                     "",
+		"a=1;":                                              "a=1;",
+		"=k2-preview; a":                                    "=k2-preview; a",
 	} {
 		h := http.Header{"Cookie": {given}}
 		if server.DropSession(h); h.Get("Cookie") != want {

@@ -61,7 +61,6 @@ func (b *backend) open(ctx context.Context, f *facade, m memory) error {
 	b.own, b.native, b.e2b = o.apis(boxes, templates, o.confined.capabilities(b.runtime), f.keys, sessions, f.log)
 	b.native.Recall(m.Native)
 	b.e2b.Recall(m.E2B)
-	b.own = below(o.base, b.own)
 	if o.behind {
 		b.own = forwarded(b.own)
 	}

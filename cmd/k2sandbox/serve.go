@@ -21,6 +21,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/jupyter"
 	"github.com/k2sandbox/k2sandbox/server/mcp"
+	"github.com/k2sandbox/k2sandbox/server/previews"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -44,6 +45,8 @@ type serving struct {
 	debug     bool
 	jupyter   jupyterFlags
 	console   consoleFlags
+	preview   string // the domain of previews
+	domain    server.PreviewDomain
 	base      string // path of all that is served; "" is the root
 	behind    bool   // a proxy, which tells where clients are
 	retries   int    // ports after the first that may be listened on, where that is taken
@@ -101,6 +104,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	o.drainTime = seconds(time.Hour)
 	flags.Var(&o.drainTime, "drain-timeout", "how long what is open may go on in this process once another one has taken over: see \"k2sandbox upgrade\"")
 	flags.BoolVar(&o.trust, "unsafe-trust-ports", false, "let pages of servers inside, below …/ports, act in a browser as pages of this API: whoever wrote them can run code here as you")
+	flags.StringVar(&o.preview, "preview-domain", "", `domain whose names PORT-ID.DOMAIN all lead to this server, for links to servers inside: DOMAIN[:PORT], or https://DOMAIN[:PORT] where a proxy before it speaks TLS (default: "localhost" where only this machine reaches the server)`)
 	flags.BoolVar(&o.e2b, "e2b", true, "serve E2B's API, too, for its clients: \"k2sandbox env --e2b\" tells what they need")
 	flags.BoolVar(&o.mcp, "mcp", true, "serve the Model Context Protocol, too, at /mcp: \"k2sandbox mcp --help\" tells how clients are set up")
 	flags.BoolVar(&o.debug, "e2b-debug-ports", false, "listen on the ports 3000, 49983 and 49999 of loopback, too, for older clients of E2B with E2B_DEBUG=true; not with API keys")
@@ -138,6 +142,9 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer sockets.close()
+	if o.domain, err = o.previewDomain(sockets[0].ln); err != nil {
+		return err
+	}
 	f := &facade{o: o, sockets: sockets, keys: keys, secure: secure}
 	remove, err := f.findPlace(from)
 	if err != nil {
@@ -241,7 +248,7 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 		can.Fronts, common.Session = append(can.Fronts, "console"), sessions.Caller
 	}
 	native := sandboxes.New(sandboxes.Options{
-		Options: common, Fleet: boxes, Templates: templates, Capabilities: can,
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: can, Preview: o.domain,
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
 	next := o.console.front(common, sessions, native)
@@ -255,10 +262,11 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 		next = o.jupyterAPI(jupyter.Options{Options: common, Fleet: boxes, Native: native, Next: next})
 	}
 	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Next: next, Templates: templates, Pause: can.Pause})
+	hosts := previews.Options{Options: common, Domain: o.domain, Fleet: boxes, Native: native, E2B: front, Next: below(o.base, next)}
 	if o.e2b {
-		return front, native, front
+		hosts.Next, hosts.Reserved = below(o.base, front), e2b.Reserved
 	}
-	return next, native, front
+	return previews.New(hosts), native, front
 }
 
 // mcpTimeout is how long a sandbox may do nothing that MCP's clients have made: people read, and think, between two calls.

@@ -33,8 +33,8 @@ func (a *API) keyed(handle func(w http.ResponseWriter, r *http.Request) error) f
 	}
 }
 
-// admit reports whether a request may go to the port of a sandbox.
-func (a *API) admit(r *http.Request, info fleet.Info, port int) error {
+// Admit reports whether a request may go to the port of a sandbox.
+func (a *API) Admit(r *http.Request, info fleet.Info, port int) error {
 	token := r.Header.Get(tokenHeader)
 	switch {
 	case token != "" && a.o.Fleet.Token(info.ID, token):

@@ -17,10 +17,10 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return absent(a.discreet(r, err))
 	}
-	if err := a.admit(r, info, port); err != nil {
+	if err := a.Admit(r, info, port); err != nil {
 		return err
 	}
-	release, box, err := a.use(r, info, port)
+	release, box, err := a.Use(r, info, port)
 	if err != nil {
 		return absent(err)
 	}
@@ -41,8 +41,8 @@ func (a *API) discreet(r *http.Request, err error) error {
 	return fmt.Errorf("%w %.64q", fleet.ErrNotFound, gone.ID)
 }
 
-// use is fleet.Use, and wakes a sandbox up that is to be woken by requests, but not by the question whether it runs.
-func (a *API) use(r *http.Request, info fleet.Info, port int) (func(), *fleet.Sandbox, error) {
+// Use is fleet.Use, and wakes a sandbox up that is to be woken by requests, but not by the question whether it runs.
+func (a *API) Use(r *http.Request, info fleet.Info, port int) (func(), *fleet.Sandbox, error) {
 	release, box, err := a.o.Fleet.Use(info.ID)
 	if !errors.Is(err, fleet.ErrPaused) || info.Labels[labelResume] == "" || port == envdPort && asksHealth(r) {
 		return release, box, err

@@ -84,7 +84,7 @@ const (
 // of an origin of their own, which is not to reach more than that. Control paths come before the headers that name a
 // sandbox's envd, which some clients send with them, too.
 func (a *API) plane(r *http.Request) plane {
-	_, _, hosted := hosted(r.Host)
+	_, _, hosted := Hosted(r.Host)
 	named := r.Header.Get(idHeader) != "" || r.Header.Get(portHeader) != ""
 	switch {
 	case hosted:

@@ -36,7 +36,7 @@ func plainID(id string) string {
 
 // sandboxOf returns the id that the request's headers or host name.
 func sandboxOf(r *http.Request) string {
-	if id, _, ok := hosted(r.Host); ok {
+	if id, _, ok := Hosted(r.Host); ok {
 		return id
 	}
 	return plainID(r.Header.Get(idHeader))
@@ -44,8 +44,8 @@ func sandboxOf(r *http.Request) string {
 
 var hostLabel = lazy.Regexp(`^([0-9]{1,5})-([a-z0-9_]+)\.`)
 
-// hosted returns what a host such as 8000-sb_x6cf4vzqj2m3n5b7k8l9.example.org names.
-func hosted(host string) (id string, port int, ok bool) {
+// Hosted returns what a host such as 8000-sb_x6cf4vzqj2m3n5b7k8l9.example.org names.
+func Hosted(host string) (id string, port int, ok bool) {
 	parts := hostLabel().FindStringSubmatch(strings.ToLower(host))
 	if parts == nil {
 		return "", 0, false
@@ -57,7 +57,7 @@ func hosted(host string) (id string, port int, ok bool) {
 // find returns the sandbox and the port that a request is for: by host, by headers, by the token that it has, by the
 // signature of its URL.
 func (a *API) find(r *http.Request) (fleet.Info, int, error) {
-	if id, port, ok := hosted(r.Host); ok {
+	if id, port, ok := Hosted(r.Host); ok {
 		return a.get(id, strconv.Itoa(port))
 	}
 	id, port := plainID(r.Header.Get(idHeader)), r.Header.Get(portHeader)
@@ -140,3 +140,6 @@ func (a *API) all(owner string) ([]fleet.Info, error) {
 		}
 	}
 }
+
+// Reserved reports whether a port is one at which this API answers for a sandbox, and no server inside.
+func Reserved(port int) bool { return port == envdPort || port == interpreterPort }

@@ -88,7 +88,7 @@ func (h *portHandlers) forward(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if r.Header.Get("Service-Worker") != "" {
+	if r.Header.Get("Service-Worker") != "" && !h.o.Behind {
 		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
 	}
 	before, path, found := strings.Cut(server.RawPath(r), "/ports/"+port+"/")
@@ -183,10 +183,11 @@ func (f *forwarding) answer(resp *http.Response) error {
 	h := resp.Header
 	server.GuardPage(h, f.trusted, f.browser)
 	if where, err := url.Parse(h.Get("Location")); err == nil && h.Get("Location") != "" {
-		if where.Scheme == "http" && (where.Host == f.host || where.Host == f.target) {
+		own := where.Scheme == "http" && (where.Host == f.host || where.Host == f.target)
+		if own {
 			where.Scheme, where.Host = "", ""
 		}
-		if where.Scheme == "" && where.Host == "" && strings.HasPrefix(where.EscapedPath(), "/") && !strings.HasPrefix(where.EscapedPath(), f.prefix+"/") {
+		if where.Scheme == "" && where.Host == "" && strings.HasPrefix(where.EscapedPath(), "/") && (own && f.prefix == "" || !strings.HasPrefix(where.EscapedPath(), f.prefix+"/")) {
 			h.Set("Location", f.prefix+where.String())
 		}
 	}

@@ -25,9 +25,12 @@ func (p *passage) answer(resp *http.Response) error {
 		return err
 	}
 	p.guardTrailer(resp.Trailer)
-	if p.Port {
+	switch {
+	case p.Own:
+		server.GuardOwnPage(resp.Header)
+	case p.Port:
 		server.GuardPage(resp.Header, p.o.TrustPorts, p.browser())
-	} else {
+	default:
 		keep(resp.Header, known)
 		if p.foreign && p.Prefix == "" {
 			resp.Header.Del("Location")

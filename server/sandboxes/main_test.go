@@ -206,6 +206,10 @@ func start(t testing.TB, serve func(net.Conn), change func(*sandboxes.Options, *
 	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
 	so := sandboxes.Options{Options: server.Options{Log: log}, Templates: func() []api.Template { return []api.Template{{Template: "t", Aliases: []string{}, Default: true}} }}
+	so.Preview, err = server.ParsePreviewDomain("localhost")
+	if err != nil {
+		t.Fatal(err)
+	}
 	if change != nil {
 		change(&so, &fo)
 	}

@@ -118,6 +118,7 @@ var payloads = map[string]any{
 	"SandboxRequest": api.SandboxRequest{}, "LimitsRequest": api.LimitsRequest{}, "NetworkRequest": api.NetworkRequest{}, "TimeoutRequest": api.TimeoutRequest{},
 	"Sandbox": api.Sandbox{}, "SandboxLimits": api.SandboxLimits{}, "SandboxNetwork": api.SandboxNetwork{}, "SandboxIsolation": api.SandboxIsolation{},
 	"Usage": api.Usage{}, "UsageHistory": api.UsageHistory{}, "Sandboxes": api.Sandboxes{}, "Template": api.Template{}, "Templates": api.Templates{}, "ServerCapabilities": api.ServerCapabilities{},
+	"PreviewRequest": api.PreviewRequest{}, "Preview": api.Preview{},
 	"Capability": api.Capability{}, "ServerLimits": api.ServerLimits{}, "Health": api.Health{}, "ErrorBody": api.ErrorBody{}, "Error": api.Error{},
 }
 

@@ -43,6 +43,7 @@ func (h *handlers) forward(w http.ResponseWriter, r *http.Request) error {
 type Target struct {
 	Path string // that the agent gets, as the client wrote it
 	Port bool   // it goes to a server inside
+	Own  bool   // a browser knows that server as an origin of its own, which nothing else has
 	Slow bool   // the client may take its time to send the body
 
 	// Prefix is that of the client's path, in place of what Path begins with, for an API below a path of its
@@ -63,7 +64,7 @@ func (a *API) Observe(r *http.Request, status int, took time.Duration) {
 
 // pass sends a request to a sandbox.
 func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandbox, to target) error {
-	if r.Header.Get("Service-Worker") != "" {
+	if r.Header.Get("Service-Worker") != "" && !to.Own {
 		return api.Errorf(api.Forbidden, "service workers are not allowed: they would serve this API's own pages")
 	}
 	if err := h.enter(box.ID()); err != nil {
@@ -214,7 +215,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		if !p.foreign {
 			out.Header.Del("Accept-Encoding") // an agent packs nothing
 		}
-	} else if p.browser() && !p.o.TrustPorts {
+	} else if p.browser() && !p.o.TrustPorts && !p.Own {
 		out.Header.Del("Cookie")
 	} else {
 		server.DropSession(out.Header)

@@ -24,6 +24,7 @@ type Options struct {
 
 	Templates    func() []api.Template  // that there are now; nil: none
 	Capabilities api.ServerCapabilities // what this package does not know by itself
+	Preview      server.PreviewDomain   // of the links to servers inside; the zero value: there are none
 
 	// Shared sends requests for paths of one sandbox that name none, such as /v1/code, to one
 	// that is made for them, which everybody shares: not for a server with keys.
@@ -85,6 +86,7 @@ func (h *handlers) routes() []server.Route {
 		{Method: "GET", Path: one + "/metrics", Handle: h.history, Query: []string{"since"}},
 		{Method: "POST", Path: one + "/timeout", Handle: h.setTimeout},
 		{Method: "PUT", Path: one + "/network", Handle: h.setNetwork},
+		{Method: "POST", Path: one + "/previews", Handle: h.preview},
 		{Method: "POST", Path: one + "/close", Handle: h.close},
 		{Method: "POST", Path: one + "/pause", Handle: h.pause},
 		{Method: "POST", Path: one + "/resume", Handle: h.resume},

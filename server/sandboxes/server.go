@@ -17,9 +17,9 @@ func (h *handlers) listTemplates(w http.ResponseWriter, _ *http.Request) error {
 	return nil
 }
 
-func (h *handlers) capabilities(w http.ResponseWriter, _ *http.Request) error {
+func (h *handlers) capabilities(w http.ResponseWriter, r *http.Request) error {
 	can := h.all.Capabilities
-	can.Version, can.Limits.MaxBodyBytes = h.o.Version, h.o.MaxBody
+	can.Version, can.Limits.MaxBodyBytes, can.Previews = h.o.Version, h.o.MaxBody, h.previews(r)
 	can.Isolation = isolation(fleet.Isolation{Level: can.Isolation.Level, Missing: can.Isolation.Missing, Enforced: can.Isolation.Enforced})
 	can.Levels = filled(can.Levels)
 	can.Networks, can.Fronts = append([]string{}, can.Networks...), append([]string{}, can.Fronts...)

@@ -24,3 +24,21 @@ export function details(line: StreamLine): [string, string][] {
   }
   return pairs;
 }
+
+/** Mark is a moment that a chart shows, in seconds since 1970. */
+export interface Mark {
+  time: number;
+  bad: boolean; // something was too much, or died
+}
+
+const maxMarks = 500;
+
+/** marksOf are the moments at which runs began, and at which something went wrong; of too many the newest. */
+export function marksOf(events: StreamLine[]): Mark[] {
+  const marks: Mark[] = [];
+  for (const { type, time, status, exit } of events) {
+    const bad = type === 'kernel_died' || type === 'limit_reached' || exit?.oom === true || (type === 'run_ended' && status === 'kernel_died');
+    if (bad || type === 'run_submitted') marks.push({ time: Date.parse(time) / 1000, bad });
+  }
+  return marks.slice(-maxMarks);
+}

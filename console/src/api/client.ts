@@ -42,8 +42,8 @@ export const contexts = {
   remove: (sandbox: string, context: string) => ask<void>('DELETE', `${box(sandbox)}/contexts/${id(context)}`),
   restart: (sandbox: string, context: string) => ask<Context>('POST', `${box(sandbox)}/contexts/${id(context)}/restart`, { body: {} }),
   interrupt: (sandbox: string, context: string) => ask<unknown>('POST', `${box(sandbox)}/contexts/${id(context)}/interrupt`, { body: {} }),
-  history: (sandbox: string, context: string) =>
-    ask<{ history: HistoryEntry[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/history`),
+  history: (sandbox: string, context: string, limit?: number) =>
+    ask<{ history: HistoryEntry[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/history`, { query: { limit } }),
   variables: (sandbox: string, context: string) =>
     ask<{ variables: Variable[]; truncated: boolean }>('GET', `${box(sandbox)}/contexts/${id(context)}/variables`, { passive: true }),
   notebookPath: (sandbox: string, context: string) => `${box(sandbox)}/contexts/${id(context)}/notebook`,
@@ -61,9 +61,14 @@ export const runs = {
       body: { code, context, allow_stdin: true, detach: true },
       headers: { 'Idempotency-Key': key },
     }),
+  /** events are what a run did, as a stream. */
+  events: (sandbox: string, run: string, after: number, signal: AbortSignal) =>
+    send('GET', `${box(sandbox)}/executions/${id(run)}/events`, { query: { after }, headers: { Accept: 'application/x-ndjson' }, passive: true, signal }),
   interrupt: (sandbox: string, run: string) => ask<Execution>('POST', `${box(sandbox)}/executions/${id(run)}/interrupt`, { body: {} }),
   answer: (sandbox: string, run: string, value: string) =>
     ask<void>('POST', `${box(sandbox)}/executions/${id(run)}/input`, { body: { value } }),
+  /** whole is all that the run wrote, as a stream. */
+  whole: (sandbox: string, run: string, signal: AbortSignal) => send('GET', `${box(sandbox)}/executions/${id(run)}/output`, { signal }),
   /** output is a part of what the run wrote: head:N, tail:N or A-B, in bytes. */
   output: async (sandbox: string, run: string, range: string, signal?: AbortSignal) => {
     const answer = await send('GET', `${box(sandbox)}/executions/${id(run)}/output`, { query: { range }, signal });
@@ -85,6 +90,11 @@ export const files = {
   mkdir: (sandbox: string, path: string) => ask<Entry>('POST', `${box(sandbox)}/files/mkdir`, { body: { path } }),
   path: (sandbox: string) => `${box(sandbox)}/files`,
   archivePath: (sandbox: string) => `${box(sandbox)}/files/archive`,
+};
+
+/** ports are servers inside; a link opens one in a browser that has no key. */
+export const ports = {
+  link: (sandbox: string, port: number) => ask<{ url: string; expires_at: string }>('POST', `${box(sandbox)}/previews`, { body: { port } }),
 };
 
 export const notebooks = {
@@ -110,6 +120,9 @@ export const processes = {
     void reader?.cancel().catch(() => undefined);
     return text.slice(0, text.lastIndexOf('\n') + 1);
   },
+  /** events are what a process did, and does, as a stream. */
+  events: (sandbox: string, pid: number, after: number, signal: AbortSignal) =>
+    send('GET', `${box(sandbox)}/processes/${pid}/events`, { query: { after }, headers: { Accept: 'application/x-ndjson' }, passive: true, signal }),
   terminal: (sandbox: string, rows: number, cols: number) =>
     ask<Process>('POST', `${box(sandbox)}/processes`, {
       body: { cmd: 'exec "${SHELL:-/bin/sh}" -l', pty: { rows, cols }, background: true, envs: { TERM: 'xterm-256color' } },

@@ -234,6 +234,7 @@ export interface Capabilities {
   pause: Ability;
   snapshots: Ability;
   root: Ability;
+  previews?: Ability; // of servers that know it
   limits: { max_sandboxes: number; creates_per_minute: number };
 }
 

@@ -34,6 +34,7 @@ export class Cell {
   outputLost = false;
   failure = ''; // why the server could not tell all of it
   seq = 0; // of the newest event
+  unread = false; // nothing of what it has shown was asked for yet
 
   private clearNext = false;
   private displays = 0;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import type { HistoryEntry, StreamLine } from '../api/types';
-import { maxCells, Notebook } from './notebook';
+import { maxCells, maxOlder, Notebook } from './notebook';
 
 const time = '2026-01-02T15:04:05Z';
 const submitted = (id: string, context = 'default'): StreamLine => ({ source: 'timeline', seq: 1, type: 'run_submitted', time, execution_id: id, context });
@@ -32,6 +32,28 @@ describe('a notebook', () => {
     n.take(submitted('new'));
     expect(n.restore([entry('old', '1'), entry('new', '2')], 'default')).toEqual(['old']);
     expect(n.of('default').map((c) => [c.id, c.code])).toEqual([['old', '1'], ['new', '2']]);
+  });
+
+  it('keeps its order where a history tells of the newest alone', () => {
+    const n = new Notebook();
+    const at = (i: number) => new Date(i * 1000).toISOString();
+    for (let i = 0; i < 5; i++) {
+      n.take(submitted(`r${i}`));
+      n.take({ ...event(`r${i}`, 1, 'start'), time: at(i) });
+    }
+    n.take(submitted('queued'));
+    n.restore([3, 4].map((i) => ({ ...entry(`r${i}`, ''), started_at: at(i) })), 'default');
+    expect(n.of('default').map((c) => c.id)).toEqual(['r0', 'r1', 'r2', 'r3', 'r4', 'queued']);
+  });
+
+  it('has older runs where they are asked for', () => {
+    const n = new Notebook();
+    const all = Array.from({ length: maxOlder + 100 }, (_, i) => ({ ...entry(`r${i}`, ''), started_at: new Date(i * 1000).toISOString() }));
+    n.restore(all.slice(-maxCells), 'default');
+    expect(n.older(all.slice(-maxCells - 300), 'default').map((c) => c.id)).toEqual(all.slice(-maxCells - 300, -maxCells).map((e) => e.execution_id));
+    expect(n.of('default')[0]?.id).toBe(`r${maxOlder + 100 - maxCells - 300}`);
+    n.older(all, 'default');
+    expect(n.cells.size).toBe(maxOlder);
   });
 
   it('updates a display in whichever cell of the context it is', () => {

@@ -6,8 +6,12 @@ import { Cell } from './cell';
 /** maxCells is how many runs are in memory: older ones are on the server. */
 export const maxCells = 500;
 
+/** maxOlder is how many there are where older ones are asked for. */
+export const maxOlder = 2000;
+
 export class Notebook {
   readonly cells = new Map<string, Cell>(); // by id, the oldest first
+  private most = maxCells;
   /** dropped counts the runs that are not here any more. */
   dropped = 0;
 
@@ -21,10 +25,18 @@ export class Notebook {
       else if (cell.code === '') cell.code = entry.code;
       return cell ?? Cell.of(entry, context);
     });
+    const all = new Map([...restored, ...known].map((cell) => [cell.id, cell]));
     this.cells.clear();
-    for (const cell of [...restored, ...known]) if (!this.cells.has(cell.id)) this.cells.set(cell.id, cell);
+    for (const cell of [...all.values()].sort(byBegin)) this.cells.set(cell.id, cell);
     this.bound();
     return added.filter((id) => this.cells.has(id));
+  }
+
+  /** older adds all runs of a context's history that are not known, however many, up to a limit. It returns their cells. */
+  older(history: HistoryEntry[], context: string): Cell[] {
+    this.most = Math.min(Math.max(this.most, this.cells.size + history.length), maxOlder);
+    this.dropped = 0;
+    return this.restore(history, context).flatMap((id) => this.cells.get(id) ?? []);
   }
 
   /** submitted adds a run that this page has begun, or returns the one that the stream has told of already. */
@@ -68,10 +80,18 @@ export class Notebook {
 
   private bound(): void {
     for (const [id, cell] of this.cells) {
-      if (this.cells.size <= maxCells) return;
+      if (this.cells.size <= this.most) return;
       if (cell.state !== 'done') continue;
       this.cells.delete(id);
       this.dropped++;
     }
   }
 }
+
+/** byBegin has what began first before; what has not begun is the newest. */
+function byBegin(a: Cell, b: Cell): number {
+  const [first, second] = [begin(a), begin(b)];
+  return first < second ? -1 : first > second ? 1 : 0;
+}
+
+const begin = (cell: Cell) => (cell.startedAt === '' ? Infinity : Date.parse(cell.startedAt));

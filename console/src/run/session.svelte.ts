@@ -6,7 +6,8 @@ import { contexts, runs, sandboxes } from '../api/client';
 import { Cursor } from '../api/cursor';
 import { follow, isFinal, standing, type Follower, type Link } from '../api/follow';
 import { newKey, problemOf, type Problem } from '../api/http';
-import type { Context, Sandbox, StreamLine } from '../api/types';
+import { lines } from '../api/ndjson';
+import type { Context, Execution, Sandbox, StreamLine } from '../api/types';
 import type { Cell } from './cell';
 import { Notebook } from './notebook';
 
@@ -118,6 +119,57 @@ export class Session {
     return cell;
   }
 
+  private full = new Set<string>(); // contexts of which all runs are known that the server keeps
+  private shorn = new Set<string>(); // such of which the page has not listed all
+
+  /** hasOlder says that there may be runs of a context that are not in the list. */
+  hasOlder(context: string): boolean {
+    void this.tick;
+    return !this.full.has(context) && (this.shorn.has(context) || this.notebook.dropped > 0);
+  }
+
+  /** older has the older runs of a context listed: what they have shown is asked for when they come into sight. */
+  async older(context: string): Promise<void> {
+    const { history } = await contexts.history(this.sandbox, context, 1000);
+    for (const cell of this.notebook.older(history, context)) cell.unread = true;
+    this.full.add(context);
+    this.grown();
+  }
+
+  /** read asks for what a run has shown. */
+  async read(cell: Cell): Promise<void> {
+    if (!cell.unread) return;
+    cell.unread = false;
+    try {
+      const run = await runs.get(this.sandbox, cell.id);
+      const from = this.rewind(cell, run);
+      const answer = await runs.events(this.sandbox, cell.id, from, this.stop.signal);
+      if (!answer.body) return;
+      for await (const batch of lines(answer.body, () => undefined)) {
+        for (const line of batch) {
+          if (line.type === 'update') cell.update(line);
+          else cell.take(line);
+        }
+        this.changed.add(cell);
+        if (!this.frame) this.frame = requestAnimationFrame(() => this.flush());
+      }
+    } catch (e) {
+      if (this.stop.signal.aborted) return;
+      cell.failure = problemOf(e).message;
+      this.changed.add(cell);
+      this.flush();
+    }
+  }
+
+  /** rewind has a cell begin anew, and returns the number of the event after which it does. */
+  private rewind(cell: Cell, run: Execution): number {
+    const from = run.bytes > replayed ? Math.max(run.events - lastEvents, 0) : 0;
+    cell.reset();
+    cell.seq = from;
+    if (from > 0) cell.outputs.push({ kind: 'missing', count: from, bytes: 0 });
+    return from;
+  }
+
   async refreshContexts(passive = true): Promise<void> {
     this.contexts = await contexts.list(this.sandbox, passive);
   }
@@ -205,7 +257,9 @@ export class Session {
     const [all, list] = await Promise.all([runs.list(this.sandbox), contexts.list(this.sandbox)]);
     this.contexts = list;
     for (const { context_id } of list) {
-      this.notebook.restore((await contexts.history(this.sandbox, context_id)).history, context_id);
+      const { history, truncated } = await contexts.history(this.sandbox, context_id);
+      if (truncated) this.shorn.add(context_id);
+      this.notebook.restore(history, context_id);
     }
     cursor.epoch = now.epoch;
     cursor.timeline = now.timeline;
@@ -214,11 +268,7 @@ export class Session {
     for (const run of all) {
       const cell = this.notebook.cells.get(run.execution_id) ?? (run.state !== 'done' ? this.notebook.submitted(run.execution_id, run.context, '') : null);
       if (!cell) continue;
-      const from = run.bytes > replayed ? Math.max(run.events - lastEvents, 0) : 0;
-      cell.reset();
-      cell.seq = from;
-      if (from > 0) cell.outputs.push({ kind: 'missing', count: from, bytes: 0 });
-      cursor.logs.set(cell.id, from);
+      cursor.logs.set(cell.id, this.rewind(cell, run));
     }
     this.grown();
   }

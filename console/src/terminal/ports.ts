@@ -18,14 +18,25 @@ export function portsOf(events: StreamLine[]): Port[] {
   return [...open.values()].sort((a, b) => a.port - b.port);
 }
 
+/** pathOf is where a port is without an origin of its own: a path of the API, whose pages are sandboxed. */
+export function pathOf(base: URL, sandbox: string, port: number): URL {
+  return new URL(`v1/sandboxes/${encodeURIComponent(sandbox)}/ports/${port}/`, base);
+}
+
 /**
- * originOf is an address of an origin of its own for a port: browsers take all names below localhost for this machine. Where the page has another name,
- * or the server does not speak the API that knows such names, or asks for a key, it is a path, whose pages are sandboxed.
+ * opened has a browser show an address that is not known yet in a tab of its own, which knows nothing of this page. The tab is there first: later
+ * it would be taken for a pop-up. It returns the address where the browser has opened none.
  */
-export function originOf(base: URL, sandbox: string, port: number, o: { named: boolean }): URL {
-  const loopback = ['localhost', '127.0.0.1', '[::1]'].includes(base.hostname);
-  if (!o.named || !loopback) return new URL(`v1/sandboxes/${encodeURIComponent(sandbox)}/ports/${port}/`, base);
-  const url = new URL('/', base);
-  url.hostname = `${port}-${sandbox}.localhost`;
-  return url;
+export async function opened(find: () => Promise<string>, open: () => Window | null = () => window.open('about:blank', '_blank')): Promise<string> {
+  const tab = open();
+  if (tab) tab.opener = null;
+  try {
+    const url = await find();
+    if (!tab || tab.closed) return url;
+    tab.location.replace(url);
+    return '';
+  } catch (e) {
+    tab?.close();
+    throw e;
+  }
 }

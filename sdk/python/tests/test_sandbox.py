@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import datetime, timezone
 from typing import Any
 
 import httpx
@@ -194,6 +195,17 @@ server.server_port
         assert httpx.get(sandbox.url(port) + "page?q=1").text == "hello from /page?q=1"
         answer = sandbox.transport.request("GET", sandbox.path(f"/ports/{port}/other"))
         assert answer.text == "hello from /other"
+        link = sandbox.preview(port, expires_in=60)
+        address = httpx.URL(link.url)
+        assert (address.host, link.port) == (f"{port}-{sandbox.sandbox_id}.localhost", port)
+        assert link.expires_at > datetime.now(timezone.utc)
+        head = {"Host": address.netloc.decode()}  # not every resolver knows names below localhost
+        first = httpx.get(other.url, params=address.params, headers=head)
+        assert (first.status_code, first.headers["location"]) == (303, "/")
+        cookie = {"Cookie": first.headers["set-cookie"].partition(";")[0]}
+        assert httpx.get(f"{other.url}/page", headers={**head, **cookie}).text == "hello from /page"
+        with pytest.raises(InvalidRequest, match="expires_in"):
+            sandbox.preview(port, expires_in=1e6)
 
 
 def test_a_port_has_no_url_on_a_unix_socket(server: Server) -> None:

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from .files import FileEvent, FileInfo
-    from .models import Context, Error, Execution, Exit, Result, SandboxInfo
+    from .models import Context, Error, Execution, Exit, Preview, Result, SandboxInfo
     from .processes import ProcessInfo, ProcessResult
 
 # What is imported when it is first used, so that importing the package takes no time.
@@ -91,7 +91,7 @@ _WHERE = {
     "_sync.terminal": ("Pty",),
     "files": ("FileEvent", "FileInfo"),
     "processes": ("ProcessInfo", "ProcessResult"),
-    "models": ("Context", "Error", "Execution", "Exit", "Result", "SandboxInfo"),
+    "models": ("Context", "Error", "Execution", "Exit", "Preview", "Result", "SandboxInfo"),
 }
 _MODULES = {name: module for module, names in _WHERE.items() for name in names}
 
@@ -120,6 +120,7 @@ __all__ = [
     "K2Error",
     "LimitExceeded",
     "NotFound",
+    "Preview",
     "ProcessHandle",
     "ProcessInfo",
     "ProcessResult",

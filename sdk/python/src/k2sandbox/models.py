@@ -356,6 +356,15 @@ class SandboxInfo:
     raw: dict[str, Any] = field(repr=False)
 
 
+@dataclass
+class Preview:
+    """A link to a server inside a sandbox, for a browser. `expires_at` is in UTC; who has the `url` gets in."""
+
+    url: str
+    port: int
+    expires_at: datetime
+
+
 @overload
 def time_of(text: str) -> datetime: ...
 @overload
@@ -369,6 +378,11 @@ def time_of(text: Optional[str]) -> Optional[datetime]:
     moment, _, fraction = text.rstrip("Z").partition(".")
     micros = (fraction + "000000")[:6]
     return datetime.fromisoformat(f"{moment}.{micros}+00:00")
+
+
+def preview_of(answer: dict[str, Any]) -> Preview:
+    """Return the link that an answer has."""
+    return Preview(answer["url"], answer["port"], time_of(answer["expires_at"]))
 
 
 def context_of(answer: dict[str, Any]) -> Context:

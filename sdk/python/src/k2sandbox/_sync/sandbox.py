@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Optional, Union
 
 from .. import errors
 from .._faces import either
-from ..models import Callback, Context, Execution, SandboxInfo, context_of, sandbox_of
+from ..models import Callback, Context, Execution, Preview, SandboxInfo, context_of, preview_of, sandbox_of
 from . import _io
 from .execution import Callbacks, Run
 from .transport import Transport, segment
@@ -544,6 +544,24 @@ class Sandbox:
                 hint=f"sandbox.transport.request('GET', sandbox.path('/ports/{port}/')) reaches it",
             )
         return f"{address.base}{self.path(f'/ports/{port}/')}"
+
+    def preview(self, port: int, expires_in: float = 3600) -> Preview:
+        """Make a link by which a browser, of anybody who has the link, reaches what listens on a port inside.
+
+        It leads to a host of that server alone, takes no API key, and works until it expires or the sandbox ends.
+
+        Args:
+            port: what the server inside listens on.
+            expires_in: seconds that the link works, a day at most.
+
+        Raises:
+            K2Error: the k2sandbox server has no domain for such hosts, as one on a unix socket has none.
+
+        Example:
+            webbrowser.open(sandbox.preview(8000).url)
+        """
+        body = {"port": port, "expires_in": expires_in}
+        return preview_of((self.transport.request("POST", self.path("/previews"), json=body)).json())
 
     def _set_timeout(self, timeout: float) -> None:
         """Set the seconds of inactivity after which it ends by itself; they count from now.
