@@ -20,6 +20,9 @@ const module = "github.com/k2sandbox/k2sandbox"
 // allowed is the import table: what each package may import beside the standard
 // library. Imports go one way, down this list's right-hand sides. Tests may import more.
 var allowed = map[string][]string{
+	"trace":                   {},
+	"trace/otlp":              {"trace", otel},
+	"internal/otlptest":       {otelproto, protobuf},
 	"mime":                    {},
 	"internal/leaktest":       {},
 	"internal/lazy":           {},
@@ -39,8 +42,8 @@ var allowed = map[string][]string{
 	"agent":                   {"internal/lazy", "api", "kernel", "kernel/wire", "executor", "process", "packages", "files", "journal", "notebook"},
 	"api":                     {"internal/lazy", "executor", "files", "process", "packages", "journal", "notebook"},
 	"client":                  {"api", "executor", "journal", "process", "packages", "files", websocket},
-	"server":                  {"internal/lazy", "api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process"},
-	"server/sandboxes":        {"api", "fleet", "server"},
+	"server":                  {"internal/lazy", "api", "agent", "executor", "files", "fleet", "journal", "kernel/wire", mux, "process", "trace"},
+	"server/sandboxes":        {"api", "fleet", "server", "trace"},
 	"server/jupyter":          {"internal/lazy", "api", "agent", "fleet", "kernel", "server", "server/sandboxes"},
 	"server/e2b":              {"internal/lazy", "api", "fleet", "server", "server/sandboxes"},
 	"server/e2b/envd":         {"api", "agent", "files", "server", "process", "journal", gjson, xsys},
@@ -52,15 +55,15 @@ var allowed = map[string][]string{
 	"server/mcp":              {"internal/lazy", "api", "fleet", "server", "server/sandboxes", gosdk},
 	"server/mcp/inside":       {"internal/lazy", "api", "agent", "executor", "files", "process", "mime", "journal", "server", gjson, xnet, ximage},
 	"server/inside":           {"internal/lazy", "api", "agent", "executor", "files", "server", "process", "journal", websocket},
-	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "fleet/template", "kernel/python", "sudo", xsys},
+	"fleet/local":             {"fleet", "fleet/local/cage", "fleet/local/cgroup", "fleet/local/network", "fleet/template", "kernel/python", "sudo", "trace", xsys},
 	"fleet/template":          {"internal/lazy", containers, compress, xsys},
 	"sudo":                    {"process", xsys},
 	"internal/bench":          {"api", "client", "executor"},
-	"fleet":                   {"api", "internal/netraw", bbolt, xtime},
+	"fleet":                   {"api", "internal/netraw", "trace", bbolt, xtime},
 	"fleet/local/cage":        {xsys, xnet},
 	"fleet/local/cgroup":      {xsys},
 	"fleet/local/network":     {"api", gvisor, xsys, xnet},
-	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/console", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", "server/previews", cobra, pflag, progressbar, xsys, xterm, yaml},
+	"cmd/k2sandbox":           {"internal/lazy", "api", "internal/bench", "fleet", "fleet/local", "fleet/local/network", "fleet/template", "internal/netraw", "server/sandboxes", "agent", "client", "executor", "journal", "kernel", "kernel/python", "kernel/wire", "mime", "packages", "process", "notebook", "server", "server/inside", "sudo", "server/mcp", "server/mcp/inside", "server/console", "server/e2b", "server/e2b/envd", "server/e2b/interpreter", "server/jupyter", "server/jupyter/inside", "trace", "trace/otlp", "server/previews", cobra, pflag, progressbar, xsys, xterm, yaml},
 }
 
 const (
@@ -84,6 +87,9 @@ const (
 	gosdk       = "github.com/modelcontextprotocol/go-sdk"
 	containers  = "github.com/google/go-containerregistry"
 	compress    = "github.com/klauspost/compress"
+	otel        = "go.opentelemetry.io/otel"
+	otelproto   = "go.opentelemetry.io/proto/otlp"
+	protobuf    = "google.golang.org/protobuf"
 )
 
 func TestImportsGoOneWay(t *testing.T) {

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // CreateOptions describe a new sandbox. All may be left out: the runtime completes it.
@@ -43,9 +44,9 @@ const (
 // a *LimitError, ErrClosed, a *GoneError where it was ended meanwhile, ctx's, and the
 // runtime's, such as ErrUnknownTemplate. Where there is an error nothing is left, also
 // when ctx ends.
-func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, error) {
+func (f *Fleet) Create(ctx context.Context, o CreateOptions) (info Info, token string, err error) {
 	began := time.Now()
-	if err := f.check(&o); err != nil {
+	if err = f.check(&o); err != nil {
 		return Info{}, "", err
 	}
 	spec, err := f.o.Runtime.Complete(Spec{
@@ -54,6 +55,8 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	if err != nil {
 		return Info{}, "", fmt.Errorf("cannot start sandbox: %w", err)
 	}
+	ctx, span := trace.Step(ctx, "create", trace.String("k2sandbox.sandbox.id", spec.ID), trace.String("k2sandbox.template", spec.Template))
+	defer func() { endSpan(span, err) }()
 	start, cancel := context.WithTimeout(ctx, f.o.StartTimeout)
 	defer cancel()
 	s, err := f.reserve(o, spec, cancel)
@@ -72,7 +75,7 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	default:
 		err = fmt.Errorf("cannot start sandbox: %w", err)
 	}
-	info, err := f.settle(ctx, s, err)
+	info, err = f.settle(ctx, s, err)
 	if errors.Is(err, ErrLimit) { // of the machine, as the runtime tells
 		f.counts.refuse(err)
 		return Info{}, "", err
@@ -85,6 +88,15 @@ func (f *Fleet) Create(ctx context.Context, o CreateOptions) (Info, string, erro
 	f.counts.created(time.Since(began))
 	f.o.Log.Info("sandbox created", "sandbox", s.id, "owner", o.Owner, "template", spec.Template, "isolation", info.Isolation.Level, "seconds", time.Since(began).Seconds())
 	return info, f.AccessToken(s.id), nil
+}
+
+func endSpan(span trace.Span, err error) {
+	if errors.Is(err, ErrLimit) {
+		span.Fail("limit_reached")
+		span.End(time.Time{})
+		return
+	}
+	trace.Done(span, err)
 }
 
 // reserve gives a new sandbox its place, where its owner may have one more.

@@ -102,6 +102,9 @@ func (k *Kernel) Pid() int {
 	return 0
 }
 
+// Forked reports whether a zygote has forked the process that the kernel is now.
+func (k *Kernel) Forked() bool { return k.current().forked }
+
 // Measure begins to measure what the kernel's process uses. stop tells what that was up to then, or to the process's
 // end: nothing of one that follows it, nor of a kernel that was not started here.
 func (k *Kernel) Measure() (stop func() (cpu time.Duration, memoryPeak int64)) {

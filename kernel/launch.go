@@ -243,6 +243,7 @@ func (k *Kernel) begin(ctx context.Context, command process.Command, program str
 		return nil, err
 	}
 	l := newLife()
+	l.forked = command.Fork != nil
 	command.Stdout, command.Stderr = l.tail, l.tail
 	var err error
 	if l.proc, err = process.Start(command); err != nil {

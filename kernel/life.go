@@ -30,6 +30,7 @@ type life struct {
 	tail    *process.Tail
 	conv    *conversation
 	sockets []uint64      // inodes of those that the process had when it answered
+	forked  bool          // by a zygote
 	broken  chan error    // holds the first error of the sockets
 	ending  chan struct{} // closed when somebody asks for the end
 	over    chan struct{} // closed when the sockets are closed and no process is left

@@ -195,6 +195,9 @@ func (s *server) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // tell answers with told, which is what the client may know of err.
 func (s *server) tell(w http.ResponseWriter, r *http.Request, err error, told *api.Error) {
+	if answer, ok := w.(*response); ok {
+		answer.failed = told.Code
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	s.drain(w, r)
 	if s.Fail != nil {

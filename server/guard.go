@@ -14,6 +14,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/internal/lazy"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 const requestIDHeader = "X-Request-Id"
@@ -60,6 +61,10 @@ func (s *server) guard(next http.Handler) http.Handler {
 			start := time.Now()
 			defer func() { s.Observe(r, w.status, time.Since(start)) }()
 		}
+		if s.Tracer != nil {
+			r = s.traced(w, r, id)
+			defer w.endSpan(r)
+		}
 		defer s.drain(w, r)
 		defer s.recover(w, r, id)
 		err := s.checkCaller(r)
@@ -71,6 +76,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 			return
 		}
 		if w.caller != (Caller{}) {
+			if w.span != nil && w.caller.Key != "" {
+				w.span.Set(trace.String(traceKey, w.caller.Key))
+			}
 			r = WithCaller(r, w.caller)
 		}
 		next.ServeHTTP(w, r)
@@ -96,6 +104,7 @@ func (s *server) recover(w *response, r *http.Request, id string) {
 		s.Log.Error("request panicked", "request", id, "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
 	}
 	if p == http.ErrAbortHandler || w.status != 0 {
+		w.cut = true
 		panic(http.ErrAbortHandler)
 	}
 	told := api.Errorf(api.Internal, "internal error: the log has it under %s", id)

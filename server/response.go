@@ -5,6 +5,9 @@ import (
 	"math"
 	"net/http"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // piece is how many bytes a client has to take within the write timeout.
@@ -20,6 +23,10 @@ type response struct {
 	extended time.Time // when the deadline was last moved
 	status   int
 	caller   Caller
+
+	span   trace.Span // nil: there is none
+	failed api.Code   // what it was answered with, in place of what was wanted
+	cut    bool       // it ended before its end
 }
 
 func (w *response) WriteHeader(status int) {

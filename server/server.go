@@ -17,6 +17,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // Options of a server. The zero value is ready to use.
@@ -58,6 +59,9 @@ type Options struct {
 
 	// Observe is told of each request once it is answered, for metrics; nil: nobody is.
 	Observe func(r *http.Request, status int, took time.Duration)
+
+	// Tracer makes a span of each request, and of the run behind one; nil: nobody does.
+	Tracer trace.Tracer
 
 	Version string // of the program, which capabilities tell
 
@@ -157,6 +161,9 @@ func (m methods) serve(w http.ResponseWriter, r *http.Request, o Options) error 
 }
 
 func (route *Route) serve(w http.ResponseWriter, r *http.Request, o Options) error {
+	if o.Tracer != nil {
+		TraceRoute(r, route.Path)
+	}
 	if limit := cmp.Or(route.Body, o.MaxBody); limit != Unbounded && r.ContentLength != 0 {
 		// Its time begins with our first read, and ends with the last: what nobody reads has none.
 		whole := *r

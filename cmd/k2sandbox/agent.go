@@ -20,6 +20,7 @@ func agentCommand() *cobra.Command {
 		s       settings
 		l       limits
 		p       packageFlags
+		t       traces
 		address string
 		hosts   []string
 		root    string
@@ -47,6 +48,11 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 				return err
 			}
 			s.cwd = cmp.Or(s.cwd, options.Root)
+			tracer, ended, err := t.open(s.log())
+			if err != nil {
+				return err
+			}
+			defer ended()
 			ln, err := listen(address, remote)
 			if err != nil {
 				return err
@@ -60,7 +66,7 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 			if s.logLevel <= slog.LevelInfo {
 				fmt.Fprintf(cmd.ErrOrStderr(), "try: %s\n", curl(ln))
 			}
-			o := server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Version: version}
+			o := server.Options{Log: s.log(), Hosts: hosts, TrustPorts: trust, Tracer: tracer, Version: version}
 			h := withParts(inside.New(box, o), map[string]http.Handler{jupyter.Path: jupyterinside.New(box, api.LocalSandbox, o)})
 			return serveHTTP(ctx, ln, h, s.log(), box.Close)
 		},
@@ -68,6 +74,7 @@ or a virtual machine of its own that is what is wanted. Else take "k2sandbox ser
 	s.addAll(cmd, slog.LevelInfo)
 	l.add(cmd)
 	p.add(cmd)
+	t.add(cmd)
 	cmd.Flags().StringVar(&address, "listen", "127.0.0.1:8900", "address: HOST:PORT (port 0: any that is free) or unix:PATH")
 	cmd.Flags().StringSliceVar(&hosts, "allow-host", nil, "name that clients may call this server by, besides localhost and its addresses")
 	cmd.Flags().StringVar(&root, "root", "", "directory that the files API does not leave and calls \"/\" (it does not confine what code does); also the working directory, unless --cwd is another")

@@ -58,7 +58,7 @@ func (b *backend) open(ctx context.Context, f *facade, m memory) error {
 		return err
 	}
 	templates := func() []api.Template { return o.confined.templates(b.runtime, f.log) }
-	b.own, b.native, b.e2b = o.apis(boxes, templates, o.confined.capabilities(b.runtime), f.keys, sessions, f.log)
+	b.own, b.native, b.e2b = o.apis(boxes, templates, o.confined.capabilities(b.runtime), f.keys, sessions, f.tracer, f.log)
 	b.native.Recall(m.Native)
 	b.e2b.Recall(m.E2B)
 	if o.behind {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 
@@ -62,6 +63,11 @@ func (o *serving) check() error {
 	if err != nil {
 		return err
 	}
+	_, ended, err := o.traces.open(slog.New(slog.DiscardHandler))
+	if err != nil {
+		return err
+	}
+	ended()
 	if err := o.jupyter.check(keys); err != nil {
 		return err
 	}

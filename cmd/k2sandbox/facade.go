@@ -12,6 +12,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/internal/netraw"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // facade is a server's process as its clients see it: listeners, connections, and behind a gate what answers, which can
@@ -24,6 +25,7 @@ type facade struct {
 	keys      *server.Keys
 	secure    *tls.Config // nil: without TLS
 	log       *slog.Logger
+	tracer    trace.Tracer    // nil: there are no traces
 	ctx       context.Context // is done when the server is to end
 	stop      context.CancelFunc
 

@@ -117,6 +117,9 @@ func serveInside(in *local.Inside) error {
 		<-box.Ended()
 		cancel()
 	}()
+	if k, err := box.Kernel(""); err == nil {
+		in.Forked = k.Forked()
+	}
 	if err := in.Ready(nil); err != nil {
 		log.Warn("the server did not hear that the sandbox is ready", "error", err)
 	}

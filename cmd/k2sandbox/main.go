@@ -46,7 +46,7 @@ func command() *cobra.Command {
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(serveCommand(), gatewayCommand(), agentCommand(), configCommand(), upgradeCommand(), backupCommand())
-	root.AddCommand(psCommand(), topCommand(), createCommand(), execCommand(), killCommand(), logsCommand(), labCommand(), consoleCommand(), previewCommand(), envCommand(), templateCommand())
+	root.AddCommand(psCommand(), topCommand(), createCommand(), execCommand(), killCommand(), networkCommand(), logsCommand(), labCommand(), consoleCommand(), previewCommand(), envCommand(), templateCommand())
 	root.AddCommand(runCommand(), notebookCommand(), mcpCommand(), doctorCommand(), benchCommand(), pythonCommand(), versionCommand())
 	return root
 }

@@ -13,6 +13,8 @@ import (
 
 	"github.com/creack/pty"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -47,6 +49,7 @@ func TestCommandsOfAServer(t *testing.T) {
 	t.Run("exec of a program", func(t *testing.T) { testExecProgram(t, h, id) })
 	t.Run("exec is interrupted", func(t *testing.T) { testExecInterrupt(t, h, id) })
 	t.Run("exec with a terminal", func(t *testing.T) { testExecTerminal(t, h, id) })
+	t.Run("network", func(t *testing.T) { testNetwork(t, h, id) })
 	t.Run("logs", func(t *testing.T) { testLogs(t, h, id) })
 
 	got := run(t, h.by("kill", id, "sb_nobody", other.SandboxID))
@@ -58,6 +61,23 @@ func TestCommandsOfAServer(t *testing.T) {
 	}
 	h.stopped(t)
 	run(t, h.by("ps")).complains(t, "no server answers at "+h.address)
+}
+
+func testNetwork(t *testing.T, h *house, id string) {
+	run(t, h.by("network", id)).expect(t, 0, "full\n")
+	run(t, h.by("network", id, "--allow", "example.org,93.184.216.0/24:443", "--allow", "*.example.com")).expect(t, 0, "allow example.org 93.184.216.0/24:443 *.example.com\n")
+	run(t, h.by("network", id)).expect(t, 0, "allow example.org 93.184.216.0/24:443 *.example.com\n")
+	run(t, h.by("network", id, "none")).expect(t, 0, "none\n")
+	run(t, h.by("network", id, "full")).expect(t, 0, "full\n")
+	run(t, h.by("network", id, "some")).complains(t, "mode: expected one of")
+	run(t, h.by("network", id, "full", "--allow", "example.org")).complains(t, "allow: goes with the modes")
+	run(t, h.by("network", id, "--allow", "a b")).complains(t, "allow[0]")
+	run(t, h.by("network", "sb_nobody", "full")).complains(t, "sb_nobody")
+	cut := strings.TrimSpace(run(t, h.by("create", "--network", "none")).stdout)
+	run(t, h.by("network", cut, "full")).complains(t, "created with the network \"none\" has no device")
+	run(t, h.by("network", cut)).expect(t, 0, "none\n")
+	run(t, h.by("kill", cut)).expect(t, 0, cut+"\n")
+	run(t, h.by("__complete", "network", id, "")).expectIn(t, "full", "packages", "allow", "none")
 }
 
 func testPs(t *testing.T, h *house, id, other string) {
@@ -119,6 +139,18 @@ func testMetrics(t *testing.T, h *house) {
 	problems, err := promlint.New(bytes.NewReader(text)).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%v, %v in %s", problems, err, text)
+	}
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	families, err := parser.TextToMetricFamilies(bytes.NewReader(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := 0.0
+	for _, m := range families["k2sandbox_first_kernels_total"].GetMetric() {
+		first += m.GetCounter().GetValue()
+	}
+	if first != 2 {
+		t.Errorf("%v first kernels of 2 sandboxes", first)
 	}
 	for _, line := range []string{"k2sandbox_creates_total{outcome=\"created\"} 2\n", "k2sandbox_zygote_up 1\n", "k2sandbox_starts_waiting 0\n", "k2sandbox_template_layers 0\n"} {
 		if !strings.Contains(string(text), line) {

@@ -23,6 +23,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/mcp"
 	"github.com/k2sandbox/k2sandbox/server/previews"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // serving are the flags of a server of sandboxes.
@@ -51,6 +52,7 @@ type serving struct {
 	behind    bool   // a proxy, which tells where clients are
 	retries   int    // ports after the first that may be listened on, where that is taken
 	access    access
+	traces    traces
 }
 
 func serveCommand() *cobra.Command { return serveCommandOf(new(serving)) }
@@ -113,6 +115,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	o.confined.add(cmd)
 	o.limits.add(cmd)
 	o.packages.add(cmd)
+	o.traces.add(cmd)
 	o.access.add(cmd)
 }
 
@@ -155,6 +158,11 @@ func (o *serving) run(ctx context.Context, cmd *cobra.Command) (err error) {
 	if f.log, capture, err = o.log(); err != nil {
 		return err
 	}
+	var ended func()
+	if f.tracer, ended, err = o.traces.open(f.log); err != nil {
+		return err
+	}
+	defer ended()
 	var work sync.WaitGroup
 	defer work.Wait()
 	f.ctx, f.stop = context.WithCancel(ctx)
@@ -233,7 +241,7 @@ func (f *facade) announce(cmd *cobra.Command) {
 }
 
 // apis returns what answers requests, with the native API behind it, and E2B's API, which is that or nobody's.
-func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, sessions *console.Sessions, log *slog.Logger) (http.Handler, *sandboxes.API, *e2b.API) {
+func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can api.ServerCapabilities, keys *server.Keys, sessions *console.Sessions, tracer trace.Tracer, log *slog.Logger) (http.Handler, *sandboxes.API, *e2b.API) {
 	if o.e2b {
 		can.Fronts = append(can.Fronts, "e2b")
 	}
@@ -243,7 +251,7 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 	if o.mcp {
 		can.Fronts = append(can.Fronts, "mcp")
 	}
-	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Version: version}
+	common := server.Options{Log: log, Hosts: o.hosts, TrustPorts: o.trust, Keys: keys, Tracer: tracer, Version: version}
 	if sessions != nil {
 		can.Fronts, common.Session = append(can.Fronts, "console"), sessions.Caller
 	}

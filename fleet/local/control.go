@@ -19,6 +19,7 @@ type message struct {
 	Entered  bool     `json:"entered,omitempty"`  // the process is confined
 	Tun      int      `json:"tun,omitempty"`      // with Entered: its descriptor of its network device
 	Ready    bool     `json:"ready,omitempty"`    // the agent answers
+	Forked   bool     `json:"forked,omitempty"`   // with Ready: its kernel was forked
 	Error    string   `json:"error,omitempty"`    // it has failed, and ends
 	Blame    string   `json:"blame,omitempty"`    // with Error: the setting to blame, of blames
 }

@@ -30,6 +30,9 @@ type Inside struct {
 
 	tun int // descriptor of the network device, or 0
 
+	// Forked says, before Ready, that the first kernel was forked and not started anew.
+	Forked bool
+
 	// Ready tells the server that the agent answers, or why it cannot. Only the first call counts.
 	Ready func(error) error
 }
@@ -53,7 +56,7 @@ func Enter(controlFile *os.File) (*Inside, error) {
 		c.close()
 		return nil, err
 	}
-	in.Ready = ready(c)
+	in.Ready = in.ready(c)
 	return in, nil
 }
 
@@ -89,11 +92,11 @@ func (in *Inside) EnterFiles() error {
 // blames are the settings that can keep a sandbox from starting.
 var blames = map[string]error{"cwd": fleet.ErrCwd, "envs": fleet.ErrEnvs, "template": fleet.ErrTemplate}
 
-func ready(c control) func(error) error {
+func (in *Inside) ready(c control) func(error) error {
 	var once sync.Once
 	return func(failed error) (err error) {
 		once.Do(func() {
-			m := message{Ready: true}
+			m := message{Ready: true, Forked: in.Forked}
 			if failed != nil {
 				m = message{Error: failed.Error()}
 				for setting, err := range blames {

@@ -7,7 +7,16 @@ import (
 )
 
 // counts is what is counted of starts.
-type counts struct{ waited, fresh atomic.Int64 }
+type counts struct{ waited, fresh, forked, cold atomic.Int64 }
+
+// kernel counts the first kernel of a sandbox.
+func (c *counts) kernel(forked bool) {
+	if forked {
+		c.forked.Add(1)
+	} else {
+		c.cold.Add(1)
+	}
+}
 
 // Metrics tells what there is to know of how sandboxes start here.
 func (r *Runtime) Metrics() []fleet.Metric {
@@ -17,6 +26,8 @@ func (r *Runtime) Metrics() []fleet.Metric {
 		gauge("starts_waiting", "Starts that wait for their turn, in which API keys follow one another.", waiting),
 		{Name: "starts_total", Help: "Sandboxes that were started, by whether their process had been waiting or was made for them.", Counter: true, Label: "process",
 			Values: map[string]float64{"spare": float64(r.counts.waited.Load()), "new": float64(r.counts.fresh.Load())}},
+		{Name: "first_kernels_total", Help: "First kernels of sandboxes, by whether they were forked from a zygote or started cold.", Counter: true, Label: "start",
+			Values: map[string]float64{"forked": float64(r.counts.forked.Load()), "cold": float64(r.counts.cold.Load())}},
 	}
 	if r.spares != nil {
 		ready, wanted := r.spares.load()

@@ -18,6 +18,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local/cage"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // Complete implements fleet.Runtime.
@@ -51,7 +52,7 @@ func (r *Runtime) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, error
 	if err != nil {
 		return nil, err
 	}
-	if err := r.starts.take(ctx, s.Owner); err != nil {
+	if err := trace.Do(ctx, "wait for turn", func(ctx context.Context) error { return r.starts.take(ctx, s.Owner) }); err != nil {
 		return nil, fmt.Errorf("cannot start sandbox: %w", err)
 	}
 	defer r.starts.give()
@@ -83,19 +84,36 @@ func (m *machine) begin(ctx context.Context, s fleet.Spec) error {
 	if err := m.limit(s.Limits); err != nil {
 		return err
 	}
-	if err := m.enter(ctx, s); err != nil {
+	if err := trace.Do(ctx, "confine", func(ctx context.Context) error { return m.enter(ctx, s) }); err != nil {
 		return err
 	}
 	served := m.serve()
-	if err := m.expect(ctx, func(got message) bool { return got.Ready }); err != nil {
+	if err := m.awaitKernel(ctx); err != nil {
 		return err
 	}
 	return cmp.Or(served, m.limitCPUs())
 }
 
+// awaitKernel returns when the agent has a kernel.
+func (m *machine) awaitKernel(ctx context.Context) (err error) {
+	ctx, step := trace.Step(ctx, "start kernel")
+	defer func() { trace.Done(step, err) }()
+	forked := false
+	if err = m.expect(ctx, func(got message) bool { forked = got.Forked; return got.Ready }); err != nil {
+		return err
+	}
+	step.Set(trace.Attr{Key: "k2sandbox.kernel.forked", Value: forked})
+	m.runtime.counts.kernel(forked)
+	return nil
+}
+
 // take returns a sandbox that waits, or makes one.
-func (r *Runtime) take(ctx context.Context, k kind) (*machine, error) {
-	if m := r.spares.take(k); m != nil {
+func (r *Runtime) take(ctx context.Context, k kind) (m *machine, err error) {
+	ctx, step := trace.Step(ctx, "take process")
+	defer func() { trace.Done(step, err) }()
+	m = r.spares.take(k)
+	step.Set(trace.Attr{Key: "k2sandbox.spare", Value: m != nil})
+	if m != nil {
 		r.counts.waited.Add(1)
 		return m, nil
 	}

@@ -28,6 +28,9 @@ func (a *API) forward(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get(tokenHeader) != "" || r.Header.Get(trafficHeader) != "" || r.Header.Get(keyHeader) != "" {
 		r = server.WithCaller(r, server.Caller{Sandbox: info.ID}) // no answer is to lead it elsewhere with that
 	}
+	if a.o.Tracer != nil {
+		server.TraceRoute(r, route(r, port))
+	}
 	return absent(a.o.Native.Forward(w, r, box, target(r, port)))
 }
 
@@ -51,6 +54,18 @@ func (a *API) Use(r *http.Request, info fleet.Info, port int) (func(), *fleet.Sa
 		return nil, nil, err
 	}
 	return a.o.Fleet.Use(info.ID)
+}
+
+// route returns what a path begins with that the agent answers by itself, for traces: of others there are as many as clients like.
+func route(r *http.Request, port int) string {
+	if port == envdPort || port == interpreterPort {
+		for _, known := range dataPaths {
+			if under(r.URL.Path, []string{known}) {
+				return known
+			}
+		}
+	}
+	return "/{path}"
 }
 
 // target returns where the agent answers for a port.

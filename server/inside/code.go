@@ -32,9 +32,10 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	var last executor.Line
+	traced := server.TraceRun(r, h.o, e)
 	stayed, err := server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
 		return func(yield func(executor.Line, error) bool) {
-			for line, err := range e.Lines(ctx, after) {
+			for line, err := range traced.Lines(e.Lines(ctx, after)) {
 				last = line
 				if !yield(line, err) {
 					return
@@ -42,6 +43,7 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 			}
 		}
 	})
+	traced.End(w)
 	if cause := death(last); cause != "" {
 		_ = http.NewResponseController(w).Flush()                          // a short answer would get a length, and have no trailer
 		w.Header().Set(http.TrailerPrefix+api.DeathTrailer, string(cause)) // for who counts and reads no streams

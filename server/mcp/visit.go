@@ -85,6 +85,7 @@ func (a *API) authenticate(r *http.Request, sandbox string) (server.Caller, erro
 
 // serve answers one request.
 func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
+	server.TraceRoute(r, Path)
 	v, err := a.visit(r)
 	if err == errNoKey || err == errUnknownKey {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="k2sandbox"`) // RFC 6750

@@ -8,9 +8,11 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // maxFields bounds the fields of a head; the transport bounds its bytes.
@@ -36,6 +38,10 @@ func (p *passage) answer(resp *http.Response) error {
 			resp.Header.Del("Location")
 		}
 		resp.Header.Set("Content-Security-Policy", "sandbox; default-src 'none'") // whatever it says that it is
+	}
+	if p.span != nil {
+		p.span.Set(trace.Int("http.response.status_code", resp.StatusCode))
+		p.span.Event("answer", time.Now())
 	}
 	p.place(resp.Header)
 	switch {
@@ -204,6 +210,7 @@ func (c *checked) Read(p []byte) (int, error) {
 // Close looks at what came behind the body.
 func (c *checked) Close() error {
 	err := c.ReadCloser.Close()
+	c.p.hear(c.resp.Trailer)
 	c.p.guardTrailer(c.resp.Trailer)
 	if cause := c.resp.Trailer.Get(api.DeathTrailer); cause != "" && !c.p.Port && c.p.in.Method == http.MethodPost {
 		c.p.metrics.death(api.Death(cause))

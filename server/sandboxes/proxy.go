@@ -19,6 +19,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/server"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 // errSlow is why a request that gets no answer ends.
@@ -80,7 +81,13 @@ func (h *handlers) pass(w http.ResponseWriter, r *http.Request, box *fleet.Sandb
 		p.away = box.Away()
 		go p.endWithSandbox(p.away)
 	}
-	if failed := p.run(); failed != nil {
+	if h.o.Tracer != nil {
+		p.beginSpan()
+		defer p.endSpan()
+	}
+	failed := p.run() // panics where the answer is cut
+	p.whole = true
+	if failed != nil {
 		return h.explain(r, box, failed)
 	}
 	return nil
@@ -140,6 +147,10 @@ type passage struct {
 	away     <-chan struct{} // closed when an answer to another API is cut; nil: it waits for the sandbox
 	patience *patience       // for the head of the answer; nil: as long as the client has
 	failed   error
+
+	span  trace.Span // nil: there is none
+	began time.Time  // of the span
+	whole bool       // the answer was passed on to its end, or was none
 }
 
 func (p *passage) run() error {
@@ -207,6 +218,7 @@ func (p *passage) rewrite(pr *httputil.ProxyRequest) {
 		out.Header.Del(name)
 	}
 	out.Header.Set("X-Request-Id", p.w.Header().Get("X-Request-Id"))
+	p.ask(out.Header)
 	if !p.Port && !p.foreign || p.ours() {
 		out.Header.Del("Authorization")
 	}

@@ -11,7 +11,7 @@ import pytest
 from conftest import Server, serving
 from proxy import proxied
 
-from k2sandbox import AsyncSandbox, Conflict, ConnectionLost, InvalidRequest, Sandbox, SandboxExpired, SandboxNotFound
+from k2sandbox import AsyncSandbox, Conflict, ConnectionLost, InvalidRequest, K2Error, Sandbox, SandboxExpired, SandboxNotFound
 
 
 def test_it_is_what_was_asked_for(make: Any) -> None:
@@ -84,6 +84,32 @@ def test_kill_and_set_timeout_by_id(make: Any) -> None:
     assert make.kill("sb_none") is False
     with pytest.raises(SandboxNotFound):
         make.set_timeout("sb_none", timeout=10)
+
+
+def test_set_network(make: Any) -> None:
+    with make() as sandbox:
+        assert sandbox.set_network({"allow": ["example.org", "93.184.216.0/24:443"]}) is None
+        assert sandbox.info.network == {"mode": "allow", "allow": ["example.org", "93.184.216.0/24:443"]}
+        assert make.set_network(sandbox_id=sandbox.sandbox_id, network={"mode": "none"}) is None
+        assert sandbox.get_info().network == {"mode": "none"}
+        for wrong, field in (
+            ({"mode": "some"}, "mode"),
+            ({"allow": ["a b"]}, r"allow\[0\]"),
+            ({}, "mode"),
+            ("full", "network"),
+            (None, "mode"),
+        ):
+            with pytest.raises(InvalidRequest, match=f"^{field}: "):
+                sandbox.set_network(wrong)
+        sandbox.set_network(network={"mode": "full"})
+        assert sandbox.get_info().network == {"mode": "full"}
+    with make(network={"mode": "none"}) as sandbox:
+        with pytest.raises(K2Error, match="has no device") as caught:
+            sandbox.set_network({"mode": "full"})
+        assert (caught.value.code, caught.value.status) == ("unprocessable", 422)
+        assert sandbox.get_info().network == {"mode": "none"}
+    with pytest.raises(SandboxNotFound):
+        make.set_network("sb_none", {"mode": "full"})
 
 
 def test_list_finds_by_metadata_and_state(make: Any) -> None:

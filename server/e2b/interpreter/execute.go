@@ -96,9 +96,11 @@ func (h *handlers) execute(w http.ResponseWriter, r *http.Request) error {
 			e.Stop()
 		}
 	}()
+	traced := server.TraceRun(r, h.o, e)
 	stayed, err = server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
-		return messages(e.Lines(ctx, after), translation{id: e.ID(), timeout: req.Timeout})
+		return messages(traced.Lines(e.Lines(ctx, after)), translation{id: e.ID(), timeout: req.Timeout})
 	})
+	traced.End(w)
 	return err
 }
 

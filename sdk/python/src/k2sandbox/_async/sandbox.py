@@ -42,6 +42,19 @@ async def _set_timeout_by_id(
     await _ask((api_url, api_key, request_timeout), "POST", path, json={"timeout": timeout})
 
 
+async def _set_network_by_id(
+    cls: type[AsyncSandbox],
+    sandbox_id: str,
+    network: Mapping[str, Any],
+    *,
+    api_key: Optional[str] = None,
+    api_url: Optional[str] = None,
+    request_timeout: Optional[float] = None,
+) -> None:
+    path = f"/v1/sandboxes/{segment('sandbox_id', sandbox_id)}/network"
+    await _ask((api_url, api_key, request_timeout), "PUT", path, json=_mapping("network", network))
+
+
 async def _kill_by_id(
     cls: type[AsyncSandbox],
     sandbox_id: str,
@@ -522,8 +535,8 @@ class AsyncSandbox:
         """Have it go on after `pause`."""
         await self._change("/resume")
 
-    async def _change(self, suffix: str, json: Any = None) -> None:
-        self._info = sandbox_of((await self.transport.request("POST", self.path(suffix), json=json)).json())
+    async def _change(self, suffix: str, json: Any = None, method: str = "POST") -> None:
+        self._info = sandbox_of((await self.transport.request(method, self.path(suffix), json=json)).json())
 
     def url(self, port: int) -> str:
         """Return the URL at which a server that listens on a port inside is reached; it takes the API key of this object.
@@ -570,6 +583,22 @@ class AsyncSandbox:
         await self._change("/timeout", {"timeout": timeout})
 
     set_timeout = either(_set_timeout, _set_timeout_by_id)
+
+    async def _set_network(self, network: Mapping[str, Any]) -> None:
+        """Have it reach something else from now on. Connections that are open and not allowed any more are cut.
+
+        `AsyncSandbox.set_network(sandbox_id, network)` does that for one that there is no object of. The API key is needed: the
+        sandbox's own access token is not enough.
+
+        Args:
+            network: as of the constructor. One that was made with the network `none` gets no other.
+
+        Example:
+            await sandbox.set_network({"allow": ["api.example.org"]})
+        """
+        await self._change("/network", _mapping("network", network), "PUT")
+
+    set_network = either(_set_network, _set_network_by_id)
 
     async def close(self) -> None:
         """End it gracefully: kernels shut down, processes get SIGTERM, and then all is removed.

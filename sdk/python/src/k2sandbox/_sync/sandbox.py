@@ -43,6 +43,19 @@ def _set_timeout_by_id(
     _ask((api_url, api_key, request_timeout), "POST", path, json={"timeout": timeout})
 
 
+def _set_network_by_id(
+    cls: type[Sandbox],
+    sandbox_id: str,
+    network: Mapping[str, Any],
+    *,
+    api_key: Optional[str] = None,
+    api_url: Optional[str] = None,
+    request_timeout: Optional[float] = None,
+) -> None:
+    path = f"/v1/sandboxes/{segment('sandbox_id', sandbox_id)}/network"
+    _ask((api_url, api_key, request_timeout), "PUT", path, json=_mapping("network", network))
+
+
 def _kill_by_id(
     cls: type[Sandbox],
     sandbox_id: str,
@@ -523,8 +536,8 @@ class Sandbox:
         """Have it go on after `pause`."""
         self._change("/resume")
 
-    def _change(self, suffix: str, json: Any = None) -> None:
-        self._info = sandbox_of((self.transport.request("POST", self.path(suffix), json=json)).json())
+    def _change(self, suffix: str, json: Any = None, method: str = "POST") -> None:
+        self._info = sandbox_of((self.transport.request(method, self.path(suffix), json=json)).json())
 
     def url(self, port: int) -> str:
         """Return the URL at which a server that listens on a port inside is reached; it takes the API key of this object.
@@ -571,6 +584,22 @@ class Sandbox:
         self._change("/timeout", {"timeout": timeout})
 
     set_timeout = either(_set_timeout, _set_timeout_by_id)
+
+    def _set_network(self, network: Mapping[str, Any]) -> None:
+        """Have it reach something else from now on. Connections that are open and not allowed any more are cut.
+
+        `Sandbox.set_network(sandbox_id, network)` does that for one that there is no object of. The API key is needed: the
+        sandbox's own access token is not enough.
+
+        Args:
+            network: as of the constructor. One that was made with the network `none` gets no other.
+
+        Example:
+            sandbox.set_network({"allow": ["api.example.org"]})
+        """
+        self._change("/network", _mapping("network", network), "PUT")
+
+    set_network = either(_set_network, _set_network_by_id)
 
     def close(self) -> None:
         """End it gracefully: kernels shut down, processes get SIGTERM, and then all is removed.
