@@ -33,7 +33,7 @@ func (s *Sandbox) HasRoot() bool { return s.o.AsRoot != nil }
 // ErrClosed and ErrNoRoot.
 func (s *Sandbox) StartProcess(o ProcessOptions) (*process.Job, error) {
 	on := s.o.On
-	if o.Root {
+	if o.Root || s.o.RootCommands {
 		if on = s.o.AsRoot; on == nil {
 			return nil, ErrNoRoot
 		}

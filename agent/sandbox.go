@@ -62,6 +62,8 @@ type Options struct {
 	AsRoot *process.Thread
 	// RootFiles, where there is AsRoot, makes a thread that uses files as root.
 	RootFiles func() (*process.Thread, error)
+	// RootCommands has all commands run as root, where there is AsRoot.
+	RootCommands bool
 	// Listeners finds the ports that open, where this process can make none any more. It stays the caller's.
 	Listeners *process.Listeners
 	// Isolation and Network are what Capabilities tells of them: by default that there is none,

@@ -17,6 +17,7 @@ import (
 
 const (
 	packetSize = 128 << 10        // bytes of a request to a zygote, at most
+	readyTime  = 10 * time.Second // for one that starts to be ready
 	forkTime   = 5 * time.Second  // for its answer
 	bornTime   = 20 * time.Second // for the first answer of a kernel that it forked; a cold start comes then
 )
@@ -30,6 +31,7 @@ type Zygote struct {
 	interpreter string
 	conn        *net.UnixConn
 	turn        chan struct{} // holds a token while nobody asks
+	starting    bool          // who has the turn waits until it is ready
 }
 
 // NewZygote returns the zygote at the other end of a socket of the type SOCK_SEQPACKET, for
@@ -48,6 +50,9 @@ func NewZygote(socket *os.File, interpreter string) (*Zygote, error) {
 	z.turn <- struct{}{}
 	return z, nil
 }
+
+// Starting says, before anybody asks, that the zygote has only been started: python/zygote.py tells how it says that it is ready.
+func (z *Zygote) Starting() { z.starting = true }
 
 // Close ends the zygote. Kernels that it forked go on.
 func (z *Zygote) Close() error { return z.conn.Close() }
@@ -94,6 +99,10 @@ func (z *Zygote) fork(ctx context.Context, b *birth, env []string, files ...*os.
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
+	if err := z.await(); err != nil { // it has not been asked, and so forks nothing later
+		z.conn.Close()
+		return 0, fmt.Errorf("the zygote is given up: %w", err)
+	}
 	answer, err := z.ask(packet, files) // also for who has left: else the answer would be taken for the next one's
 	if err != nil {
 		z.conn.Close()
@@ -105,10 +114,27 @@ func (z *Zygote) fork(ctx context.Context, b *birth, env []string, files ...*os.
 	return answer.Pid, nil
 }
 
+// await returns when the zygote is ready.
+func (z *Zygote) await() error {
+	if !z.starting {
+		return nil
+	}
+	if err := z.conn.SetDeadline(time.Now().Add(readyTime)); err != nil {
+		return err
+	}
+	answer, err := z.hear()
+	if err == nil && !answer.Ready {
+		err = errors.New("it does not say that it is ready")
+	}
+	z.starting = err != nil
+	return err
+}
+
 // offspring is what a zygote answers.
 type offspring struct {
 	Pid   int    `json:"pid"`
 	Error string `json:"error"`
+	Ready bool   `json:"ready"`
 }
 
 // ask sends a request and waits for its answer.
@@ -123,6 +149,11 @@ func (z *Zygote) ask(packet []byte, files []*os.File) (answer offspring, err err
 	if _, _, err := z.conn.WriteMsgUnix(packet, syscall.UnixRights(fds...), nil); err != nil {
 		return answer, err
 	}
+	return z.hear()
+}
+
+// hear waits for what a zygote says, to the deadline.
+func (z *Zygote) hear() (answer offspring, err error) {
 	buf := make([]byte, 8<<10)
 	n, _, flags, _, err := z.conn.ReadMsgUnix(buf, nil) // descriptors that come with it are closed
 	if err != nil {

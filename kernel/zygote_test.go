@@ -153,3 +153,51 @@ print(subprocess.Popen(["sleep", "1000"], start_new_session=True).pid, end="")`,
 		t.Error(err)
 	}
 }
+
+// One that has only been started is asked for kernels once it is ready.
+func TestZygoteThatStarts(t *testing.T) {
+	z, err := kerneltest.NewInside(python(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	var said record
+	k := start(t, kernel.Options{Zygote: z.Zygote, Log: said.log()})
+	for range 2 {
+		if o := ask(t.Context(), k, "import gc; print(gc.get_freeze_count() > 0)", nil); o.stdout != "True\n" || strings.Contains(said.String(), "not forked") {
+			t.Errorf("%+v, said %s", o, &said.Buffer)
+		}
+		if err := k.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// One that does not get ready is not asked, so that it forks nothing later.
+func TestZygoteThatIsNeverReady(t *testing.T) {
+	ours, theirs, err := kerneltest.Pair()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	defer theirs.Close()
+	z, err := kernel.NewZygote(ours, python(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer z.Close()
+	z.Starting()
+	if _, err := theirs.Write([]byte(`{"error":"no"}`)); err != nil {
+		t.Fatal(err)
+	}
+	var said record
+	two(t, start(t, kernel.Options{Zygote: z, Log: said.log()}))
+	if !strings.Contains(said.String(), "does not say that it is ready") {
+		t.Errorf("said %s", &said.Buffer)
+	}
+	z.Close()
+	ours.Close()
+	if n, err := theirs.Read(make([]byte, 10)); n != 0 {
+		t.Errorf("it was asked: %d %v", n, err)
+	}
+}

@@ -33,6 +33,7 @@ type confined struct {
 	max, perKey      int
 	createsPerMinute float64
 	cold             bool
+	fresh            bool // no sandbox waits to be somebody's
 	limits           fleet.Limits
 	memory, disk     int
 	private          bool
@@ -99,8 +100,9 @@ func (o *serving) runtime(ctx context.Context, dir string, log *slog.Logger) (*l
 	if o.confined.store, err = o.s.store(); err != nil {
 		log.Warn("there are no templates of images", "why", err)
 	}
+	clearBuilds(o.confined.store, log)
 	r, err := local.New(ctx, local.Options{
-		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Environ: environ, Level: o.confined.level, Limits: limits, Reserve: o.confined.reserve(), Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Indexes: indexes, Log: log,
+		Dir: dir, Store: o.confined.store, Interpreter: spec.Argv[0], Cold: o.confined.cold, Fresh: o.confined.fresh, Environ: environ, Level: o.confined.level, Limits: limits, Reserve: o.confined.reserve(), Abandon: o.confined.abandon(), Root: o.confined.root, Agent: agents, Network: net, Indexes: indexes, Log: log,
 	})
 	if errors.Is(err, local.ErrNoLevel) && o.confined.level != fleet.LevelNone {
 		err = fmt.Errorf("%w. Places that other users can enter are chosen by --data-dir, --python and --state-dir; --isolation none confines nothing", err)

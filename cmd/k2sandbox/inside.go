@@ -191,11 +191,14 @@ func furnish(in *local.Inside, log *slog.Logger) (box *agent.Sandbox, release fu
 	if in.Zygote != nil {
 		zygote, err = kernel.NewZygote(in.Zygote, in.Interpreter)
 		in.Zygote.Close()
+		if err == nil && in.Starting {
+			zygote.Starting()
+		}
 	}
 	if err == nil {
 		var o agent.Options
 		if o, err = options(in, on, zygote, log); err == nil {
-			o.AsRoot, o.Listeners = root, listeners
+			o.AsRoot, o.RootCommands, o.Listeners = root, in.Builds, listeners
 			if root != nil {
 				o.RootFiles = func() (*process.Thread, error) { return process.NewThread(in.EnterFiles, nil) }
 			}

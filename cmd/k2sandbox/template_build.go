@@ -1,10 +1,7 @@
 package main
 
 import (
-	"archive/tar"
-	"cmp"
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,25 +9,17 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
-	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/k2sandbox/k2sandbox/api"
-	"github.com/k2sandbox/k2sandbox/client"
-	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/fleet/local"
 	"github.com/k2sandbox/k2sandbox/fleet/template"
-	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/kernel"
-	"github.com/k2sandbox/k2sandbox/process"
 )
 
 // building is one "template build".
@@ -42,6 +31,7 @@ type building struct {
 	env          []string
 	network      api.NetworkRequest
 	fresh        bool
+	whole        bool      // commands run as root, and all that they change is kept
 	out          io.Writer // what is done, and what the programs inside say
 }
 
@@ -54,9 +44,12 @@ func templateBuildCommand() *cobra.Command {
 		Long: `Build a template from another one: a sandbox is made of that, packages are installed and commands run in it, and what they have
 left becomes a layer above. What was built of the same things before is taken as it is.
 
-Commands run as the template's user, in its working directory. What is kept is what they have put into the user's home and that directory. No
-server has to run; sandboxes have to be confined by namespaces here.`,
+From an image, and as root here, commands run as root of the sandbox, who is nobody on this machine, so that they can install programs: all that
+they change is kept, and what lies in the home of the template's user and in its working directory is that user's. Else, and from the
+server's own template, they run as the template's user, and what is kept is what they have put into these two. They begin in the working
+directory. No server has to run; sandboxes have to be confined by namespaces here.`,
 		Example: `  k2sandbox template build science --requirements requirements.txt
+  k2sandbox template build tools --from debian:12 --run 'apt-get update && apt-get install -y --no-install-recommends git' --env DEBIAN_FRONTEND=noninteractive
   k2sandbox template build app --from python:3.12-slim --run 'git clone https://example.org/app.git' --run 'make -C app' --env APP_MODE=test`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -111,18 +104,28 @@ func (b *building) build(ctx context.Context) (t template.Template, err error) {
 	if err != nil {
 		return t, err
 	}
-	base.Build.Key, err = b.key(ctx, base, wanted)
-	if err != nil {
+	b.whole = os.Geteuid() == 0 && !base.Build.Host
+	if t, err := b.built(ctx, store, &base, wanted); !errors.Is(err, template.ErrNotFound) {
 		return t, err
 	}
-	if found, err := store.Built(base.Build.Key); err == nil && !b.fresh {
-		t, err := store.Rename(ctx, found, b.name)
-		if !errors.Is(err, template.ErrNotFound) {
-			fmt.Fprintln(b.out, "k2sandbox: that was built before")
-			return t, err
-		}
-	}
 	return b.run(ctx, store, base, wanted)
+}
+
+// built returns the template where it has been built of the same things before. It fails with ErrNotFound.
+func (b *building) built(ctx context.Context, store *template.Store, base *template.Template, wanted string) (t template.Template, err error) {
+	if base.Build.Key, err = b.key(ctx, *base, wanted); err != nil {
+		return t, err
+	}
+	if t, err = store.Built(base.Build.Key); err == nil && b.fresh {
+		err = template.ErrNotFound
+	}
+	if err == nil {
+		t, err = store.Rename(ctx, t, b.name)
+	}
+	if err == nil {
+		fmt.Fprintln(b.out, "k2sandbox: that was built before")
+	}
+	return t, err
 }
 
 // wanted returns the requirements file's text.
@@ -193,7 +196,7 @@ func (b *building) key(ctx context.Context, base template.Template, wanted strin
 	for _, l := range base.Layers {
 		layers = append(layers, l.DiffID)
 	}
-	text, err := json.Marshal([]any{base.ID, layers, base.Env, base.User, base.Workdir, wanted, b.commands, from, b.packages.NoIndex, b.network})
+	text, err := json.Marshal([]any{base.ID, layers, base.Env, base.User, base.Workdir, wanted, b.commands, from, b.packages.NoIndex, b.network, b.whole})
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), err
 }
@@ -226,152 +229,4 @@ func stamp(file string) string {
 		return file
 	}
 	return fmt.Sprint(file, " ", info.Size(), " ", info.ModTime().UnixNano())
-}
-
-// run builds the template in a sandbox of the one that it is built from.
-func (b *building) run(ctx context.Context, store *template.Store, t template.Template, wanted string) (_ template.Template, failed error) {
-	dir, err := os.MkdirTemp("", "k2sandbox-build-")
-	if err != nil {
-		return t, err
-	}
-	defer os.RemoveAll(dir)
-	b.confined.level, b.confined.cold, b.confined.trusted = fleet.LevelNamespace, true, true
-	r, err := b.runtime(ctx, dir, b.s.log())
-	if err != nil {
-		return t, err
-	}
-	defer func() {
-		failed = errors.Join(failed, r.Sweep(func(string) bool { return false }), r.Close())
-	}()
-	spec, err := r.Complete(fleet.Spec{
-		ID: "sb_build" + strings.ToLower(rand.Text()[:12]), Template: b.from, Network: fleet.Network{Mode: string(b.network.Chosen()), Allow: b.network.Allow}, Lease: buildLease,
-	})
-	if err != nil {
-		return t, err
-	}
-	m, err := r.Start(ctx, spec)
-	if err != nil {
-		return t, err
-	}
-	defer func() { failed = errors.Join(failed, m.Kill()) }()
-	c, err := client.New("http://sandbox", client.Options{Transport: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return m.Dial(ctx) },
-	}})
-	if err != nil {
-		return t, err
-	}
-	defer c.Close()
-	t.Home = cmp.Or(t.Home, "/home/user")
-	if err := b.steps(ctx, c, &t, wanted); err != nil {
-		return t, err
-	}
-	return b.keep(ctx, c, store, t)
-}
-
-// buildLease is how long a sandbox lives whose build was killed, and how long a step may take.
-const buildLease = 24 * time.Hour
-
-// steps are what is done in the sandbox.
-func (b *building) steps(ctx context.Context, c *client.Client, t *template.Template, wanted string) error {
-	envs, _ := pairs("env", b.env) // which build has checked
-	if strings.TrimSpace(wanted) != "" {
-		const list = "/tmp/requirements.txt"
-		if _, err := c.WriteFile(ctx, list, strings.NewReader(wanted), client.WriteOptions{}); err != nil {
-			return fmt.Errorf("cannot send the requirements: %w", err)
-		}
-		t.Build.Packages = path.Join(t.Home, ".k2sandbox", "packages")
-		args := append([]string{"/bin/sh", "-c", install, "sh", t.Build.Packages, "-r", list}, b.noIndex()...)
-		if err := b.step(ctx, c, "install "+b.requirements, args, envs); err != nil {
-			return err
-		}
-	}
-	for _, line := range b.commands {
-		if err := b.step(ctx, c, line, []string{"/bin/sh", "-c", line}, envs); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// install is the command that installs what its arguments say into the directory that is the first of them. What runs after it finds
-// it, too, as in sandboxes of the template.
-const install = `set -ef
-into="$1"
-shift
-python3 -c 'import site, sys
-with open(site.getsitepackages()[0] + "/_k2_built.pth", "w") as file:
-    file.write("import site; site.addsitedir(%r)\n" % sys.argv[1])' "$into"
-if command -v uv >/dev/null 2>&1; then
-  unset UV_INDEX_URL UV_EXTRA_INDEX_URL
-  if [ -n "$PIP_INDEX_URL" ]; then export UV_DEFAULT_INDEX="$PIP_INDEX_URL"; fi
-  if [ -n "$PIP_EXTRA_INDEX_URL" ]; then export UV_INDEX="$PIP_EXTRA_INDEX_URL"; fi
-  for place in $PIP_FIND_LINKS; do set -- "$@" --find-links "$place"; done
-  exec uv pip install --no-cache --python "$(command -v python3)" --target "$into" "$@"
-fi
-exec python3 -m pip install --no-cache-dir --no-input --upgrade --target "$into" "$@"`
-
-// noIndex is an argument of who installs.
-func (b *building) noIndex() []string {
-	if b.packages.NoIndex {
-		return []string{"--no-index"}
-	}
-	return nil
-}
-
-// step runs a command, and passes on what it says.
-func (b *building) step(ctx context.Context, c *client.Client, name string, args []string, envs map[string]string) error {
-	fmt.Fprintf(b.out, "k2sandbox: %s\n", plain(name))
-	var end process.End
-	for e, err := range c.RunProcess(ctx, api.ProcessRequest{Args: args, Envs: envs}) {
-		if err != nil {
-			return fmt.Errorf("%.200s: %w", name, err)
-		}
-		switch e.Type {
-		case process.Stdout, process.Stderr:
-			_, _ = b.out.Write(e.Output())
-		case journal.End:
-			end = e.End
-		}
-	}
-	switch {
-	case end.Signal != nil:
-		return fmt.Errorf("%.200s: ended by %s", name, *end.Signal)
-	case end.ExitCode != 0:
-		return fmt.Errorf("%.200s: exit status %d", name, end.ExitCode)
-	}
-	return nil
-}
-
-// keep makes a layer of what the sandbox has in the directories of its user.
-func (b *building) keep(ctx context.Context, c *client.Client, store *template.Store, t template.Template) (template.Template, error) {
-	dirs := []string{t.Home}
-	if t.Workdir != "" && local.Ownable(t.Workdir) && !strings.HasPrefix(t.Workdir+"/", t.Home+"/") {
-		dirs = append(dirs, t.Workdir)
-	}
-	read, write := io.Pipe()
-	go func() { // ends with the pipe
-		archive := tar.NewWriter(write)
-		var err error
-		for _, dir := range dirs {
-			err = errors.Join(err, graftDir(ctx, c, archive, dir, t))
-		}
-		_ = write.CloseWithError(errors.Join(err, archive.Close()))
-	}()
-	began := time.Now()
-	t, err := store.Extend(ctx, t, read)
-	_ = read.CloseWithError(errors.New("nobody reads any more"))
-	if err == nil {
-		l := t.Layers[len(t.Layers)-1]
-		fmt.Fprintf(b.out, "k2sandbox: a layer of %d files, %d MiB, in %.1f s\n", l.Files, l.Size>>20, time.Since(began).Seconds())
-	}
-	return t, err
-}
-
-func graftDir(ctx context.Context, c *client.Client, w *tar.Writer, dir string, t template.Template) error {
-	packed, err := c.PackFiles(ctx, dir)
-	if err != nil {
-		return fmt.Errorf("cannot read %s: %w", dir, err)
-	}
-	defer packed.Close()
-	return template.Graft(w, dir, packed, cmp.Or(t.UID, 1000), cmp.Or(t.GID, t.UID, 1000))
 }

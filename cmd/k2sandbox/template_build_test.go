@@ -2,6 +2,9 @@ package main_test
 
 import (
 	"archive/zip"
+	"bufio"
+	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -54,6 +57,9 @@ func TestTemplateBuild(t *testing.T) {
 	if err := os.WriteFile(list, []byte("k2one\nk2two==1.0\n# and\nk2three\nrandom\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.WriteFile(filepath.Join(wheels, "secret"), nil, 0o600); err != nil { // the host's root's, and of no sandbox's
+		t.Fatal(err)
+	}
 	build := func(name string, args ...string) result {
 		t.Helper()
 		all := append([]string{"template", "build", name, "--data-dir", data, "--python", interpreter, "--package-find-links", wheels, "--package-no-index"}, args...)
@@ -77,6 +83,11 @@ func TestTemplateBuild(t *testing.T) {
 	again.complains(t, "built before")
 	build("more", "--from", "science", "--run", "echo more >> $HOME/file").expect(t, 0, "more\n")
 	build("app", "--from", "test/image:1", "--requirements", list, "--run", `pwd > here; python3 -c "import os; os.remove(os.environ['HOME'] + '/gone')"`).expect(t, 0, "app\n")
+	if os.Geteuid() == 0 { // then commands are root's, and all that they change is kept
+		build("whole", "--from", "test/image:1", "--requirements", list, "--run", "id -u > /usr/share/who; rm /usr/share/mine; rm /usr/share/who/no 2>/dev/null; echo x > /etc/hosts; echo x > /tmp/x; cat /etc/passwd > /usr/share/users; if cat "+wheels+"/secret; then exit 9; fi",
+			"--run", `python3 -c "import os, random, k2two; status = open('/proc/self/status').read(); assert all(s in status for s in ['CapEff:\t00000000800004fb', 'CapBnd:\t00000000800004fb', 'NoNewPrivs:\t1', 'Seccomp:\t2']), status; os.makedirs('/opt/deep'); os.chown('/opt/deep', 77, 78); os.link('/usr/share/who', '/usr/share/same'); open('/srv/app/made', 'w')"`).expect(t, 0, "whole\n")
+		build("wholer", "--from", "whole", "--run", "cat /usr/share/who > /usr/share/again; rm /usr/share/same").expect(t, 0, "wholer\n")
+	}
 	build("bad", "--run", "echo before; exit 3").complains(t, "exit 3: exit status 3", "before")
 	build("bad", "--from", "none", "--run", "true").complains(t, "no such template")
 	build("k2sandbox/x", "--run", "true").complains(t, "is taken")
@@ -102,6 +113,19 @@ print(k2two.twice, k2three.name, os.getcwd(), os.environ.get("COLOUR"), open(os.
 			}
 		}
 	}
+	if os.Geteuid() == 0 {
+		var box api.Sandbox
+		h.ask(t, "POST", "/v1/sandboxes", `{"template":"wholer"}`, 201, &box)
+		const look = `import os, k2two
+print(open("/usr/share/who").read(), open("/usr/share/again").read(), sorted(os.listdir("/usr/share")), os.stat("/usr/share/who").st_uid, os.stat("/opt/deep").st_uid, os.stat("/opt/deep").st_gid, os.path.exists("/tmp/x"), open("/etc/hosts").read() == "x\n",
+	os.getuid(), os.stat("/srv/app/made").st_uid, os.access("/usr/share", os.W_OK), k2two.twice)`
+		if got := h.in(box.SandboxID).printed(t, look); got != "0\n 0\n ['again', 'users', 'who'] 0 77 78 False False 1234 1234 False 84\n" {
+			t.Errorf("got %q", got)
+		}
+		for _, name := range []string{"whole", "wholer"} {
+			run(t, call{args: []string{"template", "remove", name, "--data-dir", data}}).expect(t, 0, name+"\n")
+		}
+	}
 	h.stopped(t)
 	for _, name := range []string{"science", "again", "more", "app", "test/image:1"} {
 		run(t, call{args: []string{"template", "remove", name, "--data-dir", data}}).expect(t, 0, name+"\n")
@@ -111,4 +135,53 @@ print(k2two.twice, k2three.name, os.getcwd(), os.environ.get("COLOUR"), open(os.
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 	}
+}
+
+// What a build has left that was killed goes at the start of the next one, with all that runs in its sandbox; one that lives keeps what it has.
+func TestTemplateBuildThatIsKilled(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	c := call{args: []string{"template", "build", "mine", "--data-dir", data, "--python", interpreter, "--run", "echo has begun; exec sleep 1000"}}
+	cmd := c.command(t)
+	said, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	words := ""
+	for lines := bufio.NewScanner(said); !strings.HasSuffix(words, "\nhas begun\n") && lines.Scan(); {
+		words += lines.Text() + "\n"
+	}
+	if strings.Contains(words, "cannot confine sandboxes") { // nothing is built here
+		_ = cmd.Wait()
+		return
+	}
+	other := func(name string) { // in the same folder
+		t.Helper()
+		run(t, call{args: []string{"template", "build", name, "--data-dir", data, "--python", interpreter, "--run", "echo " + name}, env: []string{"TMPDIR=" + c.temp}}).expect(t, 0, name+"\n")
+	}
+	inside := descendants(cmd.Process.Pid)
+	var sleeps []int
+	for pid := range inside {
+		if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(bytes.ReplaceAll(line, []byte{0}, []byte(" ")), []byte("sleep 1000")) {
+			sleeps = append(sleeps, pid)
+		}
+	}
+	other("first")
+	if len(sleeps) == 0 || started(sleeps[0]) != inside[sleeps[0]] {
+		t.Errorf("processes %v of a build that lives have gone", sleeps)
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = cmd.Wait()
+	other("second")
+	for pid, since := range inside {
+		if started(pid) == since {
+			t.Errorf("process %d still runs", pid)
+		}
+	}
+	nothingLeft(t, c.temp)
 }

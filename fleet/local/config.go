@@ -20,6 +20,7 @@ type Config struct {
 	Interpreter string            `json:"interpreter,omitempty"` // the Python of kernels, a path inside
 	Packages    string            `json:"packages,omitempty"`    // a folder of distributions beside that Python's own, a path inside
 	Image       bool              `json:"image,omitempty"`       // it is made of an image
+	Builds      bool              `json:"builds,omitempty"`      // it is a Build: commands run as root
 	UID         int               `json:"uid"`                   // of the code inside, as seen there
 	GID         int               `json:"gid"`
 	Rules       cage.Rules        `json:"rules"` // for all that the agent starts
@@ -58,6 +59,7 @@ type setup struct {
 	Again    bool     `json:"again,omitempty"`   // the process has started itself anew: see underRules
 	Cgroups  bool     `json:"cgroups,omitempty"` // the process is in cgroups of its own
 	Root     bool     `json:"root,omitempty"`    // code can become root
+	Warm     *warm    `json:"warm,omitempty"`    // what it starts before it is somebody's
 	Lower    source   `json:"lower"`             // the root file system's read-only layer
 	Layers   []source `json:"layers,omitempty"`  // of an image, below that one, the topmost first
 	Sizes    sizes    `json:"sizes"`             // until the settings come

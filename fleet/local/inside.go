@@ -25,6 +25,7 @@ type Inside struct {
 	Config
 	Listener net.Listener // for the agent's HTTP API; its peer is the server
 	Zygote   *os.File     // end of a SOCK_SEQPACKET socket, at whose other end kernels are forked; nil where there is none
+	Starting bool         // that one says first that it is ready
 	OOM      *os.File     // counts what the out-of-memory killer does in the sandbox: see process.Thread; nil where nothing does
 	Sudo     net.Listener // for those who want a command run as root, see package sudo; nil where nobody can become root
 
@@ -130,6 +131,12 @@ func enter(c control) (*Inside, control, error) {
 			return nil, c, err
 		}
 	}
+	var zygote *os.File
+	if to.Warm != nil {
+		if zygote, err = to.Warm.start(to.UID, to.GID); err != nil {
+			fmt.Fprintln(os.Stderr, err) // kernels start without it
+		}
+	}
 	if !to.Again {
 		if err := c.send(message{Prepared: true}); err != nil {
 			return nil, c, err
@@ -147,6 +154,9 @@ func enter(c control) (*Inside, control, error) {
 		}
 	}
 	in, err := settle(&to, &s, given, more)
+	if err == nil && zygote != nil {
+		in.Zygote, in.Starting = zygote, true
+	}
 	return in, c, err
 }
 

@@ -44,6 +44,9 @@ type Options struct {
 	// Cold has each kernel start its interpreter. Else they are forked from one that has started.
 	Cold bool
 
+	// Fresh has no sandboxes wait to be somebody's.
+	Fresh bool
+
 	// Environ is what code inside gets of the environment, "NAME=value"; what names files or
 	// directories of the host is changed to what is there inside, or left out.
 	Environ []string
@@ -119,6 +122,30 @@ const (
 // New returns a Runtime that is ready to start sandboxes, of the strongest level that works, which
 // it has tried. ctx bounds the call.
 func New(ctx context.Context, o Options) (*Runtime, error) {
+	r, err := newRuntime(o)
+	if err != nil {
+		return nil, err
+	}
+	if r.template, err = r.makeTemplate(ctx, false); err != nil {
+		return nil, fmt.Errorf("cannot make the template: %w", err)
+	}
+	if err := r.choose(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	if r.rootless = r.makeRoot(ctx); ctx.Err() != nil {
+		return nil, errors.Join(ctx.Err(), r.Close())
+	}
+	if o.Interpreter != "" && !o.Cold && r.level == fleet.LevelNamespace { // where what it forks is the agent's child
+		r.zygote = newZygote(o.Interpreter, r.template.environ, r.options.Log)
+	}
+	if r.level == fleet.LevelNamespace && !o.Fresh {
+		r.spares = newSpares(r)
+	}
+	return r, nil
+}
+
+// newRuntime returns one that starts nothing yet.
+func newRuntime(o Options) (*Runtime, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -146,22 +173,16 @@ func New(ctx context.Context, o Options) (*Runtime, error) {
 		r.imaged.user = o.Store.User(r.mark, r.dir)
 	}
 	r.parent = cgroup.Find()
-	if r.template, err = r.makeTemplate(ctx, false); err != nil {
-		return nil, fmt.Errorf("cannot make the template: %w", err)
-	}
-	if err := r.choose(ctx); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	if r.rootless = r.makeRoot(ctx); ctx.Err() != nil {
-		return nil, errors.Join(ctx.Err(), r.Close())
-	}
-	if o.Interpreter != "" && !o.Cold && r.level == fleet.LevelNamespace { // where what it forks is the agent's child
-		r.zygote = newZygote(o.Interpreter, r.template.environ, o.Log)
-	}
-	if r.level == fleet.LevelNamespace {
-		r.spares = newSpares(r)
-	}
 	return r, nil
+}
+
+// Clear ends all that a Runtime of a process that is gone has left, and removes its directory.
+func Clear(o Options) error {
+	r, err := newRuntime(o)
+	if err != nil {
+		return err
+	}
+	return errors.Join(r.Sweep(func(string) bool { return false }), r.Close(), os.RemoveAll(r.dir))
 }
 
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }

@@ -26,6 +26,7 @@ type machine struct {
 	users   users
 	record  record
 	image   *template // of an image; nil where there is none, or an earlier server made it
+	waits   bool      // it was made to wait to be somebody's
 	process *process  // nil where an earlier server started it
 	pidfd   *os.File
 	group   *cgroup.Group  // nil where there are none

@@ -42,7 +42,7 @@ func mountRoot(c *setup, given kit) error {
 		return err
 	}
 	for i, b := range c.Binds {
-		if c.Root {
+		if c.Root && len(c.Layers) == 0 { // else what is mounted is the server's Python, and no part of the image
 			err = cover(sources[i+1], b.Target, strconv.Itoa(i))
 		} else {
 			err = attach(sources[i+1], "root"+b.Target)

@@ -23,18 +23,11 @@ func (r *Runtime) Root() error { return r.rootless }
 
 // makeRoot makes RootTemplate, where one is asked for and works: which it has tried.
 func (r *Runtime) makeRoot(ctx context.Context) error {
-	switch {
-	case !r.options.Root:
+	if !r.options.Root {
 		return errors.New("this server was not asked to have it")
-	case r.level != fleet.LevelNamespace:
-		return fmt.Errorf("sandboxes of the level %s have no users of their own", r.level)
-	case os.Geteuid() != 0:
-		return errors.New("only a server that runs as root can give a sandbox one that is nobody else on this machine")
 	}
-	for _, what := range []string{"pids", "memory"} { // limits of each user's are none for who has 65,536
-		if why := r.parent.Missing()[what]; why != nil {
-			return fmt.Errorf("only a control group can bound what a root uses of %s: %w", what, why)
-		}
+	if err := r.canRoot(); err != nil {
+		return err
 	}
 	t, err := r.makeTemplate(ctx, true)
 	if err != nil {
@@ -44,6 +37,22 @@ func (r *Runtime) makeRoot(ctx context.Context) error {
 	if err := r.try(ctx, r.level, true); err != nil {
 		r.root = nil
 		return err
+	}
+	return nil
+}
+
+// canRoot returns why no sandbox here can have a root, nil where it can.
+func (r *Runtime) canRoot() error {
+	switch {
+	case r.level != fleet.LevelNamespace:
+		return fmt.Errorf("sandboxes of the level %s have no users of their own", r.level)
+	case os.Geteuid() != 0:
+		return errors.New("only a server that runs as root can give a sandbox one that is nobody else on this machine")
+	}
+	for _, what := range []string{"pids", "memory"} { // limits of each user's are none for who has 65,536
+		if why := r.parent.Missing()[what]; why != nil {
+			return fmt.Errorf("only a control group can bound what a root uses of %s: %w", what, why)
+		}
 	}
 	return nil
 }

@@ -27,12 +27,16 @@ type kind struct {
 	limits fleet.Limits
 	root   bool      // its code can become root
 	image  *template // of an image; nil: the host's
+
+	waits bool      // it is made to wait
+	asked time.Time // when it was asked for last
 }
 
 const (
 	spareMachines = 3
 	spareRest     = 5 * time.Second       // after one could not be made
 	spareWait     = 50 * time.Millisecond // after one was taken: its client is to have the machine for the first run
+	spareIdle     = 15 * time.Minute      // after which one of an image is none any more that nobody has asked for
 )
 
 func newSpares(r *Runtime) *spares {
@@ -53,11 +57,14 @@ func (s *spares) keep(ctx context.Context) {
 			select {
 			case <-s.wanted:
 				rest(ctx, spareWait)
+			case <-time.After(spareIdle / 4):
 			case <-ctx.Done():
 			}
 			continue
 		}
-		m, err := s.runtime.prepared(ctx, s.runtime.level, missing[0])
+		k := missing[0]
+		k.waits = true
+		m, err := s.runtime.prepared(ctx, s.runtime.level, k)
 		if err == nil {
 			s.mu.Lock()
 			s.ready = append(s.ready, m)
@@ -82,6 +89,11 @@ func rest(ctx context.Context, d time.Duration) {
 func (s *spares) count() (missing []kind, useless []*machine) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for i, k := range s.asked {
+		if k.image != nil && time.Since(k.asked) > spareIdle {
+			s.asked[i] = kind{limits: s.runtime.limits(fleet.Limits{})}
+		}
+	}
 	missing = slices.DeleteFunc(slices.Clone(s.asked), func(k kind) bool { return k.image != nil && s.runtime.gone(k.image) })
 	s.ready = slices.DeleteFunc(s.ready, func(m *machine) bool {
 		i := slices.IndexFunc(missing, m.suits)
@@ -126,6 +138,7 @@ func (s *spares) more(k kind) {
 	if s == nil {
 		return
 	}
+	k.asked = time.Now()
 	s.mu.Lock()
 	s.asked = append(s.asked[1:], k)
 	s.mu.Unlock()

@@ -125,6 +125,7 @@ func (r *Runtime) take(ctx context.Context, k kind) (m *machine, err error) {
 // told for which sandbox. It ends by itself if this process ends before. What fails has left nothing.
 func (r *Runtime) prepared(ctx context.Context, level string, k kind) (*machine, error) {
 	m := r.machine()
+	m.waits = k.waits
 	if m.image = k.image; m.image != nil {
 		m.image.users.Add(1) // until its release
 	}
@@ -200,7 +201,7 @@ func (m *machine) place() error {
 func (m *machine) sendSetup(given kit) (err error) {
 	to := setup{
 		Command: m.runtime.command, Level: m.record.Level, Hostname: hostname, Home: m.home(), Own: m.template().own, UID: m.users.code, GID: m.users.group, SetUID: m.users.setUID,
-		Cgroups: m.group != nil, Root: m.record.Root, Sizes: m.sizes(),
+		Cgroups: m.group != nil, Root: m.record.Root, Warm: m.warmth(), Sizes: m.sizes(),
 	}
 	if err := m.trees(&to, given); err != nil {
 		return err
@@ -258,7 +259,7 @@ func (m *machine) sendSettings(s fleet.Spec) (err error) {
 	if m.record.Level == fleet.LevelNamespace {
 		c.Files = networkFiles(s.Network, hostname)
 		c.Files["/etc/hostname"] = hostname + "\n"
-		if m.record.Root {
+		if m.record.Root && !m.builds() {
 			maps.Copy(c.Files, rootFiles(m.template(), c.Interpreter))
 		}
 	}
@@ -320,63 +321,9 @@ func (m *machine) findUsers() (users, error) {
 func (m *machine) config(s fleet.Spec) Config {
 	return Config{
 		ID: s.ID, Level: m.record.Level, Home: m.home(), Scratch: m.scratch(), Cwd: cmp.Or(s.Cwd, m.home()), Envs: s.Envs,
-		Environ: environFor(s.Network, m.environ()), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Packages: m.template().packages, Image: m.image != nil, UID: m.users.code, GID: m.users.group,
+		Environ: environFor(s.Network, m.environ()), Interpreter: cmp.Or(m.template().interpreter, m.runtime.options.Interpreter), Packages: m.template().packages, Image: m.image != nil, Builds: m.builds(), UID: m.users.code, GID: m.users.group,
 		Rules: m.rules(), Limits: m.record.Limits, Network: s.Network, Agent: m.runtime.options.Agent, Lease: s.Lease,
 	}
-}
-
-// trees adds the file trees that the root is made of: those that only the server can map to the
-// sandbox's ids as descriptors, else as paths.
-func (m *machine) trees(s *setup, given kit) error {
-	if m.record.Level != fleet.LevelNamespace {
-		return nil
-	}
-	t := m.template()
-	var root, all *os.File
-	if os.Geteuid() == 0 {
-		var err error
-		if root, err = m.runtime.rootOf(m.users.uids[0].HostID); err != nil {
-			return err
-		}
-		if len(t.layers) > 0 { // of which files belong to any user of the sandbox's, as the image says
-			if all, err = os.Open(fmt.Sprintf("/proc/%d/ns/user", m.record.PID)); err != nil {
-				return err
-			}
-			defer all.Close()
-		}
-	}
-	ours, err := m.sources(append([]string{t.dir}, t.binds...), root, given)
-	if err != nil {
-		return err
-	}
-	s.Lower = ours[0]
-	for i, target := range t.binds {
-		s.Binds = append(s.Binds, bind{Source: ours[i+1], Target: target})
-	}
-	s.Layers, err = m.sources(t.layers, all, given)
-	return err
-}
-
-// sources returns trees of files, whose owners are shown by a user namespace where this process can do that.
-func (m *machine) sources(paths []string, users *os.File, given kit) ([]source, error) {
-	all := make([]source, len(paths))
-	for i, path := range paths {
-		if users == nil {
-			all[i].Path = path
-			continue
-		}
-		f, err := tree(path, users, readOnly)
-		if errors.Is(err, unix.EINVAL) && !m.record.Root { // a file system that cannot be mapped
-			m.record.Isolation.Missing["owners"] = "root's files show as nobody's: " + err.Error()
-			f, err = tree(path, nil, readOnly)
-		}
-		if err != nil {
-			return nil, err
-		}
-		all[i].File = fmt.Sprintf("tree %d", len(given))
-		given[all[i].File] = f
-	}
-	return all, nil
 }
 
 // expect waits for a message of the first process. What it says is that of a process which
@@ -440,22 +387,4 @@ func listen(dir string) (*os.File, error) {
 		return nil, fmt.Errorf("cannot hand over the agent's socket: %w", err)
 	}
 	return f, nil
-}
-
-// kit is what a first process is given, by what it is.
-type kit map[string]*os.File
-
-func (k kit) send(c control) error {
-	var names []string
-	var files []*os.File
-	for name, f := range k {
-		names, files = append(names, name), append(files, f)
-	}
-	return c.send(message{Files: names}, files...)
-}
-
-func (k kit) close() {
-	for _, f := range k {
-		f.Close()
-	}
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,16 +49,13 @@ type entry struct {
 // is what the kernels have, too: it has to be without secrets.
 func newZygote(interpreter string, environ []string, log *slog.Logger) *zygote {
 	ctx, cancel := context.WithCancel(context.Background())
-	z := &zygote{interpreter: interpreter, log: log, entries: make(chan *entry), closed: ctx.Done(), cancel: cancel}
-	for _, v := range environ {
-		if !strings.HasPrefix(v, "HOME=") { // that of the user inside is nobody's here
-			z.environ = append(z.environ, v)
-		}
-	}
-	z.environ = append(z.environ, "HOME=/")
+	z := &zygote{interpreter: interpreter, environ: zygoteEnviron(environ), log: log, entries: make(chan *entry), closed: ctx.Done(), cancel: cancel}
 	z.done.Go(func() { z.keep(ctx) }) // ends with Close
 	return z
 }
+
+// zygoteEnviron returns the environment of a zygote whose kernels have another: the home of the user inside is nobody's yet.
+func zygoteEnviron(environ []string) []string { return withVariables(environ, []string{"HOME=/"}) }
 
 // Close ends the process. What it has forked goes on.
 func (z *zygote) Close() {

@@ -4,6 +4,7 @@ package imagetest
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"debug/elf"
 	"io"
 	"os"
@@ -116,7 +117,7 @@ func Write(t testing.TB, config Config, layers ...Layer) string {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil })
+		made, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b.Bytes())), nil }, tarball.WithCompressionLevel(gzip.BestSpeed))
 		if err != nil {
 			t.Fatal(err)
 		}

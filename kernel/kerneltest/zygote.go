@@ -46,6 +46,39 @@ func NewZygote(interpreter string) (*Zygote, error) {
 	return z, nil
 }
 
+// NewInside starts one that is a sandbox's own from the start, and that may not be ready yet. It must be closed.
+func NewInside(interpreter string) (*Zygote, error) {
+	z := &Zygote{unreap: process.Reap()}
+	ours, theirs, err := Pair()
+	if err == nil {
+		defer ours.Close()
+		err = z.boot(interpreter, python.InsideProgram, theirs)
+	}
+	if err == nil {
+		z.Zygote, err = kernel.NewZygote(ours, interpreter)
+	}
+	if err != nil {
+		z.Close()
+		return nil, fmt.Errorf("cannot start a zygote: %w", err)
+	}
+	z.Starting()
+	return z, nil
+}
+
+// boot starts a process with an end of a socket, which it takes over.
+func (z *Zygote) boot(interpreter, program string, theirs *os.File) error {
+	defer theirs.Close()
+	texts, err := texts()
+	if err != nil {
+		return err
+	}
+	defer texts.Close()
+	words := struct{ io.Writer }{os.Stderr} // by a pipe, as kernels have
+	z.host = exec.Command(interpreter, "-c", program)
+	z.host.ExtraFiles, z.host.Stdout, z.host.Stderr, z.host.Env = []*os.File{theirs, texts}, words, words, kernel.DefaultEnviron(os.Environ())
+	return z.host.Start()
+}
+
 // Close ends it. Kernels that it forked go on.
 func (z *Zygote) Close() {
 	if z.Zygote != nil {
@@ -67,16 +100,7 @@ func (z *Zygote) start(interpreter string) (inside *os.File, err error) {
 	if z.socket, theirs, err = Pair(); err != nil {
 		return nil, err
 	}
-	defer theirs.Close()
-	texts, err := texts()
-	if err != nil {
-		return nil, err
-	}
-	defer texts.Close()
-	words := struct{ io.Writer }{os.Stderr} // by a pipe, as kernels have
-	z.host = exec.Command(interpreter, "-c", python.ZygoteProgram)
-	z.host.ExtraFiles, z.host.Stdout, z.host.Stderr, z.host.Env = []*os.File{theirs, texts}, words, words, kernel.DefaultEnviron(os.Environ())
-	if err := z.host.Start(); err != nil {
+	if err := z.boot(interpreter, python.ZygoteProgram, theirs); err != nil {
 		return nil, err
 	}
 	if err := z.hear("ready"); err != nil {

@@ -262,9 +262,11 @@ def speak() -> None:
     except locale.Error:
         name = locale.setlocale(locale.LC_CTYPE, "C")
     none = name in ("C", "POSIX")
-    if none and not os.environ.get("LC_ALL"):
-        name = locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-        os.environ["LC_CTYPE"] = "C.UTF-8"
+    for other in ("C.UTF-8", "C.utf8", "UTF-8") if none and not os.environ.get("LC_ALL") else ():
+        with contextlib.suppress(locale.Error):  # it has none of these files
+            name = locale.setlocale(locale.LC_CTYPE, other)
+            os.environ["LC_CTYPE"] = other
+            break
     if none != sys.flags.utf8_mode or locale.nl_langinfo(locale.CODESET) != zygote.codeset:
         raise RuntimeError(f"an interpreter sets its encoding by the locale, {name}, only when it is started")
     errors = "surrogateescape" if name in ("C", "POSIX", "C.UTF-8", "C.utf8", "UTF-8") else "strict"

@@ -34,6 +34,9 @@ var zygote embed.FS
 // its socket, and descriptor 4 holds ZygoteFiles as JSON.
 const ZygoteProgram = `import json; files = json.load(open(4)); exec(files.pop("zygote.py"))`
 
+// InsideProgram is what a zygote runs that is in its sandbox from the start, and of that one alone.
+const InsideProgram = "inside = True; " + ZygoteProgram
+
 // ZygoteFiles returns the texts of a zygote's files, by name.
 func ZygoteFiles() map[string]string {
 	files := map[string]string{}

@@ -20,6 +20,9 @@ which come with the descriptors of stdin, stdout and stderr: it forks a kernel, 
 `PREFIX/bin/python launcher.py ARGV…` would be: {"pid": int}. Its pid leads a session and a process
 group of its own, and is a child of the first process.
 
+Where "inside" is set beside the files, there is no host zygote: the process, which has been confined as
+code of a sandbox before it began, is the inside zygote of its socket once it is ready.
+
 Where something fails, both answer {"error": str}. Of the kernel, nothing is left then.
 """
 
@@ -333,10 +336,15 @@ class Inside:
         return {"pid": int(child.said)}
 
 
-def start(files: dict[str, str]) -> types.ModuleType:
-    """Be the host zygote, then an inside zygote, and return as a kernel: with the launcher to run it."""
+def start(files: dict[str, str], inside: bool = False) -> types.ModuleType:
+    """Be the host zygote, then an inside zygote, and return as a kernel: with the launcher to run it.
+
+    With inside be that one alone.
+    """
     launcher = load("launcher", files["launcher.py"])
     confine, fresh = (load(name, files[f"{name}.py"]) for name in ("confine", "fresh"))
+    if inside:  # who inside is of the same user is not to look into it
+        confine.prctl(confine.SET_DUMPABLE, 0)
     fresh.preload(launcher, files)
     gc.collect()
     gc.disable()
@@ -351,14 +359,16 @@ def start(files: dict[str, str]) -> types.ModuleType:
     control.send(b'{"ready": true}')
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for children
 
-    host = Host(control, confine)
-    serve(control, host.fork)
-    serve(host.inside, Inside(fresh).fork)
+    if not inside:
+        host = Host(control, confine)
+        serve(control, host.fork)
+        control = host.inside
+    serve(control, Inside(fresh).fork)
     gc.enable()
     return launcher
 
 
 if __name__ == "__main__":
-    launcher = start(globals()["files"])
+    launcher = start(globals()["files"], "inside" in globals())
     del start
     launcher.main()

@@ -31,7 +31,7 @@ type Rules struct {
 	// AnyUser has EnterProcess let threads become any user.
 	AnyUser bool `json:"any_user,omitempty"`
 	// Rlimits bound the process, by resource number (RLIMIT_NOFILE is 7), soft and hard. Enter
-	// leaves them alone, as they are not of a thread; EnterProcess sets them. RLIMIT_CORE is to be 1: it is the one
+	// leaves them alone, as they are not of a thread; EnterProcess and SetRlimits set them. RLIMIT_CORE is to be 1: it is the one
 	// value with which Linux starts no program of the host's kernel.core_pattern for what crashes, and Seccomp keeps it.
 	Rlimits map[int]uint64 `json:"rlimits,omitempty"`
 }
@@ -72,7 +72,7 @@ func (r Rules) Enter() error {
 // rules as it can do with: Rlimits and Seccomp, by which moreover, but for AnyUser, no thread becomes another user or
 // group than these. What is started from now on is under that, too, so that Enter need not say it again. All threads have no_new_privs.
 func (r Rules) EnterProcess(uid, gid int) error {
-	if err := r.setRlimits(); err != nil || !r.Seccomp {
+	if err := r.SetRlimits(); err != nil || !r.Seccomp {
 		return err
 	}
 	beyond := onlyUser(uint32(uid), uint32(gid))
@@ -89,9 +89,9 @@ func (r Rules) EnterProcess(uid, gid int) error {
 	return nil
 }
 
-// setRlimits sets the rules' limits for this process. One that is above the hard limit and
+// SetRlimits sets the rules' limits for this process. One that is above the hard limit and
 // cannot be raised stays at that.
-func (r Rules) setRlimits() error {
+func (r Rules) SetRlimits() error {
 	for resource, value := range r.Rlimits {
 		err := unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
 		if errors.Is(err, unix.EPERM) {
