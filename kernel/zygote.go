@@ -17,7 +17,7 @@ import (
 
 const (
 	packetSize = 128 << 10        // bytes of a request to a zygote, at most
-	readyTime  = 10 * time.Second // for one that starts to be ready
+	readyTime  = 20 * time.Second // for one that starts to be ready
 	forkTime   = 5 * time.Second  // for its answer
 	bornTime   = 20 * time.Second // for the first answer of a kernel that it forked; a cold start comes then
 )
@@ -99,7 +99,7 @@ func (z *Zygote) fork(ctx context.Context, b *birth, env []string, files ...*os.
 	case <-ctx.Done():
 		return 0, ctx.Err()
 	}
-	if err := z.await(); err != nil { // it has not been asked, and so forks nothing later
+	if err := z.await(ctx); err != nil { // it has not been asked, and so forks nothing later
 		z.conn.Close()
 		return 0, fmt.Errorf("the zygote is given up: %w", err)
 	}
@@ -114,12 +114,16 @@ func (z *Zygote) fork(ctx context.Context, b *birth, env []string, files ...*os.
 	return answer.Pid, nil
 }
 
-// await returns when the zygote is ready.
-func (z *Zygote) await() error {
+// await returns when the zygote is ready. It takes no more time than there is, as a cold start comes then.
+func (z *Zygote) await(ctx context.Context) error {
 	if !z.starting {
 		return nil
 	}
-	if err := z.conn.SetDeadline(time.Now().Add(readyTime)); err != nil {
+	until := time.Now().Add(readyTime)
+	if end, ok := ctx.Deadline(); ok && end.Before(until) {
+		until = end
+	}
+	if err := z.conn.SetDeadline(until); err != nil {
 		return err
 	}
 	answer, err := z.hear()

@@ -88,6 +88,12 @@ func (d PreviewDomain) URL(r *http.Request, id string, port int) *url.URL {
 	return &url.URL{Scheme: scheme, Host: host, Path: "/"}
 }
 
+// Has reports whether a request is to a host of the domain, or to one below localhost, which is nobody else's either.
+func (d PreviewDomain) Has(r *http.Request) bool {
+	host := strings.ToLower(hostname(r.Host))
+	return strings.HasSuffix(host, ".localhost") || d.name != "" && strings.HasSuffix(host, "."+d.name)
+}
+
 // Secure reports whether a browser that has sent a request to a host of the domain did so by TLS.
 func (d PreviewDomain) Secure(r *http.Request) bool {
 	return r.TLS != nil || d.scheme == "https" && strings.HasSuffix(strings.ToLower(hostname(r.Host)), "."+d.name)

@@ -88,7 +88,9 @@ func forwarder(dir string, log *slog.Logger) http.Handler {
 			DisableKeepAlives:  true, // each is the last of its connection
 		},
 		Rewrite: func(p *httputil.ProxyRequest) {
-			p.Out.URL = &url.URL{Scheme: "http", Host: "server", Opaque: p.In.URL.EscapedPath(), RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery}
+			p.Out.URL = &url.URL{ // not Opaque, of which "//name" would come to the other server as a Host that the client has not sent
+				Scheme: "http", Host: "server", Path: p.In.URL.Path, RawPath: p.In.URL.RawPath, RawQuery: p.In.URL.RawQuery, ForceQuery: p.In.URL.ForceQuery,
+			}
 			p.Out.Host = p.In.Host
 			for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
 				if values, ok := p.In.Header[name]; ok {

@@ -180,7 +180,9 @@ func descendants(root int) map[int]string {
 			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(name)))
 			parent, _ := strconv.Atoi(field(pid, 4))
 			if _, known := below[pid]; !known && (parent == root || below[parent] != "") {
-				below[pid], again = started(pid), true
+				if since := started(pid); since != "" { // else it has ended since, and would seem to run later
+					below[pid], again = since, true
+				}
 			}
 		}
 	}

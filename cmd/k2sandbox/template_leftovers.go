@@ -30,6 +30,10 @@ func buildDir() (dir string, release func() error, err error) {
 	if err == nil {
 		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
 	}
+	if _, gone := os.Lstat(filepath.Join(dir, buildLock)); err == nil && gone != nil { // who clears has had the lock before
+		lock.Close()
+		return buildDir()
+	}
 	if err != nil {
 		lock.Close()
 		return "", nil, errors.Join(err, os.RemoveAll(dir))

@@ -171,6 +171,12 @@ func (f *facade) takeBack(known memory, why error) error {
 		}))
 		return err
 	}
+	if c, bad := serveControl(f.dir, f.controls(), f.log); bad != nil { // the other one may have taken the name
+		f.log.Error("there will be no upgrade and no backup", "error", bad)
+	} else {
+		go f.control.server.Shutdown(context.Background()) // which answers what it is asked still, as who wants this upgrade
+		f.control = c
+	}
 	f.backend = b
 	f.gate.Open(b)
 	return why

@@ -2,10 +2,10 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { button } from './act.mjs'
-import { goto, house, launch } from './page.mjs'
+import { goto, house } from './page.mjs'
 import { Server } from './server.mjs'
 
-const { scene } = house()
+const { scene, tab: blank } = house()
 
 /** serving starts a server inside, which shows a page that knows itself, and returns its port. */
 async function serving(box) {
@@ -52,7 +52,7 @@ server.serve_forever()
   let text = ''
   for await (const part of events.body) {
     text += Buffer.from(part).toString()
-    const port = /"type":"stdout".*?"text":"(\d+)/.exec(text)?.[1] ?? Buffer.from(/"type":"stdout".*?"data":"([^"]+)"/.exec(text)?.[1] ?? '', 'base64').toString().trim()
+    const port = /"type":"stdout".*?"text":"(\d+)\\n"/.exec(text)?.[1] ?? Buffer.from(/"type":"stdout".*?"data":"([^"]+)"/.exec(text)?.[1] ?? '', 'base64').toString().trim()
     if (port) return Number(port)
   }
   assert.fail(text)
@@ -116,9 +116,8 @@ scene('a port opens in a tab, at an origin of its own, without a key', async ({ 
 test('a console at [::1] shows frames, and opens ports', async (t) => {
   const server = await Server.open({ flags: ['--listen', '[::1]:0'] })
   t.after(() => server.close())
-  const browser = await launch()
-  t.after(() => browser.close())
-  const page = await browser.newPage()
+  const { page, context } = await blank() // which is patient
+  t.after(() => context.close())
   const refused = []
   page.on('console', (m) => m.type() === 'error' && refused.push(m.text()))
   const box = await server.sandbox()

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
 	images "github.com/k2sandbox/k2sandbox/fleet/template"
@@ -53,12 +54,15 @@ func (r *Runtime) imageTemplate(ctx context.Context, name string) (*template, er
 	}
 	made, fresh, err := r.makeOnce(ctx, t)
 	if fresh {
-		if err := r.sweepTemplates(); err != nil {
+		if err := r.sweepTemplates(youngTemplate); err != nil {
 			r.options.Log.Warn("cannot remove what templates have left", "error", err)
 		}
 	}
 	return made, err
 }
+
+// youngTemplate is how long a layer that this process knows nothing of may be that of one which gets ready to take over.
+const youngTemplate = time.Hour
 
 func (r *Runtime) makeOnce(ctx context.Context, t images.Template) (made *template, fresh bool, err error) {
 	r.imaged.mu.Lock()

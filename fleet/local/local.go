@@ -107,9 +107,10 @@ type Runtime struct {
 	starts *turns
 	counts counts
 
-	images   sync.Mutex // held while one is made
-	live     sync.Map   // the names of what this process has started, and not removed
-	machines sync.Map   // that this process has, but for those that wait
+	images   sync.Mutex   // held while one is made
+	naming   sync.RWMutex // held by Sweep, while which nothing gets a name
+	live     sync.Map     // the names of what this process has started or adopted, and not removed
+	machines sync.Map     // that this process has, but for those that wait
 	closed   atomic.Bool
 }
 
@@ -182,7 +183,10 @@ func Clear(o Options) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.Sweep(func(string) bool { return false }), r.Close(), os.RemoveAll(r.dir))
+	if err := errors.Join(r.Sweep(func(string) bool { return false }), r.Close()); err != nil {
+		return err // what is still there is found by its records
+	}
+	return os.RemoveAll(r.dir)
 }
 
 func (r *Runtime) sandboxes() string { return filepath.Join(r.dir, "sandboxes") }
@@ -231,6 +235,7 @@ func (r *Runtime) Adopt(_ context.Context, id string, text json.RawMessage) (fle
 		if err := m.serve(); err != nil {
 			r.options.Log.Warn("sandbox goes on without network", "sandbox", id, "error", err)
 		}
+		r.live.Store(rec.Name, true)
 		r.machines.Store(m, true)
 		return m, nil
 	}
@@ -274,6 +279,15 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 			failed = errors.Join(failed, r.sweep(e.Name()))
 		}
 	}
+	return errors.Join(failed, r.sweepNames(), r.sweepTemplates(0))
+}
+
+// sweepNames removes what was made for names that are not there. Others may be starting sandboxes.
+func (r *Runtime) sweepNames() (failed error) {
+	r.imaged.mu.Lock() // nobody makes a template, which has a name, too
+	defer r.imaged.mu.Unlock()
+	r.naming.Lock()
+	defer r.naming.Unlock()
 	names := r.names()
 	for _, name := range r.parent.Names() {
 		if strings.HasPrefix(name, r.mark+"-") && !names[name] {
@@ -285,7 +299,7 @@ func (r *Runtime) Sweep(keep func(id string) bool) error {
 	if r.imaged.user != nil {
 		failed = errors.Join(failed, r.imaged.user.Keep(names))
 	}
-	return errors.Join(failed, r.sweepTemplates())
+	return failed
 }
 
 // names returns the names of all that is there: sandboxes, and what is to become some.
@@ -313,8 +327,8 @@ func (r *Runtime) records() []*record {
 	return all
 }
 
-// sweepTemplates removes layers that no sandbox is made from.
-func (r *Runtime) sweepTemplates() error {
+// sweepTemplates removes layers that no sandbox is made from, but for those that are younger.
+func (r *Runtime) sweepTemplates(young time.Duration) error {
 	used := map[string]bool{filepath.Base(r.template.dir): true}
 	if r.root != nil {
 		used[filepath.Base(r.root.dir)] = true
@@ -329,7 +343,7 @@ func (r *Runtime) sweepTemplates() error {
 	}
 	entries, err := os.ReadDir(r.templates())
 	for _, e := range entries {
-		if !used[e.Name()] {
+		if info, bad := e.Info(); !used[e.Name()] && (bad != nil || time.Since(info.ModTime()) >= young) {
 			err = errors.Join(err, os.RemoveAll(filepath.Join(r.templates(), e.Name())))
 		}
 	}

@@ -15,6 +15,8 @@ import (
 type slots struct {
 	dir string
 
+	claims sync.Mutex // held while one is given away: its file has no owner at first
+
 	mu     sync.Mutex
 	recent []int // given back by sandboxes that shared nothing with the host
 }
@@ -54,6 +56,8 @@ func (s *slots) take(owner string, again bool) (int, error) {
 
 // claim gives one slot away; os.ErrExist where it is taken.
 func (s *slots) claim(slot int, owner string) error {
+	s.claims.Lock()
+	defer s.claims.Unlock()
 	f, err := os.OpenFile(s.path(slot), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot take a range of user ids: %w", err)
@@ -103,6 +107,8 @@ func (s *slots) owned(slot int, owner string) bool {
 
 // sweep gives back what belongs to others than those named.
 func (s *slots) sweep(names map[string]bool) {
+	s.claims.Lock()
+	defer s.claims.Unlock()
 	entries, _ := os.ReadDir(s.dir)
 	for _, e := range entries {
 		owner, err := os.ReadFile(filepath.Join(s.dir, e.Name()))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
@@ -16,6 +17,7 @@ type spares struct {
 	wanted  chan struct{}
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
+	slow    atomic.Bool // one of an image is being made
 
 	mu    sync.Mutex
 	asked []kind // the last ones, as many as spares there are to be
@@ -53,7 +55,8 @@ func (s *spares) keep(ctx context.Context) {
 		for _, m := range useless {
 			s.discard(m)
 		}
-		if len(missing) == 0 {
+		next := slices.IndexFunc(missing, func(k kind) bool { return k.image == nil || !s.slow.Load() })
+		if next < 0 {
 			select {
 			case <-s.wanted:
 				rest(ctx, spareWait)
@@ -62,20 +65,34 @@ func (s *spares) keep(ctx context.Context) {
 			}
 			continue
 		}
-		k := missing[0]
+		k := missing[next]
 		k.waits = true
-		m, err := s.runtime.prepared(ctx, s.runtime.level, k)
-		if err == nil {
-			s.mu.Lock()
-			s.ready = append(s.ready, m)
-			s.mu.Unlock()
+		if k.image == nil {
+			s.add(ctx, k)
 			continue
 		}
-		if ctx.Err() == nil {
-			s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
-		}
-		rest(ctx, spareRest)
+		s.slow.Store(true)
+		s.done.Go(func() { // its own Python may take its time, for which no other is to wait
+			s.add(ctx, k)
+			s.slow.Store(false)
+			s.wake()
+		})
 	}
+}
+
+// add makes one of a kind.
+func (s *spares) add(ctx context.Context, k kind) {
+	m, err := s.runtime.prepared(ctx, s.runtime.level, k)
+	if err == nil {
+		s.mu.Lock()
+		s.ready = append(s.ready, m)
+		s.mu.Unlock()
+		return
+	}
+	if ctx.Err() == nil {
+		s.runtime.options.Log.Warn("cannot keep a sandbox ready", "error", err)
+	}
+	rest(ctx, spareRest)
 }
 
 func rest(ctx context.Context, d time.Duration) {
@@ -142,6 +159,11 @@ func (s *spares) more(k kind) {
 	s.mu.Lock()
 	s.asked = append(s.asked[1:], k)
 	s.mu.Unlock()
+	s.wake()
+}
+
+// wake has keep look at what is missing.
+func (s *spares) wake() {
 	select {
 	case s.wanted <- struct{}{}:
 	default:

@@ -131,7 +131,9 @@ func (r *Runtime) prepared(ctx context.Context, level string, k kind) (*machine,
 	}
 	m.record = record{Name: r.mark + "-" + rand.Text(), Level: level, Root: k.root, Slot: noSlot, Limits: k.limits, Isolation: r.isolation(level)}
 	m.record.Template = filepath.Base(m.template().dir)
+	r.naming.RLock()
 	r.live.Store(m.record.Name, true)
+	r.naming.RUnlock()
 	if m.image != nil {
 		if _, err := r.hold(ctx, m.record.Name, *m.image.image); err != nil { // until remove
 			return nil, errors.Join(fmt.Errorf("cannot start sandbox: %w", err), m.Kill())

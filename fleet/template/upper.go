@@ -39,6 +39,7 @@ type packer struct {
 	ctx    context.Context
 	w      *tar.Writer
 	linked map[uint64]string // the first names of files that have several, by their number
+	names  int               // bytes of these
 }
 
 // dir packs what is in a directory.
@@ -46,17 +47,17 @@ func (p *packer) dir(fd int, at []string) error {
 	if len(at) > Defaults.Depth {
 		return fmt.Errorf("%w: it lies more than %d directories deep", ErrRefused, Defaults.Depth)
 	}
-	names, err := namesIn(fd)
+	names, err := namesIn(fd, p.Files)
 	if err != nil {
 		return fmt.Errorf("cannot read %.256q: %w", path.Join(at...), err)
+	}
+	if p.Files -= int64(len(names)); p.Files < 0 { // before any of them, as they are kept while what lies below is read
+		return fmt.Errorf("%w: it has too many files", ErrRefused)
 	}
 	for _, name := range names {
 		place := append(at[:len(at):len(at)], name)
 		if slices.Contains(p.Leave, "/"+path.Join(place...)) || strings.HasPrefix(name, whiteoutPrefix) { // which a layer cannot have
 			continue
-		}
-		if p.Files--; p.Files < 0 {
-			return fmt.Errorf("%w: it has too many files", ErrRefused)
 		}
 		err := p.ctx.Err()
 		if err == nil {
@@ -69,15 +70,18 @@ func (p *packer) dir(fd int, at []string) error {
 	return nil
 }
 
-// namesIn returns the names in a directory, in order.
-func namesIn(dir int) ([]string, error) {
+// namesIn returns the names in a directory, in order: where there are more than most, one more than that.
+func namesIn(dir int, most int64) ([]string, error) {
 	fd, err := openBeneath(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "directory")
 	defer f.Close()
-	names, err := f.Readdirnames(-1)
+	names, err := f.Readdirnames(int(most) + 1)
+	if errors.Is(err, io.EOF) { // it has none
+		err = nil
+	}
 	slices.Sort(names)
 	return names, err
 }
@@ -161,6 +165,9 @@ func (p *packer) regular(dir int, name string, h *tar.Header, st *unix.Stat_t) e
 		return fmt.Errorf("%w: the files are larger than the disk that they are on", ErrRefused)
 	}
 	if st.Nlink > 1 {
+		if p.names += len(h.Name); p.names > maxNames {
+			return fmt.Errorf("%w: the names of files that have several have more than %d bytes", ErrRefused, maxNames)
+		}
 		p.linked[st.Ino] = h.Name
 	}
 	h.Typeflag, h.Size = tar.TypeReg, st.Size

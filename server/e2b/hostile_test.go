@@ -100,7 +100,7 @@ func TestRedirectsOfPorts(t *testing.T) {
 	s := start(t, echo, nil)
 	m := s.create(`{"templateID":"base"}`)
 	for given, want := range map[string]string{
-		"/a?b": "/a?b", "a": "a", "../a": "../a", s.URL + "/a": "/a", "//evil.test/": "//evil.test/", "/\\evil.test/": "", "http://evil.test/": "http://evil.test/",
+		"/a?b": "/a?b", "a": "a", "../a": "../a", s.URL + "/a": "/a", "//evil.test/": "//evil.test/", "/\\evil.test/": "", "http://evil.test/": "http://evil.test/", s.URL + "//evil.test/": "",
 	} {
 		s.takeOver(says("HTTP/1.1 302 Found\r\nLocation: " + given + "\r\nContent-Length: 0\r\n\r\n"))
 		if got := s.call("GET", "/x/", "", m.to("8000")...).Header.Get("Location"); got != want {

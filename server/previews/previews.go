@@ -4,6 +4,7 @@
 package previews
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -80,6 +81,11 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer release()
+	if !v.until.IsZero() && !a.owns(v, id, info.Owner) && a.o.E2B.Admit(v.r, info, port) != nil {
+		ctx, cancel := context.WithDeadline(r.Context(), v.until) // also of a WebSocket
+		defer cancel()
+		r = r.WithContext(ctx)
+	}
 	if a.hasSecret(v, info) {
 		r = server.WithCaller(r, server.Caller{Sandbox: id}) // no answer is to lead it elsewhere with that
 	}
@@ -87,7 +93,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Add("Content-Security-Policy", "frame-ancestors 'self'") // what others would have the browser's user click
 	}
 	return a.o.Native.Forward(w, v.inner(r), box, sandboxes.Target{
-		Path: e2b.PortPath + "/ports/" + strconv.Itoa(port) + server.RawPath(r), Port: true, Own: true,
+		Path: e2b.PortPath + "/ports/" + strconv.Itoa(port) + server.RawPath(r), Port: true, Own: a.o.Domain.Has(r), // hosts of other domains may be one site with the console
 	})
 }
 

@@ -158,6 +158,7 @@ func TestHosts(t *testing.T) {
 		"the domain and more":           {"GET", "/", label + "." + domain + ".evil.test", nil, 403},
 		"a dot behind":                  {"GET", "/", name + ".", nil, 403},
 		"no domain":                     {"GET", "/", label, nil, 403},
+		"a service worker elsewhere":    {"GET", "/", label + ".e2b.test", []string{"Service-Worker", "script", "Sec-Fetch-Site", "same-origin"}, 403},
 		"another sandbox":               {"GET", "/", strconv.Itoa(port) + "-sb_x." + domain, nil, 404},
 		"zeros before the port":         {"GET", "/", "08-" + box.SandboxID + "." + domain, nil, 404},
 		"port 0":                        {"GET", "/", "0-" + box.SandboxID + "." + domain, nil, 404},
@@ -233,7 +234,7 @@ func TestAnswersOfHostileServers(t *testing.T) {
 	if to := got.Get("Location"); to != "https://login.test/?next=1" {
 		t.Errorf("a login elsewhere: %q", to)
 	}
-	for _, to := range []string{"https://evil.test/", "//evil.test/", `/\evil.test`, "http://127.0.0.1:1/"} {
+	for _, to := range []string{"https://evil.test/", "//evil.test/", `/\evil.test`, "http://127.0.0.1:1/", "http://" + host + "//evil.test/", "https://" + host + "//evil.test/"} {
 		if got := ask(http.Header{"Location": {to}}, "X-API-Key", "key-of-ada").Get("Location"); got != "" {
 			t.Errorf("who has a key is led to %q", got)
 		}

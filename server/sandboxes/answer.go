@@ -142,7 +142,7 @@ func (p *passage) location(given string) (string, bool) {
 		given = p.prefix + "/" + rest
 	}
 	full, err := p.in.URL.Parse(given)
-	return given, err == nil && p.reaches(full.EscapedPath())
+	return given, err == nil && full.Host == p.in.URL.Host && p.reaches(full.EscapedPath()) // a path of two slashes would be a host
 }
 
 // reaches reports whether a path is one of this sandbox, and for a server inside one of ports.

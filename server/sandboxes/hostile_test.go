@@ -420,6 +420,7 @@ func TestLocations(t *testing.T) {
 		"///evil.example/":              "",
 		port + "/../../../sb_other/x":   "",
 		"http://HOST/v1/sandboxes":      "",
+		"http://HOST//e" + port + "/":   "",
 		"http://user@HOST/v1/ports/80/": port + "/",
 	} {
 		location.Store(given)

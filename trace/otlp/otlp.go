@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -62,12 +63,12 @@ func Open(o Options) (*Tracer, error) {
 	return &Tracer{provider, provider.Tracer("github.com/k2sandbox/k2sandbox", api.WithInstrumentationVersion(o.Version)), s}, nil
 }
 
-// Close sends what waits, as long as ctx lasts, and ends all that the Tracer runs.
+// Close sends what waits, as long as ctx lasts, and ends all that the Tracer runs, also where ctx has ended.
 func (t *Tracer) Close(ctx context.Context) error {
 	defer context.AfterFunc(ctx, t.sender.end)() // what it sends then ends at once
-	err := t.provider.Shutdown(ctx)
+	err := t.provider.Shutdown(context.WithoutCancel(ctx))
 	t.sender.end()
-	return err
+	return errors.Join(err, ctx.Err())
 }
 
 var headers = propagation.TraceContext{}
