@@ -36,7 +36,7 @@ LATE = [
 # The files beside the launcher that it loads.
 COMPANIONS = (
     *("outlet", "stream", "channel", "session", "cells", "plain", "formatters"),
-    *("options", "signals", "forks"),
+    *("run_options", "signals", "forks"),
     *("ready", "table", "chart", "variables", "e2b", "images"),
 )
 

@@ -8,7 +8,7 @@ It is ipykernel (6.29 and later) with these differences:
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
   during a cell is published before the reply to that cell.
 - An execute_request may carry {"k2": {"cwd": str, "envs": {str: str}, "display": "e2b"}} in its metadata:
-  see options.py and e2b.py. The kernel announces this as the feature "k2:run_options".
+  see run_options.py and e2b.py. The kernel announces this as the feature "k2:run_options".
 - A k2_variables_request on shell is answered with the user's variables: the feature "k2:variables".
 - Tracebacks and help texts are plain text, without escape sequences for colours.
 - An interrupt is never lost to a system call, an interrupted cell always gets its reply, and a
@@ -78,7 +78,7 @@ class Kernel(IPythonKernel):
         self._pid = os.getpid()
         self._interrupted = False
         self.shell_handlers["k2_variables_request"] = self.k2_variables_request
-        self._apply: Any = companion("options").apply
+        self._apply: Any = companion("run_options").apply
         self._channel: Any = None  # where we serve shell
         self._cells: Any = None  # what makes IPython faster
         self._streams: list[Any] = [s for s in (sys.stdout, sys.stderr) if hasattr(s, "settle")]

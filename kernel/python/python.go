@@ -22,7 +22,7 @@ import (
 // an execute_request (wire.RunOptions), tells of its variables (wire.Variables), and
 // describes tables and charts in JSON.
 //
-//go:embed launcher.py outlet.py stream.py channel.py session.py cells.py plain.py formatters.py options.py signals.py forks.py table.py chart.py variables.py e2b.py images.py
+//go:embed launcher.py outlet.py stream.py channel.py session.py cells.py plain.py formatters.py run_options.py signals.py forks.py table.py chart.py variables.py e2b.py images.py
 var Launcher embed.FS
 
 // zygote is what the launcher's kernels are forked by.

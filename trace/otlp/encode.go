@@ -99,7 +99,7 @@ func (m *message) value(v attribute.Value) {
 	case attribute.FLOAT64:
 		m.fixed(4, math.Float64bits(v.AsFloat64()))
 	default:
-		m.bytes(1, []byte(v.Emit()))
+		m.bytes(1, []byte(v.String()))
 	}
 }
 
