@@ -35,18 +35,17 @@ type facade struct {
 	accepting sync.WaitGroup
 	open      occupancy
 	failed    chan error    // why it cannot go on
+	begun     chan struct{} // closed when it answers: who has been told of it, and asks at the control socket, waits for that
 	handed    chan struct{} // closed when another process has taken over
 
-	mu      sync.Mutex // held by who changes backend
-	backend *backend   // nil: another process has the sandboxes
+	mu      sync.RWMutex // held by who changes backend
+	backend *backend     // nil: another process has the sandboxes
 }
 
 // begin has a backend that is open answer, and calls tell just before.
 func (f *facade) begin(b *backend, tell func() error) (err error) {
-	f.mu.Lock() // who asks for an upgrade waits
-	defer f.mu.Unlock()
 	f.gate = server.NewGate(b)
-	f.failed, f.handed = make(chan error, len(f.sockets)+1), make(chan struct{})
+	f.failed, f.begun, f.handed = make(chan error, len(f.sockets)+1), make(chan struct{}), make(chan struct{})
 	if f.control, err = serveControl(f.dir, f.controls(), f.log); err != nil {
 		return err
 	}
@@ -58,6 +57,7 @@ func (f *facade) begin(b *backend, tell func() error) (err error) {
 	for _, s := range f.sockets {
 		f.serve(s)
 	}
+	close(f.begun)
 	return nil
 }
 

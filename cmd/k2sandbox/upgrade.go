@@ -53,11 +53,11 @@ func (f *facade) controls() http.Handler {
 	routes := http.NewServeMux()
 	routes.HandleFunc(http.MethodGet+" "+backupPath, func(w http.ResponseWriter, _ *http.Request) {
 		var boxes *fleet.Fleet
-		if f.mu.TryLock() {
+		if f.mu.TryRLock() {
 			if f.backend != nil {
 				boxes = f.backend.boxes
 			}
-			f.mu.Unlock()
+			f.mu.RUnlock()
 		}
 		if boxes == nil {
 			http.Error(w, "it is just being upgraded", http.StatusConflict)
@@ -78,6 +78,11 @@ func (f *facade) controls() http.Handler {
 		fmt.Fprintf(w, "process %d has taken over\n", pid)
 	})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-f.begun:
+		case <-r.Context().Done():
+			return
+		}
 		if r.Header.Get(forwardedHeader) == "" {
 			routes.ServeHTTP(w, r)
 			return
