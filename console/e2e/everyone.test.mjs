@@ -4,7 +4,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
-import { button, editor, run } from './act.mjs'
+import { button, cellOf, editor, run } from './act.mjs'
 import { goto, house } from './page.mjs'
 
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
@@ -41,7 +41,7 @@ const ready = {
   },
   run: async (page, box) => {
     await goto(page, box.at())
-    await page.getByText('ZeroDivisionError').first().waitFor()
+    await cellOf(page, box.broken).says('ZeroDivisionError')
     await page.locator('article img').first().waitFor()
     await page.locator('article .outputs').nth(3).scrollIntoViewIfNeeded()
     await page.locator('article iframe').first().waitFor({ state: 'attached' }) // it is there while it is in sight
@@ -100,7 +100,9 @@ async function prepare(h) {
   await (await run(page, 'import matplotlib.pyplot as plt\nplt.figure(figsize=(4, 1.5)); plt.plot([1, 3, 2]); plt.show()')).state('done')
   await (await run(page, "import pandas as pd\npd.DataFrame({'n': [3, 1, 2], 'name': ['c', 'a', 'b']})")).state('done')
   await (await run(page, "from IPython.display import HTML\nHTML('<b>bold</b> <script>1</script>')")).state('done')
-  await (await run(page, 'def broken(): return 1 / 0\nbroken()')).state('error')
+  const broken = await run(page, 'def broken(): return 1 / 0\nbroken()')
+  await broken.state('error')
+  box.broken = broken.id
   box.asks = (await box.ask('POST', '/contexts', {})).context_id
   await box.ask('POST', '/code', { code: "input('who? ')", context: box.asks, allow_stdin: true, detach: true })
   await box.ask('POST', '/code', { code: "print('later')", context: box.asks, detach: true })

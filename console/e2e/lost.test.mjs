@@ -178,3 +178,23 @@ scene('displays, errors and an open question are there after a reload', async ({
   await asked.at.getByLabel('who?').press('Enter')
   await asked.says('hello Ada')
 })
+
+scene('what runs have shown is there, though the screen comes between the histories of two contexts', async ({ page, server }) => {
+  const box = await server.sandbox()
+  const { context_id } = await box.ask('POST', '/contexts', {})
+  const run = await box.code("print('shown')")
+  let told, go
+  const first = new Promise((resolve) => (told = resolve))
+  const held = new Promise((resolve) => (go = resolve))
+  await page.route(/\/RunScreen-[^/]*\.js$/, (route) => first.then(() => route.continue()))
+  await page.route(new RegExp(`/contexts/${context_id}/history`), async (route) => {
+    told()
+    await held
+    await route.continue()
+  })
+  await goto(page, box.at())
+  const cell = cellOf(page, run.execution_id)
+  await cell.state('done')
+  go()
+  await cell.says('shown')
+})

@@ -102,8 +102,10 @@ export class Session {
     if (this.frame) cancelAnimationFrame(this.frame);
   }
 
-  /** rev is read by who shows a cell: it changes with it. */
+  /** rev is read by who shows a cell: it changes with it. A cell that is shown before the list is, while that is loaded, has no counter yet: the
+   * tick tells of it. */
   rev(cell: Cell): number {
+    void this.tick;
     return this.revs.get(cell.id)?.n ?? 0;
   }
 
