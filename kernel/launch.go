@@ -3,16 +3,19 @@ package kernel
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/internal/lazy"
@@ -49,7 +52,8 @@ const (
 	defaultStartTimeout    = 60 * time.Second
 	defaultShutdownTimeout = 2500 * time.Millisecond
 
-	portTries = 3 // starts over tcp, as another program may take a port in between
+	portTries  = 3     // starts over tcp, as another program may take a port in between
+	lowestPort = 10000 // of those that we choose for a kernel: servers that people know of have lower ones
 )
 
 // Start starts a kernel and returns when it answers. ctx bounds the start, not
@@ -105,13 +109,13 @@ func (k *Kernel) prepare() error {
 	if err != nil {
 		return fmt.Errorf("RunDir: %w", err)
 	}
-	k.dir = filepath.Join(parent, "k2-"+rand.Text()[:10])
+	k.dir = filepath.Join(parent, "k2-"+crand.Text()[:10])
 	if k.guard, err = process.NewGuard(k.dir); err != nil {
 		return err
 	}
 	k.file = filepath.Join(k.dir, "connection.json")
 	k.conn = wire.ConnectionInfo{
-		Transport: k.options.Transport, Key: rand.Text(), SignatureScheme: "hmac-sha256",
+		Transport: k.options.Transport, Key: crand.Text(), SignatureScheme: "hmac-sha256",
 		KernelName: k.options.Spec.Name,
 	}
 	if k.options.Transport == "ipc" {
@@ -184,7 +188,7 @@ func (k *Kernel) launch(ctx context.Context) error {
 			return nil
 		}
 		var taken *portTaken
-		if k.options.Transport == "tcp" && errors.As(err, &taken) && try < portTries {
+		if k.options.Transport == "tcp" && errors.As(err, &taken) && try < portTries && ctx.Err() == nil {
 			setPorts(&k.conn, make([]int, 5))
 			continue
 		}
@@ -293,11 +297,24 @@ func (k *Kernel) readPorts(ctx context.Context, l *life) error {
 	}
 }
 
-// freePorts asks for n ports and lets them go again.
+// freePorts returns n ports that nobody has. They are none of those that the system hands out, as to all that ask for
+// any port of a kernel's own between now and its bind.
 func freePorts(n int) ([]int, error) {
+	low := lowestPort
+	if handedOut := ephemeral(); handedOut > low {
+		return listen(n, func() int { return low + rand.N(handedOut-low) })
+	}
+	return listen(n, func() int { return 0 })
+}
+
+// listen finds n ports that can be listened at, among those that next proposes, and lets them go again.
+func listen(n int, next func() int) ([]int, error) {
 	var ports []int
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	for tries := 0; len(ports) < n; tries++ {
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(next())))
+		if errors.Is(err, syscall.EADDRINUSE) && tries < 1000 {
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -307,12 +324,23 @@ func freePorts(n int) ([]int, error) {
 	return ports, nil
 }
 
+// ephemeral returns the first of the ports that the system hands out, or 0 where it does not tell.
+func ephemeral() int {
+	said, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return 0
+	}
+	first, _, _ := strings.Cut(string(said), "\t")
+	port, _ := strconv.Atoi(first)
+	return port
+}
+
 func setPorts(c *wire.ConnectionInfo, p []int) {
 	c.ShellPort, c.IOPubPort, c.StdinPort = wire.Port(p[0]), wire.Port(p[1]), wire.Port(p[2])
 	c.ControlPort, c.HBPort = wire.Port(p[3]), wire.Port(p[4])
 }
 
-// portTaken is the failure of a kernel that could not bind.
+// portTaken is the failure of a kernel that could not bind, or of whose ports another program has one.
 type portTaken struct{ error }
 
 func (e *portTaken) Unwrap() error { return e.error }
@@ -337,8 +365,8 @@ func (l *life) failure(spec *Spec, program string, err error) error {
 	select {
 	case <-l.proc.Done():
 	default:
-		l.proc.Close() // so that all is read that it said
-		return withTail(err, said(l.tail))
+		l.proc.Close()                                 // so that all is read that it said
+		return &portTaken{withTail(err, said(l.tail))} // for all we know: who answered is no kernel
 	}
 	exit, tail := l.proc.Exit(), said(l.tail)
 	death := &wire.Death{Code: exit.Code, Signal: exit.Signal, OOM: exit.OOM, Stderr: tail}

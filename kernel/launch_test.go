@@ -90,11 +90,29 @@ func TestBashKernelOverIPC(t *testing.T) {
 
 func TestPortTakenOnTheWay(t *testing.T) {
 	t.Parallel()
-	script := `[ -e tried ] && exec "$0" -m bash_kernel -f "$1"; : >tried; echo "bind: Address already in use"; exit 1`
-	k := start(t, kernel.Options{Cwd: t.TempDir(), Transport: "tcp",
-		Spec: spec(t, map[string]any{"argv": []string{"sh", "-c", script, python(t), "{connection_file}"}})})
-	if o := ask(t.Context(), k, "echo yes", nil); strings.TrimSpace(o.stdout) != "yes" {
-		t.Errorf("%+v", o)
+	for name, first := range map[string]string{
+		"and the kernel tells": `echo "bind: Address already in use"; exit 1`,
+		"by a socket of another kernel's": `exec "$0" -c 'if 1:
+			import json, sys, time, zmq
+			ports = json.load(open(sys.argv[1]))
+			other = zmq.Context().socket(zmq.PULL)
+			for channel in ("shell", "iopub", "stdin", "control", "hb"):
+				other.bind("tcp://127.0.0.1:%d" % ports[channel + "_port"])
+			time.sleep(1000)' "$1"`,
+		"by who speaks otherwise": `exec "$0" -c 'if 1:
+			import json, socket, sys
+			other = socket.create_server(("127.0.0.1", json.load(open(sys.argv[1]))["shell_port"]))
+			while True: other.accept()[0].sendall(b"220 ready" + bytes(100))' "$1"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			script := `[ -e tried ] && exec "$0" -m bash_kernel -f "$1"; : >tried; ` + first
+			k := start(t, kernel.Options{Cwd: t.TempDir(), Transport: "tcp",
+				Spec: spec(t, map[string]any{"argv": []string{"sh", "-c", script, python(t), "{connection_file}"}})})
+			if o := ask(t.Context(), k, "echo yes", nil); strings.TrimSpace(o.stdout) != "yes" {
+				t.Errorf("%+v", o)
+			}
+		})
 	}
 }
 
