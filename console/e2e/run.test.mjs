@@ -95,12 +95,12 @@ handle.update('after')`)
 
 inside('plotly draws with the plotly that is inside, and where there is none the page says so', async ({ page, box }) => {
   const figure = "from IPython.display import display\ndisplay({'application/vnd.plotly.v1+json': {'data': [{'y': [1, 2]}]}, 'text/plain': 'Figure'}, raw=True)"
-  const first = await run(page, figure)
-  await first.says('The figure needs the sandbox’s own plotly to be drawn')
   await box.code(`import os
 os.makedirs('plotly/package_data')
-open('plotly/__init__.py', 'w').close()
-open('plotly/package_data/plotly.min.js', 'w').write('globalThis.Plotly = { newPlot: async (root, { data }) => root.append("drawn " + data[0].y) }')`)
+open('plotly/__init__.py', 'w').close()`) // which hides what is installed
+  const first = await run(page, figure)
+  await first.says('The figure needs the sandbox’s own plotly to be drawn')
+  await box.code(`open('plotly/package_data/plotly.min.js', 'w').write('globalThis.Plotly = { newPlot: async (root, { data }) => root.append("drawn " + data[0].y) }')`)
   const second = await run(page, figure + ' # again')
   await second.outputs.frameLocator('iframe').getByText('drawn 1,2').waitFor()
 })
