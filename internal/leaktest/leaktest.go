@@ -3,6 +3,8 @@ package leaktest
 
 import (
 	"fmt"
+	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,4 +30,16 @@ func Goroutines(but ...string) error {
 		time.Sleep(20 * time.Millisecond)
 	}
 	return fmt.Errorf("left behind:\n%s", strings.Join(left, "\n\n"))
+}
+
+// Main runs the tests of a package and ends the program, with an error where a goroutine is left. It is a TestMain's
+// whole body.
+func Main(m interface{ Run() int }) {
+	code := m.Run()
+	http.DefaultClient.CloseIdleConnections()
+	if err := Goroutines(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // sign returns a signed path of /files.
@@ -36,11 +38,11 @@ func TestSignatures(t *testing.T) {
 		"with a user":  sign(m, "GET", "/x", "root", ""),
 		"that expires": sign(m, "GET", "/x", "", unix(time.Hour)),
 	} {
-		if got := decode[asked](t, s.call("GET", path, "", m.to("49983")...), 200); got.URI != "/e2b/envd"+path {
+		if got := servertest.Decode[asked](t, s.call("GET", path, "", m.to("49983")...), 200); got.URI != "/e2b/envd"+path {
 			t.Errorf("%s: got %+v", name, got)
 		}
 	}
-	decode[asked](t, s.call("POST", sign(m, "POST", "/x", "", ""), "data", m.to("49983")...), 200)
+	servertest.Decode[asked](t, s.call("POST", sign(m, "POST", "/x", "", ""), "data", m.to("49983")...), 200)
 	for name, test := range map[string]struct {
 		method, path string
 		status       int
@@ -70,7 +72,7 @@ func TestSignatures(t *testing.T) {
 		}
 	}
 	// A test of the clients compares the whole answer.
-	if got := read(t, s.call("GET", sign(m, "GET", "/x", "", unix(-time.Hour)), "")); got != `{"code":401,"message":"signature is already expired"}`+"\n" {
+	if got := servertest.Read(t, s.call("GET", sign(m, "GET", "/x", "", unix(-time.Hour)), "")); got != `{"code":401,"message":"signature is already expired"}`+"\n" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -99,7 +101,7 @@ func TestTokens(t *testing.T) {
 		"a private port":                {"/", private.to("8000"), 403},
 	} {
 		resp := s.call("GET", test.path, "", test.header...)
-		if text := read(t, resp); resp.StatusCode != test.status {
+		if text := servertest.Read(t, resp); resp.StatusCode != test.status {
 			t.Errorf("%s: status %d: %s", name, resp.StatusCode, text)
 		}
 	}
@@ -107,7 +109,7 @@ func TestTokens(t *testing.T) {
 	refused(t, s.call("GET", "/health", "what may never end", m.to("49983")...), 401)
 
 	s = keyed(t)
-	m = decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
+	m = servertest.Decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
 	if m.EnvdAccessToken == "" || m.TrafficAccessToken == nil {
 		t.Fatalf("where there are keys a sandbox is open: %+v", m)
 	}
@@ -115,12 +117,12 @@ func TestTokens(t *testing.T) {
 	refused(t, s.call("GET", "/contexts", "", m.to("49999")...), 403)
 	refused(t, s.call("GET", "/", "", m.to("8000")...), 403)
 	refused(t, s.call("GET", "/", "", m.to("8000", "X-API-KEY", bobKey)...), 403)
-	decode[asked](t, s.call("GET", "/contexts", "", m.to("49999", "E2B-Traffic-Access-Token", *m.TrafficAccessToken)...), 200)
-	got := decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer "+adaKey)...), 200)
+	servertest.Decode[asked](t, s.call("GET", "/contexts", "", m.to("49999", "E2B-Traffic-Access-Token", *m.TrafficAccessToken)...), 200)
+	got := servertest.Decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer "+adaKey)...), 200)
 	if got.Head["Authorization"] != "" {
 		t.Error("an API key goes to a server inside")
 	}
-	got = decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer its-own")...), 200)
+	got = servertest.Decode[asked](t, s.call("GET", "/x", "", m.to("8000", "E2B-Traffic-Access-Token", *m.TrafficAccessToken, "Authorization", "Bearer its-own")...), 200)
 	if got.Head["Authorization"] != "Bearer its-own" {
 		t.Error("what is for a server inside does not go there")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 )
@@ -29,26 +30,26 @@ type box struct {
 
 func (s *site) get(id string) box {
 	s.t.Helper()
-	return decode[box](s.t, s.control("GET", "/sandboxes/"+id, ""), http.StatusOK)
+	return servertest.Decode[box](s.t, s.control("GET", "/sandboxes/"+id, ""), http.StatusOK)
 }
 
 func TestKeys(t *testing.T) {
 	s := start(t, echo, nil)
 	refused(t, s.call("GET", "/v2/sandboxes", ""), 401)
-	decode[[]box](t, s.call("GET", "/v2/sandboxes", "", "X-API-KEY", "anything"), 200)
-	decode[[]box](t, s.call("GET", "/v2/sandboxes", "", "Authorization", "Bearer anything"), 200)
-	decode[map[string]string](t, s.call("GET", "/health", ""), 200)
+	servertest.Decode[[]box](t, s.call("GET", "/v2/sandboxes", "", "X-API-KEY", "anything"), 200)
+	servertest.Decode[[]box](t, s.call("GET", "/v2/sandboxes", "", "Authorization", "Bearer anything"), 200)
+	servertest.Decode[map[string]string](t, s.call("GET", "/health", ""), 200)
 
 	s = keyed(t)
 	refused(t, s.call("GET", "/v2/sandboxes", ""), 401)
 	refused(t, s.call("GET", "/v2/sandboxes", "", "X-API-KEY", "e2b_00"), 401)
 	refused(t, s.call("POST", "/v2/sandboxes", `{"templateID":"base"}`, "X-API-KEY", "e2b_00"), 401)
-	decode[map[string]string](t, s.call("GET", "/health", ""), 200)
+	servertest.Decode[map[string]string](t, s.call("GET", "/health", ""), 200)
 	m := s.create(`{"templateID":"base"}`)
 	if m.TrafficAccessToken == nil || *m.TrafficAccessToken == m.EnvdAccessToken {
 		t.Errorf("got %+v", m)
 	}
-	if got := s.log.String(); strings.Contains(got, s.key) || strings.Contains(got, m.EnvdAccessToken) {
+	if got := s.Log.String(); strings.Contains(got, s.key) || strings.Contains(got, m.EnvdAccessToken) {
 		t.Error("a secret is in the log")
 	}
 }
@@ -72,7 +73,7 @@ func keyed(t *testing.T) *site {
 func TestOwnersAreKeptApart(t *testing.T) {
 	s := keyed(t)
 	ada, dead := s.create(`{"templateID":"base"}`), s.create(`{"templateID":"base"}`)
-	done(t, s.control("DELETE", "/sandboxes/"+dead.SandboxID, ""))
+	servertest.Done(t, s.control("DELETE", "/sandboxes/"+dead.SandboxID, ""))
 	bob := s.create(`{"templateID":"base"}`, "X-API-KEY", bobKey)
 	s.key = bobKey
 	for _, id := range []string{ada.SandboxID, dead.SandboxID} {
@@ -85,7 +86,7 @@ func TestOwnersAreKeptApart(t *testing.T) {
 			}
 		}
 	}
-	if got := decode[[]box](t, s.control("GET", "/v2/sandboxes", ""), 200); len(got) != 1 || got[0].SandboxID != bob.SandboxID {
+	if got := servertest.Decode[[]box](t, s.control("GET", "/v2/sandboxes", ""), 200); len(got) != 1 || got[0].SandboxID != bob.SandboxID {
 		t.Errorf("Bob sees %+v", got)
 	}
 	if got := refused(t, s.control("GET", "/sandboxes/"+dead.SandboxID, "", "X-API-KEY", adaKey), 404); !strings.Contains(got.Message, "was killed at") {
@@ -106,10 +107,10 @@ func TestOwnersAreKeptApart(t *testing.T) {
 	}
 	// Both APIs have the same sandboxes, and the same owners.
 	if resp := s.call("GET", "/v1/sandboxes/"+ada.SandboxID, "", "X-API-KEY", adaKey); resp.StatusCode != 200 {
-		t.Errorf("the native API does not find it: %s", read(t, resp))
+		t.Errorf("the native API does not find it: %s", servertest.Read(t, resp))
 	}
 	if resp := s.call("GET", "/v1/sandboxes/"+ada.SandboxID, "", "X-API-KEY", bobKey); resp.StatusCode != 404 {
-		t.Errorf("the native API finds it: %s", read(t, resp))
+		t.Errorf("the native API finds it: %s", servertest.Read(t, resp))
 	}
 }
 
@@ -118,23 +119,23 @@ func TestLifecycle(t *testing.T) {
 	m := s.create(`{"templateID":"base","timeout":600}`)
 	one := "/sandboxes/" + m.SandboxID
 	ends := s.get(m.SandboxID).EndAt
-	if got := decode[made](t, s.control("POST", "/v2"+one+"/connect", `{"timeout":60}`), 200); got != m {
+	if got := servertest.Decode[made](t, s.control("POST", "/v2"+one+"/connect", `{"timeout":60}`), 200); got != m {
 		t.Errorf("got %+v, want %+v", got, m)
 	}
 	if got := s.get(m.SandboxID).EndAt; !got.Equal(ends) {
 		t.Errorf("a shorter timeout moved the end from %v to %v", ends, got)
 	}
-	decode[made](t, s.control("POST", one+"/connect", `{"timeout":3600}`), 200)
+	servertest.Decode[made](t, s.control("POST", one+"/connect", `{"timeout":3600}`), 200)
 	if got := s.get(m.SandboxID).EndAt; got.Sub(ends) < 2000*time.Second {
 		t.Errorf("a longer timeout moved the end from %v to %v", ends, got)
 	}
-	done(t, s.control("POST", one+"/timeout", `{"timeout":60}`))
+	servertest.Done(t, s.control("POST", one+"/timeout", `{"timeout":60}`))
 	if got := s.get(m.SandboxID).EndAt; !got.Before(ends) {
 		t.Errorf("the end is %v, want one before %v", got, ends)
 	}
 	refused(t, s.control("POST", one+"/resume", `{"timeout":60}`), 409)
 
-	done(t, s.control("POST", one+"/pause", ``))
+	servertest.Done(t, s.control("POST", one+"/pause", ``))
 	refused(t, s.control("POST", one+"/pause", `{}`), 409)
 	refused(t, s.control("POST", one+"/timeout", `{"timeout":60}`), 409)
 	if got := s.get(m.SandboxID); got.State != "paused" || got.PauseMode != "full" {
@@ -143,20 +144,20 @@ func TestLifecycle(t *testing.T) {
 	if got := refused(t, s.call("GET", "/health", "", m.to("49983")...), 502); !strings.Contains(got.Message, "was not found") || got.SandboxID != m.SandboxID {
 		t.Errorf("got %+v", got)
 	}
-	if got := decode[made](t, s.control("POST", "/v2"+one+"/connect", `{"timeout":60}`), 201); got != m {
+	if got := servertest.Decode[made](t, s.control("POST", "/v2"+one+"/connect", `{"timeout":60}`), 201); got != m {
 		t.Errorf("got %+v, want %+v", got, m)
 	}
 	if left := time.Until(s.get(m.SandboxID).EndAt); left > 61*time.Second {
 		t.Errorf("it has %v", left)
 	}
-	decode[asked](t, s.call("GET", "/health", "", m.to("49983")...), 200)
-	done(t, s.control("POST", one+"/pause", `{"requireHealthyGuest":true}`))
-	decode[made](t, s.control("POST", one+"/resume", `{"timeout":600,"autoPause":true}`), 201)
+	servertest.Decode[asked](t, s.call("GET", "/health", "", m.to("49983")...), 200)
+	servertest.Done(t, s.control("POST", one+"/pause", `{"requireHealthyGuest":true}`))
+	servertest.Decode[made](t, s.control("POST", one+"/resume", `{"timeout":600,"autoPause":true}`), 201)
 	if got := s.get(m.SandboxID); got.Lifecycle.OnTimeout != "pause" {
 		t.Errorf("got %+v", got)
 	}
 
-	done(t, s.control("DELETE", one+"-client", ""))
+	servertest.Done(t, s.control("DELETE", one+"-client", ""))
 	refused(t, s.control("DELETE", one, ""), 404)
 	refused(t, s.control("POST", "/v2"+one+"/connect", `{}`), 404)
 	got := refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
@@ -169,11 +170,11 @@ func TestLifecycle(t *testing.T) {
 func TestTimeoutNow(t *testing.T) {
 	s := start(t, echo, nil)
 	m := s.create(`{"templateID":"base"}`)
-	_, box, err := s.fleet.Use(m.SandboxID)
+	_, box, err := s.Fleet.Use(m.SandboxID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	done(t, s.control("POST", "/sandboxes/"+m.SandboxID+"/timeout", `{"timeout":0}`))
+	servertest.Done(t, s.control("POST", "/sandboxes/"+m.SandboxID+"/timeout", `{"timeout":0}`))
 	<-box.Done()
 	if got := refused(t, s.call("GET", "/health", "", m.to("49983")...), 502); !strings.Contains(got.Message, "timed out") {
 		t.Errorf("got %+v", got)
@@ -186,13 +187,13 @@ func TestEnding(t *testing.T) {
 	closing, end := make(chan struct{}), make(chan struct{})
 	s.machines.closing = func() { close(closing); <-end }
 	m := s.create(`{"templateID":"base"}`)
-	go func() { _ = s.fleet.CloseSandbox(t.Context(), m.SandboxID) }()
+	go func() { _ = s.Fleet.CloseSandbox(t.Context(), m.SandboxID) }()
 	<-closing
 	if got := refused(t, s.control("GET", "/sandboxes/"+m.SandboxID, ""), 404); !strings.Contains(got.Message, "was closed at") {
 		t.Errorf("got %q", got.Message)
 	}
 	refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
-	if got := decode[[]box](t, s.control("GET", "/v2/sandboxes", ""), 200); len(got) != 0 {
+	if got := servertest.Decode[[]box](t, s.control("GET", "/v2/sandboxes", ""), 200); len(got) != 0 {
 		t.Errorf("it is in the list: %+v", got)
 	}
 	close(end)
@@ -201,19 +202,19 @@ func TestEnding(t *testing.T) {
 // A sandbox of the native API keeps its timeout of inactivity, unless somebody sets another one.
 func TestNativeSandboxes(t *testing.T) {
 	s := start(t, echo, nil)
-	info, token, err := s.fleet.Create(t.Context(), fleet.CreateOptions{Timeout: time.Hour})
+	info, token, err := s.Fleet.Create(t.Context(), fleet.CreateOptions{Timeout: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := decode[made](t, s.control("POST", "/v2/sandboxes/"+info.ID+"/connect", `{"timeout":60}`), 200)
+	m := servertest.Decode[made](t, s.control("POST", "/v2/sandboxes/"+info.ID+"/connect", `{"timeout":60}`), 200)
 	if m.EnvdAccessToken != token || m.TemplateID != hostTemplate {
 		t.Errorf("got %+v", m)
 	}
-	if got, err := s.fleet.Get(info.ID); err != nil || got.Term || got.Timeout != time.Hour {
+	if got, err := s.Fleet.Get(info.ID); err != nil || got.Term || got.Timeout != time.Hour {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	done(t, s.control("POST", "/sandboxes/"+info.ID+"/timeout", `{"timeout":60}`))
-	if got, err := s.fleet.Get(info.ID); err != nil || !got.Term {
+	servertest.Done(t, s.control("POST", "/sandboxes/"+info.ID+"/timeout", `{"timeout":60}`))
+	if got, err := s.Fleet.Get(info.ID); err != nil || !got.Term {
 		t.Errorf("got %+v, %v", got, err)
 	}
 }
@@ -221,13 +222,13 @@ func TestNativeSandboxes(t *testing.T) {
 func TestAutoResume(t *testing.T) {
 	s := start(t, echo, nil)
 	m := s.create(`{"templateID":"base","autoPause":true,"autoResume":{"enabled":true}}`)
-	done(t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", ``))
+	servertest.Done(t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", ``))
 	refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
 	refused(t, s.call("GET", "/envs", "", m.to("49983", "X-Access-Token", "x")...), 401)
 	if got := s.get(m.SandboxID); got.State != "paused" {
 		t.Errorf("it is %s", got.State)
 	}
-	decode[asked](t, s.call("GET", "/envs", "", m.to("49983", "X-Access-Token", m.EnvdAccessToken)...), 200)
+	servertest.Decode[asked](t, s.call("GET", "/envs", "", m.to("49983", "X-Access-Token", m.EnvdAccessToken)...), 200)
 	if got := s.get(m.SandboxID); got.State != "running" {
 		t.Errorf("it is %s", got.State)
 	}

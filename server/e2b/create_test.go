@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 )
 
@@ -23,7 +24,7 @@ func TestRequiredFields(t *testing.T) {
 		"/sandboxes":                             "templateID sandboxID clientID startedAt endAt cpuCount memoryMB diskSizeMB state envdVersion",
 		"/sandboxes/" + m.SandboxID + "/metrics": "timestamp timestampUnix cpuCount cpuUsedPct memUsed memTotal memCache diskUsed diskTotal",
 	} {
-		text := strings.TrimPrefix(read(t, s.control("GET", path, "")), "[")
+		text := strings.TrimPrefix(servertest.Read(t, s.control("GET", path, "")), "[")
 		var got map[string]json.RawMessage
 		if err := json.NewDecoder(strings.NewReader(text)).Decode(&got); err != nil {
 			t.Fatalf("%s: %v: %s", path, err, text)
@@ -40,8 +41,8 @@ func TestCreate(t *testing.T) {
 	s := start(t, echo, nil)
 	resp := s.control("POST", "/v2/sandboxes", `{"templateID":"code-interpreter-v1","timeout":60,"metadata":{"a b":"c=d&"},"envVars":{"X":"'\""},
 		"autoPause":true,"autoResume":{"enabled":true},"allow_internet_access":false,"network":{"allowPublicTraffic":false},"unknown":[1],"mcp":null}`)
-	m := decode[made](t, resp, http.StatusCreated)
-	if m.TemplateID != "code-interpreter-v1" || m.EnvdVersion != "0.6.13" || m.ClientID == "" || m.EnvdAccessToken != s.fleet.AccessToken(m.SandboxID) || m.TrafficAccessToken == nil {
+	m := servertest.Decode[made](t, resp, http.StatusCreated)
+	if m.TemplateID != "code-interpreter-v1" || m.EnvdVersion != "0.6.13" || m.ClientID == "" || m.EnvdAccessToken != s.Fleet.AccessToken(m.SandboxID) || m.TrafficAccessToken == nil {
 		t.Errorf("got %+v", m)
 	}
 	if resp.Header.Get("Cache-Control") != "no-store" {
@@ -55,19 +56,19 @@ func TestCreate(t *testing.T) {
 	if lasts := got.EndAt.Sub(got.StartedAt); lasts < 60*time.Second || lasts > 90*time.Second {
 		t.Errorf("it lasts %v", lasts)
 	}
-	if spec := s.machines.last(); spec.Network.Mode != "none" || spec.Envs["X"] != `'"` || spec.Template != hostTemplate {
+	if spec := s.machines.Last(); spec.Network.Mode != "none" || spec.Envs["X"] != `'"` || spec.Template != hostTemplate {
 		t.Errorf("the runtime was asked for %+v", spec)
 	}
 }
 
 func TestCreateOld(t *testing.T) {
 	s := start(t, echo, nil)
-	secure := decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":true,"timeout":300}`), 201)
-	open := decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
+	secure := servertest.Decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":true,"timeout":300}`), 201)
+	open := servertest.Decode[made](t, s.control("POST", "/sandboxes", `{"templateID":"base","secure":false}`), 201)
 	if secure.EnvdAccessToken == "" || open.EnvdAccessToken != "" || secure.TrafficAccessToken != nil {
 		t.Errorf("got %+v and %+v", secure, open)
 	}
-	decode[asked](t, s.call("POST", "/process.Process/List", "{}", open.to("49983")...), 200)
+	servertest.Decode[asked](t, s.call("POST", "/process.Process/List", "{}", open.to("49983")...), 200)
 	refused(t, s.call("POST", "/process.Process/List", "{}", secure.to("49983")...), 401)
 	if forced := s.create(`{"templateID":"base","secure":false}`); forced.EnvdAccessToken == "" {
 		t.Error("the new form leaves a sandbox open")
@@ -179,8 +180,8 @@ func TestBadRequests(t *testing.T) {
 	}
 	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "text/plain"), 415)
 	refused(t, s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`, "Content-Type", "?"), 415)
-	if strings.Contains(s.log.String(), `"level":"ERROR"`) {
-		t.Errorf("an error of ours: %s", s.log.String())
+	if strings.Contains(s.Log.String(), `"level":"ERROR"`) {
+		t.Errorf("an error of ours: %s", s.Log.String())
 	}
 }
 
@@ -188,15 +189,15 @@ func TestAllowOut(t *testing.T) {
 	s := start(t, echo, nil)
 	want := fleet.Network{Mode: "allow", Allow: []string{"1.1.1.1", "*.example.org"}}
 	made := s.create(`{"templateID":"base","network":{"denyOut":["0.0.0.0/0"],"allowOut":["1.1.1.1","*.example.org"]}}`)
-	if got := s.machines.last().Network; !reflect.DeepEqual(got, want) {
+	if got := s.machines.Last().Network; !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v", got)
 	}
-	done(t, s.control("PUT", "/sandboxes/"+made.SandboxID+"/network", `{"denyOut":["::/0"],"allowOut":["a.test"]}`))
-	if info, err := s.fleet.Get(made.SandboxID); err != nil || !reflect.DeepEqual(info.Network, fleet.Network{Mode: "allow", Allow: []string{"a.test"}}) {
+	servertest.Done(t, s.control("PUT", "/sandboxes/"+made.SandboxID+"/network", `{"denyOut":["::/0"],"allowOut":["a.test"]}`))
+	if info, err := s.Fleet.Get(made.SandboxID); err != nil || !reflect.DeepEqual(info.Network, fleet.Network{Mode: "allow", Allow: []string{"a.test"}}) {
 		t.Errorf("got %+v, %v", info.Network, err)
 	}
-	done(t, s.control("PUT", "/v2/sandboxes/"+made.SandboxID+"/network", `{}`))
-	if info, err := s.fleet.Get(made.SandboxID); err != nil || info.Network.Mode != "full" {
+	servertest.Done(t, s.control("PUT", "/v2/sandboxes/"+made.SandboxID+"/network", `{}`))
+	if info, err := s.Fleet.Get(made.SandboxID); err != nil || info.Network.Mode != "full" {
 		t.Errorf("got %+v, %v", info.Network, err)
 	}
 }
@@ -204,11 +205,11 @@ func TestAllowOut(t *testing.T) {
 func TestDenyOutAll(t *testing.T) {
 	s := start(t, echo, nil)
 	s.create(`{"templateID":"base","network":{"denyOut":["0.0.0.0/0"]}}`)
-	if mode := s.machines.last().Network.Mode; mode != "none" {
+	if mode := s.machines.Last().Network.Mode; mode != "none" {
 		t.Errorf("the network's mode is %q", mode)
 	}
 	s.create(`{"templateID":"base","network":{"allowOut":["1.1.1.1"],"denyOut":[]},"mcp":{},"volumeMounts":[]}`)
-	if mode := s.machines.last().Network.Mode; mode != "" {
+	if mode := s.machines.Last().Network.Mode; mode != "" {
 		t.Errorf("the network's mode is %q", mode)
 	}
 }
@@ -221,7 +222,7 @@ func TestLimits(t *testing.T) {
 	if resp.Header.Get("Retry-After") == "" || resp.Header.Get("Should-Retry") != "false" {
 		t.Errorf("got %v", resp.Header)
 	}
-	if err := s.fleet.Close(t.Context()); err != nil {
+	if err := s.Fleet.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	resp = s.control("POST", "/v2/sandboxes", `{"templateID":"base"}`)

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 )
 
@@ -26,7 +27,7 @@ func TestPorts(t *testing.T) {
 		{"8000", "/a//b/%2e%2e?", "/e2b/port/ports/8000/a//b/%2e%2e?"},
 		{"8000", "/", "/e2b/port/ports/8000/"},
 	} {
-		got := decode[asked](t, s.call("POST", test.path, "body", m.to(test.port, "X-Access-Token", m.EnvdAccessToken)...), 200)
+		got := servertest.Decode[asked](t, s.call("POST", test.path, "body", m.to(test.port, "X-Access-Token", m.EnvdAccessToken)...), 200)
 		if got.ID != m.SandboxID || got.URI != test.want || got.Body != "body" {
 			t.Errorf("%s%s: got %+v, want %s", test.port, test.path, got, test.want)
 		}
@@ -38,7 +39,7 @@ func TestSecretsStayOutside(t *testing.T) {
 	s := start(t, echo, nil)
 	m := s.create(`{"templateID":"base"}`)
 	for _, port := range []string{"49983", "49999", "8000"} {
-		got := decode[asked](t, s.call("POST", "/x", "{}", m.to(port, "X-Access-Token", m.EnvdAccessToken, "E2B-Traffic-Access-Token", "secret",
+		got := servertest.Decode[asked](t, s.call("POST", "/x", "{}", m.to(port, "X-Access-Token", m.EnvdAccessToken, "E2B-Traffic-Access-Token", "secret",
 			"Authorization", "Basic dXNlcjo=", "Cookie", "a=b", "Connect-Timeout-Ms", "5", "Accept-Encoding", "gzip")...), 200)
 		for _, name := range []string{"X-Access-Token", "E2b-Traffic-Access-Token", "X-Api-Key"} {
 			if got.Head[name] != "" {
@@ -71,15 +72,15 @@ func TestFindingTheSandbox(t *testing.T) {
 		"the token, to run code":    {"/contexts/x", token, "/e2b/interpreter/contexts/x"},
 		"the signature":             {sign(m, "GET", "/tmp/x", "", ""), nil, "/e2b/envd" + sign(m, "GET", "/tmp/x", "", "")},
 	} {
-		got := decode[asked](t, s.call("GET", test.path, "", test.headers...), 200)
+		got := servertest.Decode[asked](t, s.call("GET", test.path, "", test.headers...), 200)
 		if got.ID != m.SandboxID || got.URI != test.want {
 			t.Errorf("%s: got %+v, want %s", name, got, test.want)
 		}
 	}
 	// Old clients send both kinds of headers when they connect.
-	decode[made](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/connect", `{"timeout":1}`, m.to("49983")...), 200)
+	servertest.Decode[made](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/connect", `{"timeout":1}`, m.to("49983")...), 200)
 	// A server inside that leads its clients there has their requests back.
-	if got := decode[asked](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", "{}", m.to("8000")...), 200); got.URI != "/e2b/port/ports/8000/sandboxes/"+m.SandboxID+"/pause" {
+	if got := servertest.Decode[asked](t, s.control("POST", "/sandboxes/"+m.SandboxID+"/pause", "{}", m.to("8000")...), 200); got.URI != "/e2b/port/ports/8000/sandboxes/"+m.SandboxID+"/pause" {
 		t.Errorf("got %+v", got)
 	}
 	for name, test := range map[string]struct {
@@ -108,7 +109,7 @@ func TestFindingTheSandbox(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/", "/healthz", "/v1/capabilities", "/nowhere"} { // are the native API's
-		if resp := s.call("GET", path, ""); strings.Contains(read(t, resp), `"code":404`) {
+		if resp := s.call("GET", path, ""); strings.Contains(servertest.Read(t, resp), `"code":404`) {
 			t.Errorf("%s is answered by this API", path)
 		}
 	}
@@ -129,7 +130,7 @@ func TestKillCutsStreams(t *testing.T) {
 		if line, err := from.ReadString('\n'); line != "first\n" {
 			t.Fatalf("%q, %v", line, err)
 		}
-		_, box, err := s.fleet.Use(m.SandboxID)
+		_, box, err := s.Fleet.Use(m.SandboxID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +138,7 @@ func TestKillCutsStreams(t *testing.T) {
 			<-box.Away()
 			close(ended)
 		}()
-		done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
+		servertest.Done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
 		if rest, err := io.ReadAll(from); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("%s: the answer ends with %q, %v", port, rest, err)
 		}
@@ -155,7 +156,7 @@ func TestKillWhileWaiting(t *testing.T) {
 	m := s.create(`{"templateID":"base"}`)
 	go func() {
 		<-asked
-		_ = s.fleet.Kill(t.Context(), m.SandboxID)
+		_ = s.Fleet.Kill(t.Context(), m.SandboxID)
 	}()
 	got := refused(t, s.call("POST", "/execute", "{}", m.to("49999")...), 502)
 	if !strings.Contains(got.Message, "The sandbox was not found") || !strings.Contains(got.Message, "killed") {
@@ -186,7 +187,7 @@ func TestKillWhileTheClientSends(t *testing.T) {
 		go func() {
 			_, _ = io.WriteString(client, "begun")
 			<-begun
-			_ = s.fleet.Kill(t.Context(), m.SandboxID)
+			_ = s.Fleet.Kill(t.Context(), m.SandboxID)
 		}()
 		resp, err := s.Client().Transport.RoundTrip(req)
 		if err != nil {
@@ -215,7 +216,7 @@ func TestPauseCutsRequests(t *testing.T) {
 	<-asked
 	go func() {
 		<-asked
-		_, _ = s.fleet.Pause(t.Context(), m.SandboxID)
+		_, _ = s.Fleet.Pause(t.Context(), m.SandboxID)
 	}()
 	got := refused(t, s.call("GET", "/health", "", m.to("49983")...), 502)
 	if !strings.Contains(got.Message, "The sandbox was not found") || !strings.Contains(got.Message, "paused") {
@@ -224,7 +225,7 @@ func TestPauseCutsRequests(t *testing.T) {
 	if text, err := io.ReadAll(stream.Body); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the stream ends with %q, %v", text, err)
 	}
-	done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
+	servertest.Done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
 }
 
 // Servers inside are reached by other protocols, too, whose connections end with the sandbox.
@@ -252,7 +253,7 @@ func TestWebSocketsOfPorts(t *testing.T) {
 	if line, err := from.ReadString('\n'); line != "hello\n" {
 		t.Errorf("%q, %v", line, err)
 	}
-	done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
+	servertest.Done(t, s.control("DELETE", "/sandboxes/"+m.SandboxID, ""))
 	if _, err := from.ReadString('\n'); err == nil {
 		t.Error("the connection outlives the sandbox")
 	}

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // says is a taken-over agent, which answers with a text.
@@ -51,7 +53,7 @@ func TestHostileHeads(t *testing.T) {
 		}
 	}
 	s.takeOver(nil)
-	decode[asked](t, s.call("GET", "/health", "", m.to("49983")...), 200)
+	servertest.Decode[asked](t, s.call("GET", "/health", "", m.to("49983")...), 200)
 }
 
 // What clients need passes, and what says something about this origin does not.
@@ -62,7 +64,7 @@ func TestHeadsThatPass(t *testing.T) {
 		"Content-Range: bytes 0-1/9\r\nAccept-Ranges: bytes\r\nEtag: \"x\"\r\nLast-Modified: Mon, 01 Jan 2024 00:00:00 GMT\r\nContent-Length: 2\r\n" +
 		"Set-Cookie: a=b\r\nAccess-Control-Allow-Origin: *\r\nAlt-Svc: h3=\":443\"\r\nLocation: /v2/sandboxes\r\nX-Request-Id: forged\r\nShould-Retry: true\r\n\r\nhi"))
 	resp := s.call("GET", "/files?path=x", "", m.to("49983", "X-Access-Token", m.EnvdAccessToken)...)
-	if got := read(t, resp); resp.StatusCode != http.StatusPartialContent || got != "hi" {
+	if got := servertest.Read(t, resp); resp.StatusCode != http.StatusPartialContent || got != "hi" {
 		t.Errorf("status %d: %q", resp.StatusCode, got)
 	}
 	for name, want := range map[string]string{
@@ -90,7 +92,7 @@ func TestPackedAnswers(t *testing.T) {
 	}, nil)
 	m := s.create(`{"templateID":"base"}`)
 	resp := s.call("GET", "/files?path=x", "", m.to("49983", "X-Access-Token", m.EnvdAccessToken, "Accept-Encoding", "gzip, deflate")...)
-	if got := read(t, resp); resp.Header.Get("Content-Encoding") != "gzip" || got != packed.String() {
+	if got := servertest.Read(t, resp); resp.Header.Get("Content-Encoding") != "gzip" || got != packed.String() {
 		t.Errorf("got %q, %v", got, resp.Header)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 func TestList(t *testing.T) {
@@ -15,9 +17,9 @@ func TestList(t *testing.T) {
 		ids = append(ids, s.create(fmt.Sprintf(`{"templateID":"base","metadata":{"n":"%d","a b":"c=d&"}}`, i)).SandboxID)
 	}
 	other := s.create(`{"templateID":"host"}`)
-	done(t, s.control("POST", "/sandboxes/"+ids[1]+"/pause", ``))
+	servertest.Done(t, s.control("POST", "/sandboxes/"+ids[1]+"/pause", ``))
 	dead := s.create(`{"templateID":"base"}`)
-	done(t, s.control("DELETE", "/sandboxes/"+dead.SandboxID, ""))
+	servertest.Done(t, s.control("DELETE", "/sandboxes/"+dead.SandboxID, ""))
 	started := s.get(ids[3]).StartedAt
 
 	list := func(query string) []string {
@@ -28,7 +30,7 @@ func TestList(t *testing.T) {
 			if n := resp.Header.Get("X-Total-Running"); n != "5" {
 				t.Errorf("%s runs", n)
 			}
-			for _, one := range decode[[]box](t, resp, 200) {
+			for _, one := range servertest.Decode[[]box](t, resp, 200) {
 				got = append(got, one.SandboxID)
 			}
 			next := resp.Header.Get("X-Next-Token")
@@ -61,14 +63,14 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", query, got, want)
 		}
 	}
-	old := decode[[]box](t, s.control("GET", "/sandboxes?metadata=a%252520b%3Dc%25253Dd%252526", ""), 200)
+	old := servertest.Decode[[]box](t, s.control("GET", "/sandboxes?metadata=a%252520b%3Dc%25253Dd%252526", ""), 200)
 	if len(old) != 4 {
 		t.Errorf("the old form lists %+v", old)
 	}
-	if got := read(t, s.control("GET", "/snapshots?limit=1", "")); got != "[]\n" {
+	if got := servertest.Read(t, s.control("GET", "/snapshots?limit=1", "")); got != "[]\n" {
 		t.Errorf("snapshots: %s", got)
 	}
-	if got := read(t, s.control("GET", "/v2/sandboxes?metadata=n%3D9", "")); got != "[]\n" {
+	if got := servertest.Read(t, s.control("GET", "/v2/sandboxes?metadata=n%3D9", "")); got != "[]\n" {
 		t.Errorf("no sandboxes: %s", got)
 	}
 }
@@ -82,7 +84,7 @@ func TestMetrics(t *testing.T) {
 		TimestampUnix, CPUCount, MemUsed, MemTotal, MemCache, DiskUsed, DiskTotal int64
 		CPUUsedPct                                                                float64
 	}
-	got := decode[[]metric](t, s.control("GET", path, ""), 200)
+	got := servertest.Decode[[]metric](t, s.control("GET", path, ""), 200)
 	if len(got) != 1 || got[0].MemUsed != 20<<20 || got[0].MemTotal != 512<<20 || got[0].CPUCount != 2 || got[0].DiskUsed != 0 || got[0].CPUUsedPct <= 0 || got[0].TimestampUnix != got[0].Timestamp.Unix() {
 		t.Fatalf("got %+v", got)
 	}
@@ -90,7 +92,7 @@ func TestMetrics(t *testing.T) {
 	for query, want := range map[string]int{
 		fmt.Sprintf("?start=%d", at): 1, fmt.Sprintf("?start=%d", at+1000): 0, fmt.Sprintf("?end=%d", at-1): 0, fmt.Sprintf("?start=%d&end=%d", at, at+1000): 1,
 	} {
-		if got := decode[[]metric](t, s.control("GET", path+query, ""), 200); len(got) < want || want == 0 && len(got) > 0 {
+		if got := servertest.Decode[[]metric](t, s.control("GET", path+query, ""), 200); len(got) < want || want == 0 && len(got) > 0 {
 			t.Errorf("%s: got %+v", query, got)
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,6 +20,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/client"
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 	"github.com/k2sandbox/k2sandbox/packages"
@@ -34,7 +34,7 @@ import (
 var (
 	box  *agent.Sandbox
 	site *httptest.Server
-	logs syncBuffer
+	logs servertest.Buffer
 
 	zygote *kernel.Zygote // of the kernels, where the tests run with one
 )
@@ -97,23 +97,6 @@ func run(m *testing.M) int {
 		code = 1
 	}
 	return code
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // call sends a request, whose body is a string or a value to be sent as JSON.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/jupyter"
 )
@@ -31,15 +32,15 @@ func TestWaysToGiveAToken(t *testing.T) {
 		{"Authorization", "token key-of-ada"}, {"Authorization", "Token key-of-ada"}, {"Authorization", "Bearer key-of-ada"}, {"authorization", "bearer  key-of-ada"},
 		{"X-API-Key", "key-of-ada"},
 	} {
-		decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels", "", headers...), 200)
+		servertest.Decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels", "", headers...), 200)
 	}
-	decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels?token=key-of-ada&1764000000", ""), 200)
+	servertest.Decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels?token=key-of-ada&1764000000", ""), 200)
 	for _, path := range []string{"/api/kernels", "/api/kernels/x/channels", "/api/sessions", "/api/kernelspecs", "/jupyter/sb_x/api", "/api/kernels?token=", "/api/kernels?token=key-of-eve"} {
 		refused(t, s.call("GET", path, ""), 401)
 	}
 	refused(t, s.call("GET", "/api/kernels", "", "Authorization", "Basic key-of-ada"), 401)
-	if strings.Contains(s.log.String(), "key-of") {
-		t.Errorf("a key is in the log: %s", s.log.String())
+	if strings.Contains(s.Log.String(), "key-of") {
+		t.Errorf("a key is in the log: %s", s.Log.String())
 	}
 }
 
@@ -47,7 +48,7 @@ func TestWaysToGiveAToken(t *testing.T) {
 func TestWithoutKeysNoTokenIsWrong(t *testing.T) {
 	s := start(t, nil)
 	for _, value := range []string{"token ", "token None", "Bearer x", "Basic eDp5"} {
-		decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels?token=x", "", "Authorization", value), 200)
+		servertest.Decode[[]api.JupyterKernel](t, s.call("GET", "/api/kernels?token=x", "", "Authorization", value), 200)
 	}
 }
 
@@ -55,15 +56,15 @@ func TestKeysSeeTheirOwn(t *testing.T) {
 	s := withKeys(t, nil)
 	s.token = "key-of-ada"
 	k := s.kernel("")
-	session := decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201)
-	token := s.fleet.AccessToken(sandboxOf(k))
+	session := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201)
+	token := s.Fleet.AccessToken(sandboxOf(k))
 
 	s.token = "key-of-bob"
 	mine := s.kernel("")
 	if got := s.kernels(); !slices.Equal(got, []string{mine.ID}) {
 		t.Errorf("bob sees %v", got)
 	}
-	if got := decode[[]api.JupyterSession](t, s.call("GET", "/api/sessions", ""), 200); len(got) != 0 {
+	if got := servertest.Decode[[]api.JupyterSession](t, s.call("GET", "/api/sessions", ""), 200); len(got) != 0 {
 		t.Errorf("bob sees %v", got)
 	}
 	for _, path := range []string{"/api/kernels/" + k.ID, "/api/kernels/" + k.ID + "/channels", "/jupyter/" + sandboxOf(k) + "/api", "/api/sessions/" + session.ID} {
@@ -72,7 +73,7 @@ func TestKeysSeeTheirOwn(t *testing.T) {
 	refused(t, s.call("DELETE", "/api/kernels/"+k.ID, ""), 404)
 	refused(t, s.call("DELETE", "/api/sessions/"+session.ID, ""), 404)
 	refused(t, s.call("POST", "/api/kernels?sandbox="+sandboxOf(k), ""), 404)
-	if other := decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201); other.ID == session.ID {
+	if other := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201); other.ID == session.ID {
 		t.Error("bob gets the session of ada")
 	}
 
@@ -86,14 +87,14 @@ func TestKeysSeeTheirOwn(t *testing.T) {
 	}
 	refused(t, s.call("GET", "/api/kernels/"+mine.ID, ""), 404)
 	refused(t, s.call("POST", "/api/kernels?sandbox="+sandboxOf(mine), ""), 404)
-	decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/api/contents", ""), 200)
+	servertest.Decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/api/contents", ""), 200)
 }
 
 func TestNoSecretReachesAnAgent(t *testing.T) {
 	s := withKeys(t, nil)
 	s.token = "key-of-ada"
 	k := s.kernel("")
-	got := decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/api/contents/a%2Fb?token=key-of-ada&hash=1&%74oken=key-of-ada&17", "",
+	got := servertest.Decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/api/contents/a%2Fb?token=key-of-ada&hash=1&%74oken=key-of-ada&17", "",
 		"X-API-Key", "key-of-ada", "Cookie", "a=key-of-ada", "Referer", "http://x/?token=key-of-ada", "X-Other", "kept"), 200)
 	if got.URI != "/jupyter/api/contents/a%2Fb?hash=1&17" || got.Head["X-Other"] != "kept" {
 		t.Errorf("the agent got %+v", got)
@@ -103,8 +104,8 @@ func TestNoSecretReachesAnAgent(t *testing.T) {
 			t.Errorf("the agent got %s: %s", name, value)
 		}
 	}
-	if strings.Contains(s.log.String(), "key-of") {
-		t.Errorf("a key is in the log: %s", s.log.String())
+	if strings.Contains(s.Log.String(), "key-of") {
+		t.Errorf("a key is in the log: %s", s.Log.String())
 	}
 }
 
@@ -112,7 +113,7 @@ func TestASandboxAsAServer(t *testing.T) {
 	s := start(t, func(o *jupyter.Options, _ *fleet.Options) { o.Base = "/base" })
 	info := s.native("")
 	resp := s.call("PUT", "/jupyter/"+info.ID+"/api/contents/x?type=file", `{"a":1}`)
-	got := decode[asked](t, resp, 200)
+	got := servertest.Decode[asked](t, resp, 200)
 	if got.Method != "PUT" || got.URI != "/jupyter/api/contents/x?type=file" || got.Body != `{"a":1}` || got.ID != info.ID {
 		t.Errorf("the agent got %+v", got)
 	}
@@ -132,11 +133,11 @@ func TestPathsThatClientsTry(t *testing.T) {
 	for path, status := range map[string]int{"/tree?": 404, "/login": 404, "/lab": 404, "/hub/api": 404, "/api/": 404, "/api/nothing": 404} {
 		refused(t, s.call("GET", path, ""), status)
 	}
-	if got := decode[map[string]string](t, s.call("GET", "/api", ""), 200); got["version"] == "" {
+	if got := servertest.Decode[map[string]string](t, s.call("GET", "/api", ""), 200); got["version"] == "" {
 		t.Errorf("got %v", got)
 	}
 	for _, kind := range []string{"json", "yaml"} {
-		if text := read(t, s.call("GET", "/api/swagger."+kind, "")); !strings.Contains(text, `"swagger": "2.0"`) {
+		if text := servertest.Read(t, s.call("GET", "/api/swagger."+kind, "")); !strings.Contains(text, `"swagger": "2.0"`) {
 			t.Errorf("got %.100s", text)
 		}
 	}
@@ -165,12 +166,12 @@ func TestCORS(t *testing.T) {
 	}
 	s.token = "key-of-ada"
 	got := s.call("GET", "/api/kernels", "", "Origin", page, "Sec-Fetch-Site", "cross-site")
-	if decode[[]api.JupyterKernel](t, got, 200); got.Header.Get("Access-Control-Allow-Origin") != page || got.Header.Get("Access-Control-Allow-Credentials") != "" {
+	if servertest.Decode[[]api.JupyterKernel](t, got, 200); got.Header.Get("Access-Control-Allow-Origin") != page || got.Header.Get("Access-Control-Allow-Credentials") != "" {
 		t.Errorf("it answers with %v", got.Header)
 	}
 	refused(t, s.call("GET", "/api/kernels", "", "Origin", "https://evil.example.org"), 403)
 	k := s.kernel("")
-	if seen := decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/x", "", "Origin", page), 200); seen.Head["Origin"] != "" {
+	if seen := servertest.Decode[asked](t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/x", "", "Origin", page), 200); seen.Head["Origin"] != "" {
 		t.Errorf("the agent would look at %v", seen.Head)
 	}
 	refused(t, s.call("GET", "/jupyter/"+sandboxOf(k)+"/x", "", "Origin", page, "Authorization", "token x"), 401)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/jupyter"
 )
 
@@ -18,23 +19,23 @@ var uuid = regexp.MustCompile(`^\w+-\w+-\w+-\w+-\w+$`)
 func TestAKernelIsTheDefaultContextOfASandbox(t *testing.T) {
 	s := start(t, nil)
 	resp := s.call("POST", "/api/kernels", `{"name":"python3","env":{"KERNEL_USERNAME":"ada"},"unknown":1}`)
-	k := decode[api.JupyterKernel](t, resp, 201)
+	k := servertest.Decode[api.JupyterKernel](t, resp, 201)
 	if want := "/api/kernels/" + k.ID; resp.Header.Get("Location") != want {
 		t.Errorf("Location %q, want %q", resp.Header.Get("Location"), want)
 	}
-	if !uuid.MatchString(k.ID) || k.Name != "python3" || k.ID != api.KernelID(s.machines.last().ID, "default") {
+	if !uuid.MatchString(k.ID) || k.Name != "python3" || k.ID != api.KernelID(s.machines.Last().ID, "default") {
 		t.Errorf("got %+v", k)
 	}
-	if envs := s.machines.last().Envs; envs["KERNEL_USERNAME"] != "ada" || envs["KERNEL_GATEWAY"] != "1" {
+	if envs := s.machines.Last().Envs; envs["KERNEL_USERNAME"] != "ada" || envs["KERNEL_GATEWAY"] != "1" {
 		t.Errorf("its variables are %v", envs)
 	}
-	if text := read(t, s.call("GET", "/api/kernels/"+k.ID, "")); !strings.Contains(text, `"last_activity":"2025-11-24T16:00:00.000000Z"`) {
+	if text := servertest.Read(t, s.call("GET", "/api/kernels/"+k.ID, "")); !strings.Contains(text, `"last_activity":"2025-11-24T16:00:00.000000Z"`) {
 		t.Errorf("got %s", text)
 	}
 	if got := s.kernels(); !slices.Equal(got, []string{k.ID}) {
 		t.Errorf("listed %v", got)
 	}
-	done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
+	servertest.Done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
 	if state := s.state(sandboxOf(k)); state != fleet.Ended {
 		t.Errorf("its sandbox is %s", state)
 	}
@@ -47,7 +48,7 @@ func TestBodiesOfAnyType(t *testing.T) {
 	s := start(t, nil)
 	for _, typ := range []string{"application/x-www-form-urlencoded", "text/plain", "application/json"} {
 		for _, body := range []string{"", "{}", `{"name":null}`} {
-			decode[api.JupyterKernel](t, s.call("POST", "/api/kernels", body, "Content-Type", typ), 201)
+			servertest.Decode[api.JupyterKernel](t, s.call("POST", "/api/kernels", body, "Content-Type", typ), 201)
 		}
 	}
 }
@@ -58,15 +59,15 @@ func TestAKernelOfAnotherLanguageEndsItsSandbox(t *testing.T) {
 	if k.Name != "bash" || k.ID == api.KernelID(sandboxOf(k), "default") {
 		t.Errorf("got %+v", k)
 	}
-	second := decode[api.JupyterKernel](t, s.call("POST", "/api/kernels?sandbox="+sandboxOf(k), `{"name":"python3"}`), 201)
+	second := servertest.Decode[api.JupyterKernel](t, s.call("POST", "/api/kernels?sandbox="+sandboxOf(k), `{"name":"python3"}`), 201)
 	if got := s.kernels(); !slices.Equal(got, []string{k.ID, second.ID}) {
 		t.Errorf("listed %v", got)
 	}
-	done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
+	servertest.Done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
 	if state := s.state(sandboxOf(k)); state != fleet.Running {
 		t.Errorf("it is %s while a kernel is left", state)
 	}
-	done(t, s.call("DELETE", "/api/kernels/"+second.ID, ""))
+	servertest.Done(t, s.call("DELETE", "/api/kernels/"+second.ID, ""))
 	if state := s.state(sandboxOf(k)); state != fleet.Ended {
 		t.Errorf("it is %s without a kernel", state)
 	}
@@ -75,7 +76,7 @@ func TestAKernelOfAnotherLanguageEndsItsSandbox(t *testing.T) {
 func TestAKernelInASandboxThatThereIs(t *testing.T) {
 	s := start(t, nil)
 	info := s.native("")
-	first := decode[api.JupyterKernel](t, s.call("POST", "/api/kernels?sandbox="+info.ID, ""), 201)
+	first := servertest.Decode[api.JupyterKernel](t, s.call("POST", "/api/kernels?sandbox="+info.ID, ""), 201)
 	second := s.kernel(`{"env":{"K2_SANDBOX_ID":"` + info.ID + `"}}`)
 	if sandboxOf(first) != info.ID || sandboxOf(second) != info.ID {
 		t.Errorf("they are %+v and %+v", first, second)
@@ -84,7 +85,7 @@ func TestAKernelInASandboxThatThereIs(t *testing.T) {
 		t.Errorf("listed %v", got)
 	}
 	for _, k := range []api.JupyterKernel{first, second} {
-		done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
+		servertest.Done(t, s.call("DELETE", "/api/kernels/"+k.ID, ""))
 	}
 	if state := s.state(info.ID); state != fleet.Running {
 		t.Errorf("it is %s", state)
@@ -105,7 +106,7 @@ func TestWhatCannotBeStartedLeavesNothing(t *testing.T) {
 			t.Errorf("%s: told %q, and not of %s", body, got, field)
 		}
 	}
-	if page, err := s.fleet.List(fleet.ListOptions{}); err != nil || len(page.Sandboxes) != 0 {
+	if page, err := s.Fleet.List(fleet.ListOptions{}); err != nil || len(page.Sandboxes) != 0 {
 		t.Errorf("left %+v, %v", page, err)
 	}
 }
@@ -117,11 +118,11 @@ func TestOptionsOfAGateway(t *testing.T) {
 		fo.Max = 1
 	})
 	resp := s.call("POST", "/api/kernels", `{"name":"python3","env":{"KERNEL_A":"1","LEVEL":"2","SECRET":"3"}}`)
-	k := decode[api.JupyterKernel](t, resp, 201)
+	k := servertest.Decode[api.JupyterKernel](t, resp, 201)
 	if k.Name != "bash" || resp.Header.Get("Location") != "/base/api/kernels/"+k.ID {
 		t.Errorf("got %+v at %s", k, resp.Header.Get("Location"))
 	}
-	envs := s.machines.last().Envs
+	envs := s.machines.Last().Envs
 	if envs["KERNEL_A"] != "1" || envs["LEVEL"] != "2" || envs["SITE"] != "here" || envs["SECRET"] != "" {
 		t.Errorf("its variables are %v", envs)
 	}
@@ -130,7 +131,7 @@ func TestOptionsOfAGateway(t *testing.T) {
 	if got := refused(t, s.call("POST", "/api/kernels", ""), 403); !strings.HasPrefix(got, "Resource Limit") {
 		t.Errorf("told %q", got)
 	}
-	specs := decode[api.JupyterSpecs](t, s.call("GET", "/api/kernelspecs", ""), 200)
+	specs := servertest.Decode[api.JupyterSpecs](t, s.call("GET", "/api/kernelspecs", ""), 200)
 	if specs.Default != "bash" || len(specs.Specs) != 3 {
 		t.Errorf("got %+v", specs)
 	}
@@ -144,10 +145,10 @@ func TestKernelsOfSandboxesThatDoNotAnswer(t *testing.T) {
 	if got := s.kernels(); !slices.Equal(got, want) {
 		t.Errorf("listed %v", got)
 	}
-	if _, err := s.fleet.Pause(t.Context(), sandboxOf(k)); err != nil {
+	if _, err := s.Fleet.Pause(t.Context(), sandboxOf(k)); err != nil {
 		t.Fatal(err)
 	}
-	if got := decode[api.JupyterKernel](t, s.call("GET", "/api/kernels/"+k.ID, ""), 200); got.ExecutionState != "unknown" || got.ID != k.ID {
+	if got := servertest.Decode[api.JupyterKernel](t, s.call("GET", "/api/kernels/"+k.ID, ""), 200); got.ExecutionState != "unknown" || got.ID != k.ID {
 		t.Errorf("a paused one is %+v", got)
 	}
 	s.machines.takeOver(func(string, net.Conn) bool { return true })
@@ -205,5 +206,5 @@ func TestAnAgentThatHangs(t *testing.T) {
 		}
 	}
 	<-asked // the first time; later the question may be given up before it is sent
-	decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201)
+	servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201)
 }

@@ -1,17 +1,12 @@
 package jupyter_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -21,47 +16,35 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/kernel"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/jupyter"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if err := leaktest.Goroutines(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // machines is a runtime whose sandboxes are an agent each, in this process.
 type machines struct {
-	dir string
+	*servertest.Runtime
 
 	mu      sync.Mutex
-	specs   []fleet.Spec
 	hostile func(id string, conn net.Conn) bool // takes a connection over in place of the agent
 	hung    map[string]func()                   // by sandbox: it is called before the agent answers
 }
 
-func (r *machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error) {
-	ln, err := net.Listen("unix", filepath.Join(r.dir, s.ID))
-	if err != nil {
-		return nil, err
-	}
-	m := &machine{ln: ln, done: make(chan struct{})}
+// serve is what is in a sandbox.
+func (r *machines) serve(s fleet.Spec) http.Handler {
 	box := newBox(s.ID)
-	m.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		r.mu.Lock()
 		hostile, hung := r.hostile, r.hung[s.ID]
 		r.mu.Unlock()
-		if hung != nil && req.URL.Path != "/v1/close" {
+		if hung != nil {
 			hung()
 		}
-		if hostile != nil && req.URL.Path != "/v1/close" {
+		if hostile != nil {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err != nil {
 				return
@@ -72,29 +55,12 @@ func (r *machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error)
 			}
 		}
 		box.ServeHTTP(w, req)
-	})}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.specs = append(r.specs, s)
-	m.work.Go(func() { _ = m.server.Serve(ln) })
-	return m, nil
+	})
 }
 
-func (*machines) Adopt(context.Context, string, json.RawMessage) (fleet.Machine, error) {
-	return nil, fleet.ErrGone
-}
-func (*machines) Sweep(func(string) bool) error { return nil }
-func (*machines) Close() error                  { return nil }
 func (*machines) Complete(s fleet.Spec) (fleet.Spec, error) {
-	s.Template, s.Cwd = "k2sandbox/python:latest", "/home/user"
+	s.Template, s.Cwd, s.Limits = "k2sandbox/python:latest", "/home/user", fleet.Limits{Memory: 512 << 20, CPUs: 1, Pids: 100}
 	return s, nil
-}
-
-// last returns what was asked for last.
-func (r *machines) last() fleet.Spec {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.specs[len(r.specs)-1]
 }
 
 func (r *machines) takeOver(hostile func(id string, conn net.Conn) bool) {
@@ -107,34 +73,6 @@ func (r *machines) hang(id string, until func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.hung = map[string]func(){id: until}
-}
-
-type machine struct {
-	ln     net.Listener
-	server *http.Server
-	work   sync.WaitGroup
-	done   chan struct{}
-	once   sync.Once
-}
-
-func (m *machine) Record() json.RawMessage { return json.RawMessage(`{}`) }
-func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", m.ln.Addr().String())
-}
-func (*machine) Limits() fleet.Limits         { return fleet.Limits{Memory: 512 << 20, CPUs: 1, Pids: 100} }
-func (*machine) Isolation() fleet.Isolation   { return fleet.Isolation{Level: "none"} }
-func (m *machine) Done() <-chan struct{}      { return m.done }
-func (*machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIGKILL"} }
-func (*machine) Pause(context.Context) error  { return nil }
-func (*machine) Resume(context.Context) error { return nil }
-func (*machine) Usage() (fleet.Usage, error)  { return fleet.Usage{Disk: -1}, nil }
-func (m *machine) Kill() error {
-	m.once.Do(func() {
-		m.server.Close()
-		m.work.Wait()
-		close(m.done)
-	})
-	return nil
 }
 
 // box is what an agent answers below /jupyter, of one sandbox, without kernels behind it: see the tests of the command
@@ -160,7 +98,6 @@ func newBox(id string) *box {
 	mux.HandleFunc("POST "+at+"/sessions", b.startSession)
 	mux.HandleFunc("GET "+at+"/sessions/{id}", b.getSession)
 	mux.HandleFunc("DELETE "+at+"/sessions/{id}", b.removeSession)
-	mux.HandleFunc("POST /v1/close", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(204) })
 	mux.HandleFunc("/", b.echo)
 	b.Handler = mux
 	return b
@@ -278,10 +215,9 @@ func (b *box) echo(w http.ResponseWriter, r *http.Request) {
 // site is a server with a fleet.
 type site struct {
 	*httptest.Server
+	*servertest.House
 	t        *testing.T
-	fleet    *fleet.Fleet
 	machines *machines
-	log      syncBuffer
 	token    string // that each request has, unless it has one
 }
 
@@ -291,56 +227,22 @@ func spec(name, language string) kernel.Spec {
 
 func start(t *testing.T, change func(*jupyter.Options, *fleet.Options)) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k2") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t, machines: &machines{dir: dir}}
-	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
+	s := &site{t: t, machines: &machines{}}
+	s.machines.Runtime = servertest.NewRuntime(servertest.Dir(t), servertest.HTTP(s.machines.serve))
 	o := jupyter.Options{
-		Options: server.Options{Log: log},
-		Kernel:  spec("python3", "python"),
-		Others:  func() []kernel.Spec { return []kernel.Spec{spec("bash", "bash"), spec("nothing", "none")} },
+		Kernel: spec("python3", "python"),
+		Others: func() []kernel.Spec { return []kernel.Spec{spec("bash", "bash"), spec("nothing", "none")} },
 	}
-	if change != nil {
-		change(&o, &fo)
-	}
-	if s.fleet, err = fleet.Open(fo); err != nil {
-		t.Fatal(err)
-	}
-	o.Fleet = s.fleet
-	o.Native = sandboxes.New(sandboxes.Options{Options: o.Options, Fleet: s.fleet})
-	s.Server = httptest.NewServer(jupyter.New(o))
-	t.Cleanup(func() {
-		if err := s.fleet.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		s.CloseClientConnections()
-		s.Server.Close()
-		os.RemoveAll(dir)
-		if strings.Contains(s.log.String(), "panic") {
-			t.Errorf("a panic: %s", s.log.String())
+	s.House = servertest.Open(t, s.machines, func(fo *fleet.Options) {
+		o.Log = fo.Log
+		if change != nil {
+			change(&o, fo)
 		}
 	})
+	o.Fleet = s.Fleet
+	o.Native = sandboxes.New(sandboxes.Options{Options: o.Options, Fleet: s.Fleet})
+	s.Server = s.Serve(jupyter.New(o))
 	return s
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // call sends a request; headers are names and values in turns.
@@ -367,14 +269,14 @@ func (s *site) call(method, path, body string, headers ...string) *http.Response
 // kernel makes a kernel.
 func (s *site) kernel(body string) api.JupyterKernel {
 	s.t.Helper()
-	return decode[api.JupyterKernel](s.t, s.call("POST", "/api/kernels", body), 201)
+	return servertest.Decode[api.JupyterKernel](s.t, s.call("POST", "/api/kernels", body), 201)
 }
 
 // kernels returns the ids of those that are listed.
 func (s *site) kernels() []string {
 	s.t.Helper()
 	var ids []string
-	for _, k := range decode[[]api.JupyterKernel](s.t, s.call("GET", "/api/kernels?1764000000", ""), 200) {
+	for _, k := range servertest.Decode[[]api.JupyterKernel](s.t, s.call("GET", "/api/kernels?1764000000", ""), 200) {
 		ids = append(ids, k.ID)
 	}
 	return ids
@@ -383,7 +285,7 @@ func (s *site) kernels() []string {
 // native makes a sandbox that no kernel asked for.
 func (s *site) native(owner string) fleet.Info {
 	s.t.Helper()
-	info, _, err := s.fleet.Create(s.t.Context(), fleet.CreateOptions{Owner: owner})
+	info, _, err := s.Fleet.Create(s.t.Context(), fleet.CreateOptions{Owner: owner})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -391,7 +293,7 @@ func (s *site) native(owner string) fleet.Info {
 }
 
 func (s *site) state(id string) fleet.State {
-	info, err := s.fleet.Get(id)
+	info, err := s.Fleet.Get(id)
 	if err != nil {
 		return fleet.Ended
 	}
@@ -403,43 +305,12 @@ func sandboxOf(k api.JupyterKernel) string {
 	return id
 }
 
-func read(t testing.TB, resp *http.Response) string {
-	t.Helper()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func decode[T any](t testing.TB, resp *http.Response, status int) T {
-	t.Helper()
-	text := read(t, resp)
-	if resp.StatusCode != status {
-		t.Fatalf("status %d, want %d: %s", resp.StatusCode, status, text)
-	}
-	var v T
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return v
-}
-
 // refused checks that an answer is an error of Jupyter's form, and returns its message.
 func refused(t testing.TB, resp *http.Response, status int) string {
 	t.Helper()
-	got := decode[struct{ Reason, Message, Short_message string }](t, resp, status)
+	got := servertest.Decode[struct{ Reason, Message, Short_message string }](t, resp, status)
 	if got.Reason == "" || got.Message == "" {
 		t.Errorf("got %+v", got)
 	}
 	return got.Message
-}
-
-func done(t testing.TB, resp *http.Response) {
-	t.Helper()
-	if text := read(t, resp); resp.StatusCode != http.StatusNoContent || text != "" {
-		t.Fatalf("status %d: %s", resp.StatusCode, text)
-	}
 }

@@ -7,30 +7,31 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 func TestASessionHasItsSandbox(t *testing.T) {
 	s := start(t, nil)
 	resp := s.call("POST", "/api/sessions", `{"path":"a/b.ipynb","name":"b","type":"notebook","kernel":{"name":"python3"}}`)
-	one := decode[api.JupyterSession](t, resp, 201)
+	one := servertest.Decode[api.JupyterSession](t, resp, 201)
 	if one.Path != "a/b.ipynb" || one.Type != "notebook" || !uuid.MatchString(one.ID) || !uuid.MatchString(one.Kernel.ID) || resp.Header.Get("Location") != "/api/sessions/"+one.ID {
 		t.Errorf("got %+v at %s", one, resp.Header.Get("Location"))
 	}
-	if again := decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a/b.ipynb","type":"notebook","kernel":{"name":"bash"}}`), 201); again.ID != one.ID {
+	if again := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a/b.ipynb","type":"notebook","kernel":{"name":"bash"}}`), 201); again.ID != one.ID {
 		t.Errorf("the path has another session: %+v", again)
 	}
-	old := decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"notebook":{"path":"old.ipynb"},"kernel":{"name":"bash"}}`), 201)
+	old := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"notebook":{"path":"old.ipynb"},"kernel":{"name":"bash"}}`), 201)
 	if old.Type != "notebook" || old.Kernel.Name != "bash" {
 		t.Errorf("got %+v", old)
 	}
-	if all := decode[[]api.JupyterSession](t, s.call("GET", "/api/sessions", ""), 200); len(all) != 2 {
+	if all := servertest.Decode[[]api.JupyterSession](t, s.call("GET", "/api/sessions", ""), 200); len(all) != 2 {
 		t.Errorf("listed %+v", all)
 	}
-	if got := decode[api.JupyterSession](t, s.call("GET", "/api/sessions/"+one.ID, ""), 200); got.ID != one.ID {
+	if got := servertest.Decode[api.JupyterSession](t, s.call("GET", "/api/sessions/"+one.ID, ""), 200); got.ID != one.ID {
 		t.Errorf("got %+v", got)
 	}
 	for _, each := range []api.JupyterSession{one, old} {
-		done(t, s.call("DELETE", "/api/sessions/"+each.ID, ""))
+		servertest.Done(t, s.call("DELETE", "/api/sessions/"+each.ID, ""))
 		if state := s.state(sandboxOf(each.Kernel)); state != fleet.Ended {
 			t.Errorf("the sandbox of %s is %s", each.Path, state)
 		}
@@ -41,7 +42,7 @@ func TestASessionHasItsSandbox(t *testing.T) {
 func TestASessionOfAKernelThatThereIs(t *testing.T) {
 	s := start(t, nil)
 	k := s.kernel("")
-	one := decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a","type":"console","kernel":{"id":"`+k.ID+`"}}`), 201)
+	one := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a","type":"console","kernel":{"id":"`+k.ID+`"}}`), 201)
 	if one.Kernel.ID != k.ID {
 		t.Errorf("got %+v", one)
 	}
@@ -49,7 +50,7 @@ func TestASessionOfAKernelThatThereIs(t *testing.T) {
 		t.Errorf("there are %v", got)
 	}
 	info := s.native("")
-	other := decode[api.JupyterSession](t, s.call("POST", "/api/sessions?sandbox="+info.ID, `{"path":"b","type":"console"}`), 201)
+	other := servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions?sandbox="+info.ID, `{"path":"b","type":"console"}`), 201)
 	if sandboxOf(other.Kernel) != info.ID {
 		t.Errorf("it is in %s", other.Kernel.ID)
 	}
@@ -74,7 +75,7 @@ func TestSessionsThatCannotBe(t *testing.T) {
 		refused(t, s.call("GET", "/api/sessions/"+id, ""), 404)
 		refused(t, s.call("PATCH", "/api/sessions/"+id, "{}"), 404)
 	}
-	if page, err := s.fleet.List(fleet.ListOptions{}); err != nil || len(page.Sandboxes) != 0 {
+	if page, err := s.Fleet.List(fleet.ListOptions{}); err != nil || len(page.Sandboxes) != 0 {
 		t.Errorf("left %+v, %v", page, err)
 	}
 }
@@ -85,7 +86,7 @@ func TestManyWantTheSameSession(t *testing.T) {
 	var work sync.WaitGroup
 	for i := range ids {
 		work.Go(func() {
-			ids[i] = decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201).ID
+			ids[i] = servertest.Decode[api.JupyterSession](t, s.call("POST", "/api/sessions", `{"path":"a.ipynb","type":"notebook"}`), 201).ID
 		})
 	}
 	work.Wait()

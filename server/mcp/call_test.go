@@ -235,7 +235,7 @@ func TestSandboxEndsInTheMidst(t *testing.T) {
 	u := s.connect(protocols[0], "", "")
 	go func() {
 		<-begun
-		if err := s.fleet.Kill(context.Background(), s.running()[0]); err != nil {
+		if err := s.Fleet.Kill(context.Background(), s.running()[0]); err != nil {
 			t.Error(err)
 		}
 	}()

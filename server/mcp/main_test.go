@@ -1,19 +1,12 @@
 package mcp_test
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,84 +15,23 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/mcp"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if err := leaktest.Goroutines(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // Protocols that a client may speak: one with sessions, and the one without.
 var protocols = []string{"2025-06-18", "2026-07-28"}
 
 // machines is a runtime whose sandboxes are a handler each.
-type machines struct {
-	dir   string
-	agent http.Handler
-}
+type machines struct{ *servertest.Runtime }
 
-func (r *machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error) {
-	ln, err := net.Listen("unix", filepath.Join(r.dir, s.ID))
-	if err != nil {
-		return nil, err
-	}
-	m := &machine{ln: ln, done: make(chan struct{})}
-	m.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if req.URL.Path == "/v1/close" {
-			w.WriteHeader(http.StatusNoContent)
-			return
-		}
-		w.Header().Set("Content-Type", "application/x-ndjson")
-		r.agent.ServeHTTP(w, req)
-	})}
-	m.work.Go(func() { _ = m.server.Serve(ln) })
-	return m, nil
-}
-
-func (*machines) Adopt(context.Context, string, json.RawMessage) (fleet.Machine, error) {
-	return nil, fleet.ErrGone
-}
-func (*machines) Sweep(func(string) bool) error { return nil }
-func (*machines) Close() error                  { return nil }
-func (*machines) Complete(s fleet.Spec) (fleet.Spec, error) {
-	s.Template, s.Cwd = "k2sandbox/python:latest", "/home/user"
+func (machines) Complete(s fleet.Spec) (fleet.Spec, error) {
+	s.Template, s.Cwd, s.Limits = "k2sandbox/python:latest", "/home/user", fleet.Limits{Memory: 512 << 20}
 	return s, nil
-}
-
-type machine struct {
-	ln     net.Listener
-	server *http.Server
-	work   sync.WaitGroup
-	done   chan struct{}
-	once   sync.Once
-}
-
-func (m *machine) Record() json.RawMessage { return json.RawMessage(`{}`) }
-func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", m.ln.Addr().String())
-}
-func (*machine) Limits() fleet.Limits         { return fleet.Limits{Memory: 512 << 20} }
-func (*machine) Isolation() fleet.Isolation   { return fleet.Isolation{Level: "none"} }
-func (m *machine) Done() <-chan struct{}      { return m.done }
-func (*machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIGKILL"} }
-func (*machine) Pause(context.Context) error  { return nil }
-func (*machine) Resume(context.Context) error { return nil }
-func (*machine) Usage() (fleet.Usage, error)  { return fleet.Usage{Disk: -1}, nil }
-func (m *machine) Kill() error {
-	m.once.Do(func() {
-		m.server.Close()
-		m.work.Wait()
-		close(m.done)
-	})
-	return nil
 }
 
 // echo is an agent whose answer has what it was asked.
@@ -120,68 +52,34 @@ func say(w http.ResponseWriter, a api.MCPAnswer) {
 // site is a server with a fleet.
 type site struct {
 	*httptest.Server
-	t     *testing.T
-	fleet *fleet.Fleet
-	log   syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
+	*servertest.House
+	t *testing.T
 }
 
 // start serves a fleet whose agents are the handler; keys are as in a file of keys.
 func start(t *testing.T, agent http.HandlerFunc, keys string) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k2") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t}
-	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	s.fleet, err = fleet.Open(fleet.Options{
-		Dir: dir, Runtime: &machines{dir, agent}, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log, DefaultTimeout: time.Hour,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	known, err := server.ReadKeys(strings.NewReader(keys))
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := server.Options{Log: log, Keys: known, Version: "test"}
-	native := sandboxes.New(sandboxes.Options{Options: o, Fleet: s.fleet})
-	s.Server = httptest.NewServer(mcp.New(mcp.Options{Options: o, Fleet: s.fleet, Native: native}))
-	t.Cleanup(func() {
-		s.CloseClientConnections()
-		s.Server.Close()
-		if err := s.fleet.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		os.RemoveAll(dir)
-		if strings.Contains(s.log.String(), "panic") {
-			t.Errorf("a panic: %s", s.log.String())
-		}
-	})
+	runtime := servertest.NewRuntime(servertest.Dir(t), servertest.HTTP(func(fleet.Spec) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "application/x-ndjson")
+			agent(w, r)
+		})
+	}))
+	s := &site{t: t, House: servertest.Open(t, machines{runtime}, func(o *fleet.Options) { o.DefaultTimeout = time.Hour })}
+	o := server.Options{Log: s.Logger(), Keys: known, Version: "test"}
+	native := sandboxes.New(sandboxes.Options{Options: o, Fleet: s.Fleet})
+	s.Server = s.Serve(mcp.New(mcp.Options{Options: o, Fleet: s.Fleet, Native: native}))
 	return s
 }
 
 // running returns the ids of the sandboxes.
 func (s *site) running() []string {
 	s.t.Helper()
-	page, err := s.fleet.List(fleet.ListOptions{})
+	page, err := s.Fleet.List(fleet.ListOptions{})
 	if err != nil {
 		s.t.Fatal(err)
 	}

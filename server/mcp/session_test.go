@@ -58,7 +58,7 @@ func TestSandboxesAreNamed(t *testing.T) {
 	if got := s.connect(protocols[0], "", "?sandbox="+own).run(object{}); got != own {
 		t.Errorf("%s has answered, want %s", got, own)
 	}
-	if _, err := s.fleet.Pause(t.Context(), own); err != nil {
+	if _, err := s.Fleet.Pause(t.Context(), own); err != nil {
 		t.Fatal(err)
 	}
 	if text := u.refused(api.Conflict, "run_code", object{"code": "1"}); !strings.Contains(text, "resume") {
@@ -75,7 +75,7 @@ func TestNewDefaultSandboxIsTold(t *testing.T) {
 	s := start(t, echo, "")
 	u := s.connect(protocols[0], "", "")
 	first := u.run(object{})
-	if err := s.fleet.Kill(t.Context(), first); err != nil {
+	if err := s.Fleet.Kill(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	if text := u.refused(api.Gone, "get_run", object{"run_id": "ex_1"}); !strings.Contains(text, first) {
@@ -122,7 +122,7 @@ func TestKeysKeepApart(t *testing.T) {
 	if text := textOf(bob.call("sandbox", object{"action": "list"})); strings.Contains(text, its) || !strings.Contains(text, his+": running") {
 		t.Errorf("bob sees %s", text)
 	}
-	token := s.connect(protocols[0], s.fleet.AccessToken(its), "?sandbox="+its)
+	token := s.connect(protocols[0], s.Fleet.AccessToken(its), "?sandbox="+its)
 	if got := token.run(object{}); got != its {
 		t.Errorf("the token leads to %s, want %s", got, its)
 	}
@@ -136,7 +136,7 @@ func TestKeysKeepApart(t *testing.T) {
 func TestCallersAreChecked(t *testing.T) {
 	s := start(t, echo, "ada:secret-1\n")
 	id := s.connect(protocols[0], "secret-1", "").run(object{})
-	token := s.fleet.AccessToken(id)
+	token := s.Fleet.AccessToken(id)
 	for _, c := range []struct {
 		query  string
 		status int
@@ -176,14 +176,14 @@ func TestSandboxTool(t *testing.T) {
 	u := s.connect(protocols[0], "", "")
 	made := u.call("sandbox", object{"action": "create", "timeout_s": 100, "metadata": object{"for": "tests"}})
 	id, _ := made.StructuredContent.(object)["sandbox_id"].(string)
-	if info, err := s.fleet.Get(id); err != nil || info.Timeout.Seconds() != 100 || info.Metadata["for"] != "tests" {
+	if info, err := s.Fleet.Get(id); err != nil || info.Timeout.Seconds() != 100 || info.Metadata["for"] != "tests" {
 		t.Fatalf("%s: %v, %+v", textOf(made), err, info)
 	}
 	if text := textOf(made); strings.Contains(text, "sbt_") {
 		t.Errorf("it says a token: %s", text)
 	}
 	u.call("sandbox", object{"action": "extend", "sandbox_id": id, "timeout_s": 200})
-	if info, _ := s.fleet.Get(id); info.Timeout.Seconds() != 200 {
+	if info, _ := s.Fleet.Get(id); info.Timeout.Seconds() != 200 {
 		t.Errorf("its timeout is %v", info.Timeout)
 	}
 	exposed := u.call("sandbox", object{"action": "expose_port", "sandbox_id": id, "port": 8000}).StructuredContent.(object)
@@ -191,7 +191,7 @@ func TestSandboxTool(t *testing.T) {
 		t.Errorf("the port is at %v, want %s", exposed["url"], want)
 	}
 	u.call("sandbox", object{"action": "delete", "sandbox_id": id})
-	if page, _ := s.fleet.List(fleet.ListOptions{}); len(page.Sandboxes) > 0 {
+	if page, _ := s.Fleet.List(fleet.ListOptions{}); len(page.Sandboxes) > 0 {
 		t.Errorf("there is %v", page.Sandboxes)
 	}
 	u.refused(api.Gone, "sandbox", object{"action": "info", "sandbox_id": id})

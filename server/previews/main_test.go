@@ -1,26 +1,19 @@
 package previews_test
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b"
 	"github.com/k2sandbox/k2sandbox/server/inside"
@@ -28,72 +21,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if err := leaktest.Goroutines(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
-
-// machines is a runtime whose sandboxes have an agent each, which reaches servers of this test as those inside.
-type machines struct{ dir string }
-
-func (r machines) Start(_ context.Context, s fleet.Spec) (fleet.Machine, error) {
-	ln, err := net.Listen("unix", filepath.Join(r.dir, s.ID))
-	if err != nil {
-		return nil, err
-	}
-	ports := http.StripPrefix(e2b.PortPath, inside.Ports(server.Options{Behind: true, Fail: e2b.Fail}))
-	m := &machine{spec: s, ln: ln, done: make(chan struct{})}
-	m.server = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		if strings.HasPrefix(req.URL.Path, e2b.PortPath) {
-			ports.ServeHTTP(w, req)
-		}
-	})}
-	m.work.Go(func() { _ = m.server.Serve(ln) })
-	return m, nil
-}
-
-func (machines) Adopt(context.Context, string, json.RawMessage) (fleet.Machine, error) {
-	return nil, fleet.ErrGone
-}
-func (machines) Sweep(func(string) bool) error             { return nil }
-func (machines) Close() error                              { return nil }
-func (machines) Complete(s fleet.Spec) (fleet.Spec, error) { return s, nil }
-
-type machine struct {
-	spec   fleet.Spec
-	ln     net.Listener
-	server *http.Server
-	work   sync.WaitGroup
-	done   chan struct{}
-	once   sync.Once
-}
-
-func (m *machine) Record() json.RawMessage { return json.RawMessage(`{}`) }
-func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", m.ln.Addr().String())
-}
-func (*machine) Limits() fleet.Limits           { return fleet.Limits{} }
-func (*machine) Isolation() fleet.Isolation     { return fleet.Isolation{Level: "none"} }
-func (m *machine) Done() <-chan struct{}        { return m.done }
-func (*machine) Exit() fleet.Exit               { return fleet.Exit{Signal: "SIGKILL"} }
-func (*machine) SetNetwork(fleet.Network) error { return nil }
-func (*machine) Refusals() <-chan fleet.Refusal { return nil }
-func (*machine) Pause(context.Context) error    { return nil }
-func (*machine) Resume(context.Context) error   { return nil }
-func (*machine) Usage() (fleet.Usage, error)    { return fleet.Usage{Disk: -1}, nil }
-func (m *machine) Kill() error {
-	m.once.Do(func() {
-		m.server.Close()
-		m.work.Wait()
-		close(m.done)
-	})
-	return nil
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // The keys of a server that has some, and the domain of its previews.
 const (
@@ -104,23 +32,14 @@ const (
 // site is a server with a fleet.
 type site struct {
 	*httptest.Server
-	t     *testing.T
-	fleet *fleet.Fleet
-	log   syncBuffer
+	*servertest.House
+	t *testing.T
 }
 
-// start starts a server with the keys, or without any; given is its --preview-domain.
+// start starts a server with the keys, or without any; given is its --preview-domain. Agents reach servers of this test
+// as those inside.
 func start(t *testing.T, keys, given string) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k2") // t.TempDir is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{t: t}
-	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	if s.fleet, err = fleet.Open(fleet.Options{Dir: dir, Runtime: machines{dir}, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}); err != nil {
-		t.Fatal(err)
-	}
 	known, err := server.ReadKeys(strings.NewReader(keys))
 	if err != nil {
 		t.Fatal(err)
@@ -129,41 +48,21 @@ func start(t *testing.T, keys, given string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	common := server.Options{Log: log, Keys: known, Hosts: []string{"*.e2b.test"}}
-	native := sandboxes.New(sandboxes.Options{Options: common, Fleet: s.fleet, Preview: at})
-	front := e2b.New(e2b.Options{Options: common, Fleet: s.fleet, Native: native})
-	s.Server = httptest.NewServer(previews.New(previews.Options{
-		Options: common, Domain: at, Fleet: s.fleet, Native: native, E2B: front, Reserved: e2b.Reserved, Next: front,
-	}))
-	t.Cleanup(func() {
-		if err := s.fleet.Close(context.Background()); err != nil {
-			t.Error(err)
-		}
-		s.CloseClientConnections()
-		s.Server.Close()
-		os.RemoveAll(dir)
-		if strings.Contains(s.log.String(), "panic") {
-			t.Errorf("a panic: %s", s.log.String())
+	ports := http.StripPrefix(e2b.PortPath, inside.Ports(server.Options{Behind: true, Fail: e2b.Fail}))
+	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, e2b.PortPath) {
+			ports.ServeHTTP(w, r)
 		}
 	})
+	runtime := servertest.NewRuntime(servertest.Dir(t), servertest.HTTP(func(fleet.Spec) http.Handler { return agent }))
+	s := &site{t: t, House: servertest.Open(t, runtime, nil)}
+	common := server.Options{Log: s.Logger(), Keys: known, Hosts: []string{"*.e2b.test"}}
+	native := sandboxes.New(sandboxes.Options{Options: common, Fleet: s.Fleet, Preview: at})
+	front := e2b.New(e2b.Options{Options: common, Fleet: s.Fleet, Native: native})
+	s.Server = s.Serve(previews.New(previews.Options{
+		Options: common, Domain: at, Fleet: s.Fleet, Native: native, E2B: front, Reserved: e2b.Reserved, Next: front,
+	}))
 	return s
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // call sends a request and follows no redirect; headers are names and values in turns, of which Host is the request's.
@@ -190,13 +89,13 @@ func (s *site) call(method, target, body string, headers ...string) *http.Respon
 // create makes a sandbox of ada's, or of nobody's.
 func (s *site) create() api.Sandbox {
 	s.t.Helper()
-	return decode[api.Sandbox](s.t, s.call("POST", "/v1/sandboxes", "{}", "X-API-Key", "key-of-ada"), 201)
+	return servertest.Decode[api.Sandbox](s.t, s.call("POST", "/v1/sandboxes", "{}", "X-API-Key", "key-of-ada"), 201)
 }
 
 // link asks for a link, and returns its host and its token.
 func (s *site) link(id string, port int) (host, token string) {
 	s.t.Helper()
-	link := decode[api.Preview](s.t, s.call("POST", "/v1/sandboxes/"+id+"/previews", fmt.Sprintf(`{"port":%d}`, port), "X-API-Key", "key-of-ada"), 201)
+	link := servertest.Decode[api.Preview](s.t, s.call("POST", "/v1/sandboxes/"+id+"/previews", fmt.Sprintf(`{"port":%d}`, port), "X-API-Key", "key-of-ada"), 201)
 	u, err := url.Parse(link.URL)
 	if err != nil {
 		s.t.Fatal(err)
@@ -227,32 +126,10 @@ type asked struct {
 	Head                    http.Header
 }
 
-func read(t testing.TB, resp *http.Response) string {
-	t.Helper()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func decode[T any](t testing.TB, resp *http.Response, status int) T {
-	t.Helper()
-	text := read(t, resp)
-	if resp.StatusCode != status {
-		t.Fatalf("status %d, want %d: %s", resp.StatusCode, status, text)
-	}
-	var v T
-	if err := json.Unmarshal([]byte(text), &v); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return v
-}
-
 // refused checks that an answer is an error.
 func refused(t testing.TB, resp *http.Response, status int, code api.Code) *api.Error {
 	t.Helper()
-	e := decode[api.ErrorBody](t, resp, status).Error
+	e := servertest.Decode[api.ErrorBody](t, resp, status).Error
 	if e.Code != code || e.Message == "" {
 		t.Errorf("got %+v, want %s", e, code)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 func TestALinkBecomesACookie(t *testing.T) {
@@ -35,14 +36,14 @@ func TestALinkBecomesACookie(t *testing.T) {
 		t.Fatalf("got %q", set)
 	}
 	cookie := "k2-preview=" + token
-	got := decode[asked](t, s.call("POST", "/a?b", "body", "Host", host, "Cookie", "own=\"1, 2\"; "+cookie+"; k2-console-8900=secret", "Authorization", "Bearer its-own"), 200)
+	got := servertest.Decode[asked](t, s.call("POST", "/a?b", "body", "Host", host, "Cookie", "own=\"1, 2\"; "+cookie+"; k2-console-8900=secret", "Authorization", "Bearer its-own"), 200)
 	if got.Method != "POST" || got.URI != "/a?b" || got.Host != host || got.Body != "body" {
 		t.Errorf("got %+v", got)
 	}
 	if cookies := got.Head["Cookie"]; len(cookies) != 1 || cookies[0] != `own="1, 2"` || got.Head.Get("Authorization") != "Bearer its-own" {
 		t.Errorf("got %v", got.Head)
 	}
-	if strings.Contains(s.log.String(), token) {
+	if strings.Contains(s.Log.String(), token) {
 		t.Error("the token is in the log")
 	}
 }
@@ -55,7 +56,7 @@ func TestWhoGetsIn(t *testing.T) {
 	host, token := s.link(box.SandboxID, port)
 	_, ofOtherPort := s.link(box.SandboxID, otherPort)
 	_, ofOther := s.link(other.SandboxID, port)
-	sign := func(d time.Duration) string { return s.fleet.PreviewToken(box.SandboxID, port, time.Now().Add(d)) }
+	sign := func(d time.Duration) string { return s.Fleet.PreviewToken(box.SandboxID, port, time.Now().Add(d)) }
 	later := strings.Split(token, "_")
 	later[1] = strconv.FormatInt(time.Now().Add(48*time.Hour).Unix(), 36)
 	cookie := func(value string) []string { return []string{"Cookie", "k2-preview=" + value} }
@@ -72,13 +73,13 @@ func TestWhoGetsIn(t *testing.T) {
 		"the owner's key as a bearer":         {"", []string{"Authorization", "Bearer key-of-ada"}, 200},
 		"the sandbox's token":                 {"", []string{"X-API-Key", box.AccessToken}, 200},
 		"the sandbox's token, of E2B":         {"", []string{"X-Access-Token", box.AccessToken}, 200},
-		"the traffic token, of E2B":           {"", []string{"E2b-Traffic-Access-Token", s.fleet.TrafficToken(box.SandboxID)}, 200},
+		"the traffic token, of E2B":           {"", []string{"E2b-Traffic-Access-Token", s.Fleet.TrafficToken(box.SandboxID)}, 200},
 		"a link that expired, and the cookie": {"?k2-preview=" + sign(-time.Second), cookie(token), 303},
 
 		"nothing":                         {"", nil, 401},
 		"another's key":                   {"", []string{"X-API-Key", "key-of-bob"}, 401},
 		"another sandbox's token":         {"", []string{"X-API-Key", other.AccessToken}, 401},
-		"the traffic token as a link":     {"?k2-preview=" + s.fleet.TrafficToken(box.SandboxID), nil, 401},
+		"the traffic token as a link":     {"?k2-preview=" + s.Fleet.TrafficToken(box.SandboxID), nil, 401},
 		"the access token as a link":      {"?k2-preview=" + box.AccessToken, nil, 401},
 		"the access token as a cookie":    {"", cookie(box.AccessToken), 401},
 		"a key as a link":                 {"?k2-preview=key-of-ada", nil, 401},
@@ -100,14 +101,14 @@ func TestWhoGetsIn(t *testing.T) {
 	} {
 		resp := s.call("GET", "/"+test.query, "", append([]string{"Host", host}, test.headers...)...)
 		if resp.StatusCode != test.status {
-			t.Errorf("%s: status %d, want %d: %s", name, resp.StatusCode, test.status, read(t, resp))
+			t.Errorf("%s: status %d, want %d: %s", name, resp.StatusCode, test.status, servertest.Read(t, resp))
 			continue
 		}
 		if test.status == 401 && len(resp.Header["Set-Cookie"]) > 0 {
 			t.Errorf("%s: got a cookie", name)
 		}
 		if test.status == 200 {
-			got := decode[asked](t, resp, 200)
+			got := servertest.Decode[asked](t, resp, 200)
 			for _, secret := range []string{"key-of", token, "sbt_", "sbp_", "k2-preview"} {
 				if strings.Contains(fmt.Sprint(got), secret) {
 					t.Errorf("%s: %s goes along: %v", name, secret, got)
@@ -115,7 +116,7 @@ func TestWhoGetsIn(t *testing.T) {
 			}
 		}
 	}
-	if err := s.fleet.Kill(t.Context(), box.SandboxID); err != nil {
+	if err := s.Fleet.Kill(t.Context(), box.SandboxID); err != nil {
 		t.Fatal(err)
 	}
 	if e := refused(t, s.call("GET", "/", "", append([]string{"Host", host}, cookie(token)...)...), 410, api.Gone); !strings.Contains(e.Message, "killed") {
@@ -175,11 +176,11 @@ func TestHosts(t *testing.T) {
 	} {
 		resp := s.call(test.method, test.path, "", append([]string{"Host", test.host, "Cookie", "k2-preview=" + token}, test.headers...)...)
 		if resp.StatusCode != test.status {
-			t.Errorf("%s: status %d, want %d: %s", what, resp.StatusCode, test.status, read(t, resp))
+			t.Errorf("%s: status %d, want %d: %s", what, resp.StatusCode, test.status, servertest.Read(t, resp))
 			continue
 		}
 		if test.status == 200 {
-			if got := decode[asked](t, resp, 200); got.URI != test.path || got.Method != test.method {
+			if got := servertest.Decode[asked](t, resp, 200); got.URI != test.path || got.Method != test.method {
 				t.Errorf("%s: got %+v", what, got)
 			}
 		}
@@ -268,11 +269,11 @@ func TestALinkLeadsNowhereElse(t *testing.T) {
 		}
 	}
 	// What is no page goes through, without the token.
-	got := decode[asked](t, s.call("POST", "/?k2-preview="+token+"&a=b", "x", "Host", host, "Referer", "http://"+host+"/?k2-preview="+token), 200)
+	got := servertest.Decode[asked](t, s.call("POST", "/?k2-preview="+token+"&a=b", "x", "Host", host, "Referer", "http://"+host+"/?k2-preview="+token), 200)
 	if got.URI != "/?a=b" || got.Head.Get("Referer") != "" {
 		t.Errorf("got %+v", got)
 	}
-	if got := decode[asked](t, s.call("PUT", "/p?k2-preview="+token, "x", "Host", host), 200); got.URI != "/p" {
+	if got := servertest.Decode[asked](t, s.call("PUT", "/p?k2-preview="+token, "x", "Host", host), 200); got.URI != "/p" {
 		t.Errorf("got %+v", got)
 	}
 }
@@ -333,12 +334,12 @@ func TestWithoutKeys(t *testing.T) {
 	if host != fmt.Sprintf("%d-%s.%s", port, box.SandboxID, domain) {
 		t.Errorf("behind a proxy the host is %q", host)
 	}
-	decode[asked](t, s.call("GET", "/", "", "Host", host), 200)
+	servertest.Decode[asked](t, s.call("GET", "/", "", "Host", host), 200)
 	resp := s.call("GET", "/?k2-preview="+token, "", "Host", host)
 	if set := resp.Header.Get("Set-Cookie"); resp.StatusCode != 303 || !strings.HasPrefix(set, "__Host-k2-preview="+token+"; Path=/; ") || !strings.Contains(set, "; Secure") || strings.Contains(set, "Domain") {
 		t.Errorf("status %d, %q", resp.StatusCode, set)
 	}
-	if got := decode[asked](t, s.call("GET", "/", "", "Host", host, "Cookie", "__Host-k2-preview="+token), 200); got.Head.Get("Cookie") != "" {
+	if got := servertest.Decode[asked](t, s.call("GET", "/", "", "Host", host, "Cookie", "__Host-k2-preview="+token), 200); got.Head.Get("Cookie") != "" {
 		t.Errorf("got %v", got.Head)
 	}
 	resp = s.call("GET", "/?k2-preview=x", "", "Host", host)
@@ -352,7 +353,7 @@ func TestErrorsForBrowsers(t *testing.T) {
 	s := start(t, keys, domain)
 	box := s.create()
 	resp := s.call("GET", "/", "", "Host", "8000-"+box.SandboxID+"."+domain, "Accept", "text/html,*/*;q=0.8")
-	text := read(t, resp)
+	text := servertest.Read(t, resp)
 	if resp.StatusCode != 401 || !strings.HasPrefix(resp.Header.Get("Content-Type"), "text/html") || !strings.HasPrefix(resp.Header.Get("Content-Security-Policy"), "default-src 'none'") ||
 		!strings.Contains(text, "<p>what listens on port 8000") || resp.Header.Get("Referrer-Policy") != "no-referrer" {
 		t.Errorf("status %d, %v: %s", resp.StatusCode, resp.Header, text)
@@ -382,7 +383,7 @@ func TestLinks(t *testing.T) {
 	refused(t, ask(`{"port":8000}`, "Host", "box.e2b.test", "X-API-Key", "key-of-ada"), 422, api.Unprocessable) // whose browser is elsewhere
 	for body, lasts := range map[string]time.Duration{`{"port":8000}`: time.Hour, `{"port":8000,"expires_in":60}`: time.Minute, `{"port":8000,"expires_in":86400}`: 24 * time.Hour} {
 		before := time.Now()
-		link := decode[api.Preview](t, ask(body, "X-API-Key", box.AccessToken), 201)
+		link := servertest.Decode[api.Preview](t, ask(body, "X-API-Key", box.AccessToken), 201)
 		if link.ExpiresAt.Before(before.Add(lasts-time.Second)) || link.ExpiresAt.After(time.Now().Add(lasts)) || link.Port != 8000 {
 			t.Errorf("%s: got %+v", body, link)
 		}
@@ -390,7 +391,7 @@ func TestLinks(t *testing.T) {
 			t.Errorf("the URL is %q, want %q", link.URL, want)
 		}
 	}
-	if got := decode[api.ServerCapabilities](t, s.call("GET", "/v1/capabilities", "", ada...), 200); !got.Previews.Available {
+	if got := servertest.Decode[api.ServerCapabilities](t, s.call("GET", "/v1/capabilities", "", ada...), 200); !got.Previews.Available {
 		t.Errorf("got %+v", got.Previews)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
@@ -31,19 +32,19 @@ func locked(t *testing.T, quota fleet.Quota) *site {
 func TestSandboxesBelongToTheirKeys(t *testing.T) {
 	s := locked(t, fleet.Quota{})
 	ada, again, bob := []string{"X-Api-Key", "key-of-ada"}, []string{"Authorization", "Bearer new-key-of-ada"}, []string{"X-Api-Key", "key-of-bob"}
-	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", ada...), 201)
+	made := servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", ada...), 201)
 	path := "/v1/sandboxes/" + made.SandboxID
 	token, other := []string{"X-Api-Key", made.AccessToken}, "/v1/sandboxes/"+s.create(t, bob...)
 	for _, caller := range [][]string{ada, again, token} {
-		if got := decode[api.Sandbox](t, s.call(t, "GET", path, "", caller...), 200); got.SandboxID != made.SandboxID {
+		if got := servertest.Decode[api.Sandbox](t, s.call(t, "GET", path, "", caller...), 200); got.SandboxID != made.SandboxID {
 			t.Errorf("got %+v", got)
 		}
-		if got := read(t, s.call(t, "POST", path+"/code", "{}", caller...)); !strings.HasPrefix(got, "POST /v1/code\n") {
+		if got := servertest.Read(t, s.call(t, "POST", path+"/code", "{}", caller...)); !strings.HasPrefix(got, "POST /v1/code\n") {
 			t.Errorf("got %s", got)
 		}
-		decode[api.Sandbox](t, s.call(t, "POST", path+"/timeout", `{"timeout":60}`, caller...), 200)
+		servertest.Decode[api.Sandbox](t, s.call(t, "POST", path+"/timeout", `{"timeout":60}`, caller...), 200)
 	}
-	if list := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes", "", again...), 200); len(list.Sandboxes) != 1 || list.Sandboxes[0].SandboxID != made.SandboxID {
+	if list := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes", "", again...), 200); len(list.Sandboxes) != 1 || list.Sandboxes[0].SandboxID != made.SandboxID {
 		t.Errorf("got %+v", list)
 	}
 	for _, call := range [][2]string{{"GET", path}, {"GET", path + "/metrics"}, {"DELETE", path}, {"POST", path + "/close"}, {"POST", path + "/pause"}, {"POST", path + "/code"}, {"GET", path + "/ports/80/"}, {"POST", path + "/timeout"}} {
@@ -63,11 +64,11 @@ func TestSandboxesBelongToTheirKeys(t *testing.T) {
 		refused(t, s.call(t, call[0], call[1], "", bob...), 404, api.NotFound)
 	}
 	for _, secret := range []string{"key-of-ada", "key-of-bob", made.AccessToken} {
-		if strings.Contains(s.log.String(), secret) {
+		if strings.Contains(s.Log.String(), secret) {
 			t.Errorf("the log has %s", secret)
 		}
 	}
-	if !strings.Contains(s.log.String(), `"did":"create","sandbox":"`+made.SandboxID+`","by":"ada"`) || !strings.Contains(s.log.String(), `"did":"kill","sandbox":"`+made.SandboxID+`","by":"access token"`) {
+	if !strings.Contains(s.Log.String(), `"did":"create","sandbox":"`+made.SandboxID+`","by":"ada"`) || !strings.Contains(s.Log.String(), `"did":"kill","sandbox":"`+made.SandboxID+`","by":"access token"`) {
 		t.Error("the log has not who did it")
 	}
 }
@@ -75,24 +76,24 @@ func TestSandboxesBelongToTheirKeys(t *testing.T) {
 // No key gets inside, whichever way it came.
 func TestKeysStayOutside(t *testing.T) {
 	s := locked(t, fleet.Quota{})
-	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", "X-Api-Key", "key-of-ada"), 201)
+	made := servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", "X-Api-Key", "key-of-ada"), 201)
 	path := "/v1/sandboxes/" + made.SandboxID
 	for _, headers := range [][]string{
 		{"X-Api-Key", "key-of-ada"}, {"Authorization", "Bearer key-of-ada"}, {"Authorization", "Bearer " + made.AccessToken},
 		{"X-Api-Key", "key-of-ada", "Authorization", "Bearer key-of-bob"}, {"X-Api-Key", "key-of-ada", "Authorization", "bearer " + made.AccessToken},
 	} {
 		for _, rest := range []string{"/code", "/ports/80/"} {
-			got := strings.ToLower(read(t, s.call(t, "GET", path+rest, "", headers...)))
+			got := strings.ToLower(servertest.Read(t, s.call(t, "GET", path+rest, "", headers...)))
 			if strings.Contains(got, "authorization") || strings.Contains(got, "api-key") || strings.Contains(got, "key-of") || strings.Contains(got, strings.ToLower(made.AccessToken)) {
 				t.Errorf("%q: got %s", headers, got)
 			}
 		}
 	}
 	theirs := []string{"X-Api-Key", "key-of-ada", "Authorization", "Basic eDp5"}
-	if got := read(t, s.call(t, "GET", path+"/ports/80/", "", theirs...)); !strings.Contains(got, "Authorization: Basic eDp5") {
+	if got := servertest.Read(t, s.call(t, "GET", path+"/ports/80/", "", theirs...)); !strings.Contains(got, "Authorization: Basic eDp5") {
 		t.Errorf("what is for the server inside stays outside: %s", got)
 	}
-	if got := read(t, s.call(t, "GET", path+"/code", "", theirs...)); strings.Contains(got, "Authorization") {
+	if got := servertest.Read(t, s.call(t, "GET", path+"/code", "", theirs...)); strings.Contains(got, "Authorization") {
 		t.Errorf("got %s", got)
 	}
 }

@@ -31,7 +31,7 @@ func run(w http.ResponseWriter, r *http.Request) {
 func BenchmarkRun(b *testing.B) {
 	s := start(b, handler(http.HandlerFunc(run)), func(o *sandboxes.Options, _ *fleet.Options) { o.Log = nil })
 	id := s.create(b)
-	direct := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.machines.get(id).Dial(ctx) }}
+	direct := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return s.machines.Get(id).Dial(ctx) }}
 	defer direct.CloseIdleConnections()
 	for _, way := range []struct {
 		name, url string

@@ -17,6 +17,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -63,8 +64,8 @@ func victim(t *testing.T, change func(*sandboxes.Options, *fleet.Options)) *site
 	t.Helper()
 	s := start(t, handler(http.HandlerFunc(run)), change)
 	t.Cleanup(func() {
-		if strings.Contains(s.log.String(), "panic") {
-			t.Errorf("a panic: %s", s.log.String())
+		if strings.Contains(s.Log.String(), "panic") {
+			t.Errorf("a panic: %s", s.Log.String())
 		}
 	})
 	return s
@@ -78,9 +79,9 @@ func (s *site) taken(t *testing.T, hostile func(net.Conn)) string {
 	s.machines.mu.Lock()
 	s.machines.taken[t.Name()] = hostile
 	s.machines.mu.Unlock()
-	id := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", fmt.Sprintf(`{"template":%q}`, t.Name())), 201).SandboxID
+	id := servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", fmt.Sprintf(`{"template":%q}`, t.Name())), 201).SandboxID
 	t.Cleanup(func() {
-		if got := read(t, s.call(t, "POST", "/v1/sandboxes/"+other+"/code", `{"code":"1+1"}`)); got != lines {
+		if got := servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+other+"/code", `{"code":"1+1"}`)); got != lines {
 			t.Errorf("the other sandbox answers %q", got)
 		}
 	})
@@ -158,7 +159,7 @@ func TestInformationalAnswersStayInside(t *testing.T) {
 	s := victim(t, nil)
 	path := s.taken(t, says("HTTP/1.1 103 Early Hints\r\nLink: </evil>\r\nX-Request-Id: theirs\r\n\r\n"+ok+"Content-Length: 2\r\n\r\nhi"))
 	resp := s.call(t, "GET", path+"/ports/80/", "")
-	if got := read(t, resp); got != "hi" || resp.Header.Get("Link") != "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
+	if got := servertest.Read(t, resp); got != "hi" || resp.Header.Get("Link") != "" || resp.Header.Get("X-Content-Type-Options") != "nosniff" {
 		t.Errorf("got %q %v", got, resp.Header)
 	}
 }
@@ -209,7 +210,7 @@ func TestSlowUploadsAreWaitedFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := read(t, resp); got != "60" {
+	if got := servertest.Read(t, resp); got != "60" {
 		t.Errorf("got %q", got)
 	}
 }
@@ -331,7 +332,7 @@ func TestBombs(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if got := read(t, resp); got != bomb.String() {
+	if got := servertest.Read(t, resp); got != bomb.String() {
 		t.Errorf("got %d bytes of %d", len(got), bomb.Len())
 	}
 	refused(t, s.call(t, "GET", path+"/files?path=/x", "", "Accept-Encoding", "gzip"), 502, api.SandboxUnreachable)
@@ -343,7 +344,7 @@ func TestTrailers(t *testing.T) {
 		"X-Archive-Skipped: 3\r\nSet-Cookie: a=b\r\nX-Evil: x\r\nX-Unannounced: y\r\nX-Request-Id: z\r\n\r\n"))
 	for rest, want := range map[string]string{"/files/archive?path=/": "map[X-Archive-Skipped:[3]]", "/ports/80/": "map[X-Archive-Skipped:[3] X-Evil:[x]]"} {
 		resp := s.call(t, "GET", path+rest, "")
-		if text := read(t, resp); text != "hi" {
+		if text := servertest.Read(t, resp); text != "hi" {
 			t.Errorf("got %q", text)
 		}
 		delete(resp.Trailer, "X-Unannounced")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
@@ -30,7 +31,7 @@ func TestLifecycle(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
 	resp := s.call(t, "POST", "/v1/sandboxes", `{"template":"t","cwd":"/home/user","envs":{"A":"b"},"timeout":600.5,"metadata":{"user":"ada"},
 		"limits":{"memory_mb":512,"cpus":1.5,"pids":256,"disk_mb":1024},"network":{"mode":"none","allow":[]}}`)
-	made := decode[api.Sandbox](t, resp, 201)
+	made := servertest.Decode[api.Sandbox](t, resp, 201)
 	if where, err := resp.Location(); err != nil || where.Path != "/v1/sandboxes/"+made.SandboxID {
 		t.Errorf("Location %v, %v", where, err)
 	}
@@ -39,28 +40,28 @@ func TestLifecycle(t *testing.T) {
 		made.ExpiresAt == nil || made.AccessToken == "" || made.Isolation.Warning == "" {
 		t.Errorf("got %+v", made)
 	}
-	if spec := s.machines.get(made.SandboxID).spec; spec.Envs["A"] != "b" || spec.Network.Mode != "none" || spec.Limits.Memory != 512<<20 {
+	if spec := s.machines.Get(made.SandboxID).Spec; spec.Envs["A"] != "b" || spec.Network.Mode != "none" || spec.Limits.Memory != 512<<20 {
 		t.Errorf("got %+v", spec)
 	}
 	path := "/v1/sandboxes/" + made.SandboxID
-	got := decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200)
+	got := servertest.Decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200)
 	if got.SandboxID != made.SandboxID || got.AccessToken != made.AccessToken {
 		t.Errorf("got %+v", got)
 	}
-	if got := decode[api.Sandbox](t, s.call(t, "POST", path+"/timeout", `{"timeout":30}`), 200); got.Timeout != 30 {
+	if got := servertest.Decode[api.Sandbox](t, s.call(t, "POST", path+"/timeout", `{"timeout":30}`), 200); got.Timeout != 30 {
 		t.Errorf("got %+v", got)
 	}
-	if got := decode[api.Sandbox](t, s.call(t, "POST", path+"/pause", ""), 200); got.State != api.SandboxPaused {
+	if got := servertest.Decode[api.Sandbox](t, s.call(t, "POST", path+"/pause", ""), 200); got.State != api.SandboxPaused {
 		t.Errorf("got %+v", got)
 	}
 	refused(t, s.call(t, "POST", path+"/code", "{}"), 409, api.Conflict)
-	if got := decode[api.Sandbox](t, s.call(t, "POST", path+"/resume", ""), 200); got.State != api.SandboxRunning {
+	if got := servertest.Decode[api.Sandbox](t, s.call(t, "POST", path+"/resume", ""), 200); got.State != api.SandboxRunning {
 		t.Errorf("got %+v", got)
 	}
-	if text := read(t, s.call(t, "POST", path+"/code", "{}")); !strings.HasPrefix(text, "POST /v1/code\n") {
+	if text := servertest.Read(t, s.call(t, "POST", path+"/code", "{}")); !strings.HasPrefix(text, "POST /v1/code\n") {
 		t.Errorf("got %q", text)
 	}
-	if resp := s.call(t, "DELETE", path, ""); resp.StatusCode != 204 || read(t, resp) != "" {
+	if resp := s.call(t, "DELETE", path, ""); resp.StatusCode != 204 || servertest.Read(t, resp) != "" {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 	for _, method := range []string{"GET", "DELETE"} {
@@ -81,11 +82,11 @@ func TestLifecycle(t *testing.T) {
 		t.Errorf("got %+v", e)
 	}
 	for _, did := range []string{"create", "timeout", "pause", "resume", "kill", "close"} {
-		if !strings.Contains(s.log.String(), `"did":"`+did+`"`) {
+		if !strings.Contains(s.Log.String(), `"did":"`+did+`"`) {
 			t.Errorf("no audit line of %s", did)
 		}
 	}
-	if strings.Contains(s.log.String(), made.AccessToken) {
+	if strings.Contains(s.Log.String(), made.AccessToken) {
 		t.Error("the log has a token")
 	}
 }
@@ -94,14 +95,14 @@ func TestList(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
 	var ids []string
 	for _, user := range []string{"ada", "bob", "ada"} {
-		ids = append(ids, decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", `{"metadata":{"user":"`+user+`","x.y":"1"}}`), 201).SandboxID)
+		ids = append(ids, servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", `{"metadata":{"user":"`+user+`","x.y":"1"}}`), 201).SandboxID)
 	}
 	s.call(t, "POST", "/v1/sandboxes/"+ids[1]+"/pause", "")
 	for query, want := range map[string][]string{
 		"": {ids[2], ids[1], ids[0]}, "?metadata.user=ada": {ids[2], ids[0]}, "?state=paused": {ids[1]}, "?metadata.user=eve": {},
 		"?metadata.x.y=1&metadata.user=bob": {ids[1]}, "?state=ended": {}, "?limit=1": {ids[2]},
 	} {
-		page := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes"+query, ""), 200)
+		page := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes"+query, ""), 200)
 		var got []string
 		for _, box := range page.Sandboxes {
 			got = append(got, box.SandboxID)
@@ -116,12 +117,12 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: cursor %q", query, page.NextCursor)
 		}
 	}
-	first := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?limit=2", ""), 200)
-	if rest := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?limit=2&cursor="+url.QueryEscape(first.NextCursor), ""), 200); len(rest.Sandboxes) != 1 || rest.Sandboxes[0].SandboxID != ids[0] {
+	first := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?limit=2", ""), 200)
+	if rest := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?limit=2&cursor="+url.QueryEscape(first.NextCursor), ""), 200); len(rest.Sandboxes) != 1 || rest.Sandboxes[0].SandboxID != ids[0] {
 		t.Errorf("got %+v", rest)
 	}
 	s.call(t, "DELETE", "/v1/sandboxes/"+ids[0], "")
-	if ended := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?state=ended", ""), 200); len(ended.Sandboxes) != 1 || ended.Sandboxes[0].Reason != "killed" || ended.Sandboxes[0].EndedAt == nil {
+	if ended := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes?state=ended", ""), 200); len(ended.Sandboxes) != 1 || ended.Sandboxes[0].Reason != "killed" || ended.Sandboxes[0].EndedAt == nil {
 		t.Errorf("got %+v", ended)
 	}
 	for _, query := range []string{"?limit=0", "?limit=1001", "?state=x", "?cursor=x", "?metadata.=x", "?metadata=x", "?x=y", "?metadata.a=1&metadata.a=2"} {
@@ -164,7 +165,7 @@ func TestBadSandboxes(t *testing.T) {
 		refused(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/"+verb, `{"x":1}`), 400, api.InvalidRequest)
 		refused(t, s.call(t, "GET", "/v1/sandboxes/"+id+"/"+verb, ""), 405, api.MethodNotAllowed)
 	}
-	if live := s.fleet.Stats().Live[fleet.Running]; live != 1 {
+	if live := s.Fleet.Stats().Live[fleet.Running]; live != 1 {
 		t.Errorf("%d live", live)
 	}
 }
@@ -190,17 +191,17 @@ func TestServer(t *testing.T) {
 		o.Capabilities.Networks = []string{"full", "none"}
 	})
 	id := s.create(t)
-	if got := read(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/code", `{"code":"1+1"}`)); got != lines {
+	if got := servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/code", `{"code":"1+1"}`)); got != lines {
 		t.Errorf("got %q", got)
 	}
-	if got := decode[api.ServerCapabilities](t, s.call(t, "GET", "/v1/capabilities", ""), 200); got.Version != "1.2.3" || len(got.Networks) != 2 || got.Limits.MaxBodyBytes == 0 {
+	if got := servertest.Decode[api.ServerCapabilities](t, s.call(t, "GET", "/v1/capabilities", ""), 200); got.Version != "1.2.3" || len(got.Networks) != 2 || got.Limits.MaxBodyBytes == 0 {
 		t.Errorf("got %+v", got)
 	}
-	if got := decode[api.Templates](t, s.call(t, "GET", "/v1/templates", ""), 200); len(got.Templates) != 1 {
+	if got := servertest.Decode[api.Templates](t, s.call(t, "GET", "/v1/templates", ""), 200); len(got.Templates) != 1 {
 		t.Errorf("got %+v", got)
 	}
 	for path, status := range map[string]string{"/healthz": "ok", "/readyz": "ready"} {
-		if got := decode[api.Health](t, s.call(t, "GET", path, ""), 200); got.Status != status {
+		if got := servertest.Decode[api.Health](t, s.call(t, "GET", path, ""), 200); got.Status != status {
 			t.Errorf("got %+v", got)
 		}
 	}
@@ -210,7 +211,7 @@ func TestServer(t *testing.T) {
 		t.Errorf("got %+v, %v", e, full.Header)
 	}
 	s.machines.fail = nil
-	metrics := read(t, s.call(t, "GET", "/metrics", ""))
+	metrics := servertest.Read(t, s.call(t, "GET", "/metrics", ""))
 	for _, line := range []string{
 		`k2sandbox_sandboxes{state="running"} 1`, `k2sandbox_creates_total{outcome="created"} 1`, `k2sandbox_create_seconds_count 1`, `k2sandbox_run_seconds_count 1`,
 		`k2sandbox_run_seconds_bucket{le="+Inf"} 1`, `k2sandbox_sandbox_ends_total{reason="out_of_memory"} 0`, `# TYPE k2sandbox_run_seconds histogram`, `k2sandbox_requests_total{class="2xx"} 6`,
@@ -219,10 +220,10 @@ func TestServer(t *testing.T) {
 			t.Errorf("no %s in %s", line, metrics)
 		}
 	}
-	if got := read(t, s.call(t, "GET", "/openapi.yaml", "")); got != string(api.ServerOpenAPI) {
+	if got := servertest.Read(t, s.call(t, "GET", "/openapi.yaml", "")); got != string(api.ServerOpenAPI) {
 		t.Errorf("got %.100q", got)
 	}
-	if err := s.fleet.Close(t.Context()); err != nil {
+	if err := s.Fleet.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
 	refused(t, s.call(t, "GET", "/readyz", ""), 503, api.Unavailable)
@@ -239,29 +240,26 @@ func TestNetworkChanges(t *testing.T) {
 		w.WriteHeader(http.StatusNoContent)
 	})
 	s := start(t, handler(agent), nil)
-	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", `{"network":{"allow":["a.test:443"]}}`), 201)
+	made := servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", `{"network":{"allow":["a.test:443"]}}`), 201)
 	if made.Network.Mode != api.NetworkAllow || !slices.Equal(made.Network.Allow, []string{"a.test:443"}) {
 		t.Errorf("got %+v", made.Network)
 	}
 	path := "/v1/sandboxes/" + made.SandboxID
 	for _, want := range []api.SandboxNetwork{{Mode: "packages"}, {Mode: "packages", Allow: []string{"10.0.0.0/8"}}, {Mode: "none"}, {Mode: "full"}, {Mode: "allow", Allow: []string{"*"}}} {
 		body, _ := json.Marshal(want)
-		if got := decode[api.Sandbox](t, s.call(t, "PUT", path+"/network", string(body)), 200).Network; !reflect.DeepEqual(got, want) {
+		if got := servertest.Decode[api.Sandbox](t, s.call(t, "PUT", path+"/network", string(body)), 200).Network; !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
-		if got := decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200).Network; !reflect.DeepEqual(got, want) {
+		if got := servertest.Decode[api.Sandbox](t, s.call(t, "GET", path, ""), 200).Network; !reflect.DeepEqual(got, want) {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
-		m := s.machines.get(made.SandboxID)
-		m.mu.Lock()
-		if m.network.Mode != string(want.Mode) || !slices.Equal(m.network.Allow, want.Allow) {
-			t.Errorf("the machine has %+v, want %+v", m.network, want)
+		if has := s.machines.Get(made.SandboxID).Network(); has.Mode != string(want.Mode) || !slices.Equal(has.Allow, want.Allow) {
+			t.Errorf("the machine has %+v, want %+v", has, want)
 		}
-		m.mu.Unlock()
 	}
-	m := s.machines.get(made.SandboxID)
+	m := s.machines.Get(made.SandboxID)
 	for range 20 {
-		m.refusals <- fleet.Refusal{Protocol: "tcp", Destination: "b.test:80", Reason: "no rule"}
+		m.Refused <- fleet.Refusal{Protocol: "tcp", Destination: "b.test:80", Reason: "no rule"}
 	}
 	got, n := api.Refusal{}, 0
 	for n < 20 {
@@ -283,8 +281,8 @@ func TestItsOwnTokenDoesNotChangeItsNetwork(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := start(t, handler(http.HandlerFunc(echo)), func(o *sandboxes.Options, _ *fleet.Options) { o.Keys = keys })
-	made := decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", "X-Api-Key", key), 201)
+	made := servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", "X-Api-Key", key), 201)
 	path := "/v1/sandboxes/" + made.SandboxID + "/network"
 	refused(t, s.call(t, "PUT", path, `{"mode":"full"}`, "Authorization", "Bearer "+made.AccessToken), 403, api.Forbidden)
-	decode[api.Sandbox](t, s.call(t, "PUT", path, `{"mode":"full"}`, "X-Api-Key", key), 200)
+	servertest.Decode[api.Sandbox](t, s.call(t, "PUT", path, `{"mode":"full"}`, "X-Api-Key", key), 200)
 }

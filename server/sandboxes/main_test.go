@@ -1,17 +1,12 @@
 package sandboxes_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -20,28 +15,20 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
-func TestMain(m *testing.M) {
-	code := m.Run()
-	http.DefaultClient.CloseIdleConnections()
-	if err := leaktest.Goroutines(); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // machines is a runtime whose sandboxes are an agent each that serves connections.
 type machines struct {
-	dir   string
+	*servertest.Runtime
 	serve func(net.Conn)
 	fail  error // of the next start
 
 	mu    sync.Mutex
-	all   map[string]*machine
 	taken map[string]func(net.Conn) // agents of other templates
 }
 
@@ -49,103 +36,64 @@ func (r *machines) Start(ctx context.Context, s fleet.Spec) (fleet.Machine, erro
 	if r.fail != nil {
 		return nil, r.fail
 	}
-	ln, err := net.Listen("unix", filepath.Join(r.dir, s.ID))
-	if err != nil {
-		return nil, err
+	m, err := r.Runtime.Start(ctx, s)
+	if err == nil {
+		m.(*servertest.Machine).Used = fleet.Usage{CPU: time.Second, Memory: 1 << 20, Peak: 3 << 20, Pids: 2, Disk: -1}
 	}
-	m := &machine{spec: s, ln: ln, done: make(chan struct{}), conns: map[net.Conn]bool{}, refusals: make(chan fleet.Refusal, 100)}
+	return m, err
+}
+
+// agent is what is in a sandbox.
+func (r *machines) agent(s fleet.Spec) servertest.Agent {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	serve := r.serve
 	if taken := r.taken[s.Template]; taken != nil {
 		serve = taken
 	}
-	m.work.Go(func() { m.accept(serve) })
-	r.all[s.ID] = m
-	return m, nil
+	return &agent{serve: serve, conns: map[net.Conn]bool{}}
 }
 
-func (r *machines) get(id string) *machine {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.all[id]
+// agent serves connections, which it counts.
+type agent struct {
+	serve func(net.Conn)
+	work  sync.WaitGroup
+
+	mu     sync.Mutex
+	conns  map[net.Conn]bool
+	closed bool
+	dials  int
 }
 
-func (*machines) Adopt(context.Context, string, json.RawMessage) (fleet.Machine, error) {
-	return nil, fleet.ErrGone
-}
-func (*machines) Sweep(func(string) bool) error             { return nil }
-func (*machines) Close() error                              { return nil }
-func (*machines) Complete(s fleet.Spec) (fleet.Spec, error) { return s, nil }
-
-type machine struct {
-	spec fleet.Spec
-	ln   net.Listener
-	work sync.WaitGroup
-	done chan struct{}
-	once sync.Once
-
-	mu    sync.Mutex
-	conns map[net.Conn]bool
-	dead  bool
-	dials int
-
-	network  fleet.Network // that was set
-	refusals chan fleet.Refusal
-}
-
-func (m *machine) accept(serve func(net.Conn)) {
+func (a *agent) Serve(ln net.Listener) error {
+	defer a.work.Wait()
 	for {
-		conn, err := m.ln.Accept()
+		conn, err := ln.Accept()
 		if err != nil {
-			return
+			return err
 		}
-		m.mu.Lock()
-		if m.dead {
+		a.mu.Lock()
+		if a.closed {
 			conn.Close()
 		}
-		m.conns[conn] = true
-		m.dials++
-		m.mu.Unlock()
-		m.work.Go(func() {
+		a.conns[conn] = true
+		a.dials++
+		a.mu.Unlock()
+		a.work.Go(func() {
 			defer conn.Close()
-			serve(conn)
+			a.serve(conn)
 		})
 	}
 }
 
-func (m *machine) Record() json.RawMessage { return json.RawMessage(`{}`) }
-func (m *machine) Dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "unix", m.ln.Addr().String())
-}
-func (m *machine) Limits() fleet.Limits         { return m.spec.Limits }
-func (m *machine) Isolation() fleet.Isolation   { return fleet.Isolation{Level: "none"} }
-func (m *machine) Done() <-chan struct{}        { return m.done }
-func (m *machine) Exit() fleet.Exit             { return fleet.Exit{Signal: "SIGKILL"} }
-func (m *machine) Pause(context.Context) error  { return nil }
-func (m *machine) Resume(context.Context) error { return nil }
-func (m *machine) Usage() (fleet.Usage, error) {
-	return fleet.Usage{CPU: time.Second, Memory: 1 << 20, Peak: 3 << 20, Pids: 2, Disk: -1}, nil
-}
-func (m *machine) SetNetwork(n fleet.Network) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.network = n
-	return nil
-}
-func (m *machine) Refusals() <-chan fleet.Refusal { return m.refusals }
-func (m *machine) Kill() error {
-	m.once.Do(func() {
-		m.ln.Close()
-		m.mu.Lock()
-		m.dead = true
-		for conn := range m.conns {
-			conn.Close()
-		}
-		m.mu.Unlock()
-		m.work.Wait()
-		close(m.done)
-	})
+// Close ends all connections.
+func (a *agent) Close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.closed = true
+	for conn := range a.conns {
+		conn.Close()
+	}
 	return nil
 }
 
@@ -191,66 +139,34 @@ func (l *one) Addr() net.Addr { return l.conn.LocalAddr() }
 // site is a server with a fleet whose agents serve connections.
 type site struct {
 	*httptest.Server
-	fleet    *fleet.Fleet
+	*servertest.House
 	machines *machines
-	log      syncBuffer
 }
 
 func start(t testing.TB, serve func(net.Conn), change func(*sandboxes.Options, *fleet.Options)) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k2") // t.TempDir is too long for a socket
-	if err != nil {
+	s := &site{machines: &machines{serve: serve, taken: map[string]func(net.Conn){}}}
+	s.machines.Runtime = servertest.NewRuntime(servertest.Dir(t), s.machines.agent)
+	o := sandboxes.Options{Templates: func() []api.Template { return []api.Template{{Template: "t", Aliases: []string{}, Default: true}} }}
+	var err error
+	if o.Preview, err = server.ParsePreviewDomain("localhost"); err != nil {
 		t.Fatal(err)
 	}
-	s := &site{machines: &machines{dir: dir, serve: serve, all: map[string]*machine{}, taken: map[string]func(net.Conn){}}}
-	log := slog.New(slog.NewJSONHandler(&s.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	fo := fleet.Options{Dir: dir, Runtime: s.machines, EndOnClose: true, Grace: time.Millisecond, KillGrace: time.Millisecond, Log: log}
-	so := sandboxes.Options{Options: server.Options{Log: log}, Templates: func() []api.Template { return []api.Template{{Template: "t", Aliases: []string{}, Default: true}} }}
-	so.Preview, err = server.ParsePreviewDomain("localhost")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if change != nil {
-		change(&so, &fo)
-	}
-	s.fleet, err = fleet.Open(fo)
-	if err != nil {
-		t.Fatal(err)
-	}
-	so.Fleet = s.fleet
-	s.Server = httptest.NewServer(sandboxes.New(so))
-	t.Cleanup(func() {
-		if err := s.fleet.Close(context.Background()); err != nil {
-			t.Error(err)
+	s.House = servertest.Open(t, s.machines, func(fo *fleet.Options) {
+		o.Log = fo.Log
+		if change != nil {
+			change(&o, fo)
 		}
-		s.CloseClientConnections()
-		s.Server.Close()
-		os.RemoveAll(dir)
 	})
+	o.Fleet = s.Fleet
+	s.Server = s.Serve(sandboxes.New(o))
 	return s
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
 }
 
 // create makes a sandbox and returns its id.
 func (s *site) create(t testing.TB, headers ...string) string {
 	t.Helper()
-	return decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", headers...), 201).SandboxID
+	return servertest.Decode[api.Sandbox](t, s.call(t, "POST", "/v1/sandboxes", "{}", headers...), 201).SandboxID
 }
 
 // request makes a request; headers are names and values in turns.
@@ -281,34 +197,10 @@ func (s *site) call(t testing.TB, method, path, body string, headers ...string) 
 	return resp
 }
 
-func read(t testing.TB, resp *http.Response) string {
-	t.Helper()
-	text, err := io.ReadAll(resp.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-func decode[T any](t testing.TB, resp *http.Response, status int) T {
-	t.Helper()
-	text := read(t, resp)
-	if resp.StatusCode != status {
-		t.Fatalf("status %d, want %d: %s", resp.StatusCode, status, text)
-	}
-	var v T
-	d := json.NewDecoder(strings.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&v); err != nil {
-		t.Fatalf("%v: %s", err, text)
-	}
-	return v
-}
-
 // refused checks that an answer is an error.
 func refused(t testing.TB, resp *http.Response, status int, code api.Code) *api.Error {
 	t.Helper()
-	e := decode[api.ErrorBody](t, resp, status).Error
+	e := servertest.Decode[api.ErrorBody](t, resp, status).Error
 	if e.Code != code || e.Message == "" {
 		t.Errorf("got %+v, want %s", e, code)
 	}

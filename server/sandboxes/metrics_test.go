@@ -12,14 +12,15 @@ import (
 	"github.com/prometheus/common/model"
 
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // What "promtool check metrics" finds wrong is wrong.
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
 	path := "/v1/sandboxes/" + s.create(t)
-	read(t, s.call(t, "POST", path+"/code", `{"code":"1"}`))
-	text := read(t, s.call(t, "GET", "/metrics", ""))
+	servertest.Read(t, s.call(t, "POST", path+"/code", `{"code":"1"}`))
+	text := servertest.Read(t, s.call(t, "GET", "/metrics", ""))
 	problems, err := promlint.New(strings.NewReader(text)).Lint()
 	if err != nil {
 		t.Fatalf("%v: %s", err, text)
@@ -73,12 +74,12 @@ func (*machines) Metrics() []fleet.Metric {
 // What a client asked for, and who it is, makes no new series.
 func TestMetricsAreBounded(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(echo)), nil)
-	count := func() int { return strings.Count(read(t, s.call(t, "GET", "/metrics", "")), "\n") }
+	count := func() int { return strings.Count(servertest.Read(t, s.call(t, "GET", "/metrics", "")), "\n") }
 	before := count()
 	for _, path := range []string{"/v1/sandboxes/sb_a", "/v1/sandboxes/sb_b/code", "/nowhere", "/v1/sandboxes?limit=x"} {
-		read(t, s.call(t, "GET", path, ""))
+		servertest.Read(t, s.call(t, "GET", path, ""))
 	}
-	read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", "{}"))
+	servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", "{}"))
 	if after := count(); after > before+2 { // classes of statuses that had not been there
 		t.Errorf("%d lines after %d", after, before)
 	}
@@ -97,8 +98,8 @@ func TestScrapersThatHang(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", "{}"))
-	if text := read(t, s.call(t, "GET", "/metrics", "")); !strings.Contains(text, "k2sandbox_run_seconds_count 1\n") {
+	servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", "{}"))
+	if text := servertest.Read(t, s.call(t, "GET", "/metrics", "")); !strings.Contains(text, "k2sandbox_run_seconds_count 1\n") {
 		t.Error(text)
 	}
 }

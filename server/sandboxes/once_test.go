@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 func TestCreateSentAgainMakesOne(t *testing.T) {
@@ -12,12 +13,12 @@ func TestCreateSentAgainMakesOne(t *testing.T) {
 	create := func(body string) *http.Response {
 		return s.call(t, "POST", "/v1/sandboxes", body, "Idempotency-Key", "a")
 	}
-	first := decode[api.Sandbox](t, create(`{"metadata":{"user":"ada"}}`), 201)
-	second := decode[api.Sandbox](t, create(`{"metadata":{"user":"ada"}}`), 201)
+	first := servertest.Decode[api.Sandbox](t, create(`{"metadata":{"user":"ada"}}`), 201)
+	second := servertest.Decode[api.Sandbox](t, create(`{"metadata":{"user":"ada"}}`), 201)
 	if first.SandboxID != second.SandboxID || first.AccessToken != second.AccessToken || second.AccessToken == "" {
 		t.Errorf("made %+v, and then %+v", first, second)
 	}
-	if list := decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes", ""), 200); len(list.Sandboxes) != 1 {
+	if list := servertest.Decode[api.Sandboxes](t, s.call(t, "GET", "/v1/sandboxes", ""), 200); len(list.Sandboxes) != 1 {
 		t.Errorf("there are %+v", list)
 	}
 	refused(t, create(`{}`), 422, api.Unprocessable)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
@@ -214,7 +215,7 @@ func TestExamples(t *testing.T) {
 				resp := s.call(t, op.method, path, body)
 				answer, known := op.Responses[strconv.Itoa(resp.StatusCode)]
 				if !known || resp.StatusCode >= 400 {
-					t.Fatalf("status %d: %s", resp.StatusCode, read(t, resp))
+					t.Fatalf("status %d: %s", resp.StatusCode, servertest.Read(t, resp))
 				}
 				typ, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
 				content, known := answer.Content[typ]
@@ -222,7 +223,7 @@ func TestExamples(t *testing.T) {
 					t.Errorf("Content-Type %q", typ)
 				}
 				if name, ok := strings.CutPrefix(content.Schema.Ref, "#/components/schemas/"); ok {
-					conforms(t, read(t, resp), name)
+					conforms(t, servertest.Read(t, resp), name)
 				}
 			})
 		}

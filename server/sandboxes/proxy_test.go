@@ -17,6 +17,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -39,7 +40,7 @@ func TestPathsAreTheClients(t *testing.T) {
 		"/openapi.yaml":                  "/openapi.yaml",
 	} {
 		for _, method := range []string{"GET", "POST", "OPTIONS", "PATCH"} {
-			got := read(t, s.call(t, method, path+rest, ""))
+			got := servertest.Read(t, s.call(t, method, path+rest, ""))
 			line, _, _ := strings.Cut(got, "\n")
 			if line != method+" "+want {
 				t.Errorf("%s: got %q, want %q", rest, line, want)
@@ -50,7 +51,7 @@ func TestPathsAreTheClients(t *testing.T) {
 		refused(t, s.call(t, "POST", path+rest, ""), 404, api.NotFound)
 	}
 	refused(t, s.call(t, "GET", strings.Replace(path, "sb_", "sb%5F", 1)+"/code", ""), 400, api.InvalidRequest)
-	if resp := s.call(t, "HEAD", path+"/files", ""); resp.StatusCode != 200 || read(t, resp) != "" {
+	if resp := s.call(t, "HEAD", path+"/files", ""); resp.StatusCode != 200 || servertest.Read(t, resp) != "" {
 		t.Errorf("got %d", resp.StatusCode)
 	}
 }
@@ -62,9 +63,9 @@ func TestHeadersOfRequests(t *testing.T) {
 		"X-Request-Id", "mine", "X-Mine", "1", "Authorization", "Basic eDp5", "X-Api-Key", "secret", "Cookie", "a=b", "X-Forwarded-For", "9.9.9.9", "X-Forwarded-Prefix", "/evil",
 		"Keep-Alive", "x", "Proxy-Authorization", "x", "Connection", "X-Hop", "X-Hop", "x", "Accept-Encoding", "br",
 	}
-	inside := read(t, s.call(t, "POST", path+"/code", "{}", sent...))
-	port := read(t, s.call(t, "POST", path+"/ports/80/", "{}", sent...))
-	browser := read(t, s.call(t, "POST", path+"/ports/80/", "{}", append(sent, "Sec-Fetch-Site", "same-origin")...))
+	inside := servertest.Read(t, s.call(t, "POST", path+"/code", "{}", sent...))
+	port := servertest.Read(t, s.call(t, "POST", path+"/ports/80/", "{}", sent...))
+	browser := servertest.Read(t, s.call(t, "POST", path+"/ports/80/", "{}", append(sent, "Sec-Fetch-Site", "same-origin")...))
 	for line, where := range map[string][3]bool{
 		"X-Request-Id: mine\r\n":                                    {true, true, true},
 		"X-Mine: 1\r\n":                                             {true, true, true},
@@ -249,7 +250,7 @@ func TestTheAgentsOwnEndArrives(t *testing.T) {
 	resp := s.call(t, "POST", path+"/code", `{}`)
 	gone := make(chan int)
 	go func() { gone <- s.call(t, "DELETE", path, "").StatusCode }()
-	if got := read(t, resp); !strings.Contains(got, "sandbox_killed") {
+	if got := servertest.Read(t, resp); !strings.Contains(got, "sandbox_killed") {
 		t.Errorf("got %q", got)
 	}
 	if status := <-gone; status != 204 {
@@ -319,13 +320,13 @@ func TestConnectionsAreKept(t *testing.T) {
 	s := start(t, handler(http.HandlerFunc(run)), nil)
 	id := s.create(t)
 	for range 20 {
-		read(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/code", `{}`))
+		servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+id+"/code", `{}`))
 	}
-	m := s.machines.get(id)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.dials > 3 {
-		t.Errorf("%d connections for 20 requests, one after the other", m.dials)
+	a := s.machines.Get(id).Agent.(*agent)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.dials > 3 {
+		t.Errorf("%d connections for 20 requests, one after the other", a.dials)
 	}
 }
 
@@ -371,7 +372,7 @@ func TestIdleConnections(t *testing.T) {
 		}), nil)
 		path := "/v1/sandboxes/" + s.create(t)
 		for range 20 {
-			if got := read(t, s.call(t, "GET", path+"/files?path=/x", "")); got != "hi" {
+			if got := servertest.Read(t, s.call(t, "GET", path+"/files?path=/x", "")); got != "hi" {
 				t.Fatalf("%s: got %q", name, got)
 			}
 			<-idle
@@ -389,13 +390,13 @@ func TestDeathsAreCounted(t *testing.T) {
 		}
 	})), nil)
 	path := "/v1/sandboxes/" + s.create(t)
-	read(t, s.call(t, "POST", path+"/code", `{}`))
+	servertest.Read(t, s.call(t, "POST", path+"/code", `{}`))
 	for _, said := range []string{"out_of_memory", "out_of_memory", "signal", "a lie", "another"} {
 		cause.Store(said)
-		read(t, s.call(t, "POST", path+"/code", `{}`))
+		servertest.Read(t, s.call(t, "POST", path+"/code", `{}`))
 	}
-	read(t, s.call(t, "POST", path+"/ports/80/", `{}`))
-	metrics := read(t, s.call(t, "GET", "/metrics", ""))
+	servertest.Read(t, s.call(t, "POST", path+"/ports/80/", `{}`))
+	metrics := servertest.Read(t, s.call(t, "GET", "/metrics", ""))
 	for cause, n := range map[string]int{"out_of_memory": 2, "signal": 1, "exit": 0, "unknown": 2} {
 		if line := fmt.Sprintf("k2sandbox_kernel_deaths_total{cause=%q} %d\n", cause, n); !strings.Contains(metrics, line) {
 			t.Errorf("no %s in %s", line, metrics)

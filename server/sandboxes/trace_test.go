@@ -14,6 +14,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/otlptest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 	"github.com/k2sandbox/k2sandbox/trace/otlp"
 )
@@ -66,7 +67,7 @@ func TestTraceOfARun(t *testing.T) {
 	s, all := traced(t, tells(ran.String(), func(h http.Header) { heard <- h }))
 	id := s.create(t, "Traceparent", parent, "Tracestate", "a=b")
 	resp := s.call(t, "POST", "/v1/sandboxes/"+id+"/code?secret=1", `{"code":"secret"}`, "Traceparent", parent, "X-Run-Trace", "mine", "X-Request-Id", "my-request")
-	if read(t, resp); resp.Trailer.Get(api.RunTraceHeader) != "" {
+	if servertest.Read(t, resp); resp.Trailer.Get(api.RunTraceHeader) != "" {
 		t.Errorf("the client got %v", resp.Trailer)
 	}
 	got := <-heard
@@ -114,7 +115,7 @@ func TestHostileRunTraces(t *testing.T) {
 		ran.String() + "&x=" + strings.Repeat("y", 2000): false,
 	} {
 		s, all := traced(t, tells(text, func(http.Header) {}))
-		read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", `{}`))
+		servertest.Read(t, s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", `{}`))
 		spans := all()
 		forward, found := otlptest.Find(t, spans, "forward"), false
 		for _, span := range spans {
@@ -189,10 +190,10 @@ func TestRoutesOfTraces(t *testing.T) {
 		"/no/such/thing":          "GET /v1/sandboxes/{id}/{path} /no/such/thing",
 	}
 	for rest := range want {
-		read(t, s.call(t, "GET", "/v1/sandboxes/"+id+rest, ""))
+		servertest.Read(t, s.call(t, "GET", "/v1/sandboxes/"+id+rest, ""))
 	}
-	read(t, s.call(t, "BREW", "/v1/sandboxes/"+id+"/coffee", ""))
-	read(t, s.call(t, "GET", "/nowhere/at/all", ""))
+	servertest.Read(t, s.call(t, "BREW", "/v1/sandboxes/"+id+"/coffee", ""))
+	servertest.Read(t, s.call(t, "GET", "/nowhere/at/all", ""))
 	got := map[string]bool{}
 	for _, span := range all() {
 		if span.Kind == "SPAN_KIND_SERVER" {
@@ -216,7 +217,7 @@ func TestNoTraces(t *testing.T) {
 	heard := make(chan http.Header, 1)
 	s := start(t, tells(ran.String(), func(h http.Header) { heard <- h }), nil)
 	resp := s.call(t, "POST", "/v1/sandboxes/"+s.create(t)+"/code", `{}`, "Traceparent", parent, "X-Run-Trace", "true")
-	if read(t, resp); resp.Trailer.Get(api.RunTraceHeader) != "" {
+	if servertest.Read(t, resp); resp.Trailer.Get(api.RunTraceHeader) != "" {
 		t.Errorf("the client got %v", resp.Trailer)
 	}
 	if h := <-heard; h.Get("Traceparent") != parent || h.Get(api.RunTraceHeader) != "" {
@@ -235,7 +236,7 @@ func TestTraceOfAStream(t *testing.T) {
 	resp := s.call(t, "GET", path+"/stream", "")
 	there := time.Now()
 	close(quit)
-	read(t, resp)
+	servertest.Read(t, resp)
 	spans := all()
 	for _, name := range []string{"GET /v1/sandboxes/{id}/stream", "forward"} {
 		if got := otlptest.Find(t, spans, name); got.End.Before(there) || got.Failed {

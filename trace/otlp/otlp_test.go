@@ -1,14 +1,12 @@
 package otlp_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,6 +14,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
 	"github.com/k2sandbox/k2sandbox/internal/otlptest"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 	"github.com/k2sandbox/k2sandbox/trace"
 	"github.com/k2sandbox/k2sandbox/trace/otlp"
 )
@@ -172,25 +171,7 @@ func TestHostileTexts(t *testing.T) {
 	}
 }
 
-// syncBuffer is a log.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-func logging(to *syncBuffer) func(*otlp.Options) {
+func logging(to *servertest.Buffer) func(*otlp.Options) {
 	return func(o *otlp.Options) { o.Log = slog.New(slog.NewTextHandler(to, nil)) }
 }
 
@@ -209,7 +190,7 @@ func TestCollectorThatHangs(t *testing.T) {
 		}
 		return true
 	})
-	var log syncBuffer
+	var log servertest.Buffer
 	tracer := open(t, c, logging(&log))
 	for range 10_000 { // more than the queue has places
 		tracer.Request(http.Header{}, "GET").End(time.Time{})
@@ -240,7 +221,7 @@ func TestCollectorThatRefuses(t *testing.T) {
 			w.WriteHeader(status)
 			return true
 		})
-		var log syncBuffer
+		var log servertest.Buffer
 		tracer := open(t, c, logging(&log))
 		tracer.Request(http.Header{}, "GET").End(time.Time{})
 		closed(t, tracer)
@@ -255,7 +236,7 @@ func TestCollectorThatRefuses(t *testing.T) {
 
 // One that is not there costs a line of the log, and none of its headers are in it.
 func TestNoCollector(t *testing.T) {
-	var log syncBuffer
+	var log servertest.Buffer
 	tracer, err := otlp.Open(otlp.Options{URL: "http://user:secret@127.0.0.1:1/v1/traces", Headers: map[string]string{"X-Key": "secret"}, Log: slog.New(slog.NewTextHandler(&log, nil)), Pause: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
