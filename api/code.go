@@ -92,6 +92,12 @@ func ValidEnvs(field string, envs map[string]string) error {
 	return nil
 }
 
+// Execution is a run, where one is asked for.
+type Execution struct {
+	executor.Summary
+	Code string `json:"code,omitempty"`
+}
+
 // Executions is a list of runs, newest first.
 type Executions struct {
 	Executions []executor.Summary `json:"executions" api:"required"`

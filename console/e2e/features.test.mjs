@@ -119,6 +119,9 @@ inside('charts tell when runs were', async ({ page, box }) => {
   await goto(page, box.at('activity'))
   await page.locator('figure canvas').nth(3).waitFor()
   await page.getByText('Vertical lines are runs').waitFor()
+  const memory = page.getByRole('figure', { name: /^Memory/ }).locator('.u-legend')
+  await memory.getByText(/^\d[\d.]* [KMG]iB$/).first().waitFor() // the newest, where nothing is pointed at
+  assert.doesNotMatch(await memory.innerText(), /--/)
 })
 
 inside('the output of a process is followed', async ({ page, box }) => {

@@ -179,6 +179,20 @@ scene('displays, errors and an open question are there after a reload', async ({
   await asked.says('hello Ada')
 })
 
+scene('the code of what waits is known, also after a reload and where another client has sent it', async ({ page, server }) => {
+  const box = await server.sandbox()
+  const send = async (code) => cellOf(page, (await box.ask('POST', '/code', { code, detach: true })).execution_id)
+  await send(`${gates}\ngate(0)`)
+  const before = await send("print('before')")
+  await goto(page, box.at())
+  await before.at.locator('pre.code', { hasText: "print('before')" }).waitFor()
+  const meanwhile = await send("print('meanwhile')")
+  await meanwhile.at.locator('pre.code', { hasText: "print('meanwhile')" }).waitFor()
+  await meanwhile.state('queued')
+  await box.write('gate0', '')
+  await meanwhile.says('meanwhile')
+})
+
 scene('what runs have shown is there, though the screen comes between the histories of two contexts', async ({ page, server }) => {
   const box = await server.sandbox()
   const { context_id } = await box.ask('POST', '/contexts', {})

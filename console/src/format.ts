@@ -21,8 +21,9 @@ export function duration(seconds: number): string {
   return `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
+export const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB']; // of bytes, each 1024 times the one before
+
 export function bytes(n: number): string {
-  const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB'];
   let unit = 0;
   while (n >= 1024 && unit < units.length - 1) {
     n /= 1024;

@@ -321,6 +321,7 @@ export const text = {
     pids: 'Processes and threads',
     disk: 'Disk',
     limit: 'Limit',
+    time: 'Time',
     marks: 'Vertical lines are runs; red ones tell where memory ran out, a limit was reached or a kernel died.',
     noMetrics: 'Nothing was measured in this time.',
     isolation: 'Isolation',

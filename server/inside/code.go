@@ -129,7 +129,7 @@ func (h *handlers) getExecution(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	server.WriteJSON(w, http.StatusOK, e.Summary())
+	server.WriteJSON(w, http.StatusOK, api.Execution{Summary: e.Summary(), Code: e.Cell().Code})
 	return nil
 }
 

@@ -216,6 +216,9 @@ func TestRunsTakeTurns(t *testing.T) {
 	if len(queued) != 3 || queued[0].ExecutionID != third.id || queued[2].ExecutionID != second.id {
 		t.Errorf("queued: %+v", queued)
 	}
+	if one := get[api.Execution](t, call(t, "GET", "/v1/executions/"+third.id, nil), 200); one.State != executor.Queued || one.Code != "turns.append(3); turns" {
+		t.Errorf("got %+v", one)
+	}
 	got := get[executor.Summary](t, call(t, "POST", "/v1/executions/"+cancelled.id+"/interrupt", nil), 200)
 	if got.State != executor.Done || got.Status != executor.Aborted {
 		t.Errorf("got %+v", got)

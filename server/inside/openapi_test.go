@@ -84,7 +84,7 @@ func parameters(doc node, op operation) []node {
 // payloads are the types that go over the wire, by the name of their schema.
 var payloads = map[string]any{
 	"RunRequest":        api.RunRequest{},
-	"Execution":         executor.Summary{},
+	"Execution":         api.Execution{},
 	"Executions":        api.Executions{},
 	"InputRequest":      api.InputRequest{},
 	"ContextRequest":    api.ContextRequest{},
@@ -147,8 +147,8 @@ func TestDocumentHasThePayloads(t *testing.T) {
 		}
 		properties := schema.at(doc, "properties")
 		var fields, required []string
-		for f := range reflect.TypeOf(payload).Fields() {
-			if !f.IsExported() {
+		for _, f := range reflect.VisibleFields(reflect.TypeOf(payload)) {
+			if !f.IsExported() || f.Anonymous {
 				continue
 			}
 			field, omit, _ := strings.Cut(f.Tag.Get("json"), ",")

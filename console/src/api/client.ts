@@ -55,7 +55,7 @@ export const contexts = {
 
 export const runs = {
   list: async (sandbox: string) => (await ask<{ executions: Execution[] }>('GET', `${box(sandbox)}/executions`, { query: { limit: 1000 } })).executions,
-  get: (sandbox: string, run: string) => ask<Execution>('GET', `${box(sandbox)}/executions/${id(run)}`),
+  get: (sandbox: string, run: string, passive = false) => ask<Execution>('GET', `${box(sandbox)}/executions/${id(run)}`, { passive }),
   submit: (sandbox: string, context: string, code: string, key: string) =>
     ask<Execution>('POST', `${box(sandbox)}/code`, {
       body: { code, context, allow_stdin: true, detach: true },

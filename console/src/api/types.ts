@@ -89,6 +89,7 @@ export interface Execution {
   events: number;
   bytes: number;
   waiting_for_input: boolean;
+  code?: string; // where one is asked for
 }
 
 export interface HistoryEntry {

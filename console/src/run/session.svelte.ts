@@ -195,7 +195,10 @@ export class Session {
       if (known && was !== 'done' && known.state === 'done') this.announce(known);
       this.happened(line);
     }
-    if (added) this.grown();
+    if (added) {
+      this.grown();
+      void this.learnQueued();
+    }
     if (this.changed.size > 0 && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
 
@@ -252,6 +255,28 @@ export class Session {
     this.learning.delete(context);
   }
 
+  private asking = false;
+
+  /** learnQueued finds out the code of runs that others have queued, one after the other: no history has them before they begin. */
+  private async learnQueued(): Promise<void> {
+    if (this.asking) return;
+    this.asking = true;
+    try {
+      await sleep(1000, this.stop.signal); // in which most begin, or turn out to be this page's
+      for (const cell of this.notebook.cells.values()) {
+        if (cell.state !== 'queued' || cell.code !== '') continue;
+        const { code } = await runs.get(this.sandbox, cell.id, true);
+        if (cell.code !== '' || !code) continue;
+        cell.code = code;
+        this.changed.add(cell);
+        this.flush();
+      }
+    } catch {
+      // It is learned when it begins.
+    }
+    this.asking = false;
+  }
+
   /** load restores the runs of all contexts and has the cursor ask for their events from the beginning. */
   private async load(cursor: Cursor): Promise<void> {
     // Where the stream stands is asked for first: what begins after that it tells of, and what has ended before is in the list.
@@ -273,6 +298,7 @@ export class Session {
       cursor.logs.set(cell.id, this.rewind(cell, run));
     }
     this.grown();
+    void this.learnQueued();
   }
 
   /** grown has the page show the list anew. Each cell has its counter before: Svelte tells nobody of state that is made while it is read. */
