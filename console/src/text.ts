@@ -7,7 +7,7 @@ const plural = (n: number, one: string, many = one + 's') => `${count(n)} ${n ==
 
 export const text = {
   product: 'k2sandbox',
-  nav: { sandboxes: 'Sandboxes', server: 'Server', palette: 'Commands', theme: 'Theme', skip: 'Skip to content', main: 'Main' },
+  nav: { sandboxes: 'Sandboxes', server: 'Server', palette: 'Commands', paletteKeys: 'Ctrl K', theme: 'Theme', skip: 'Skip to content', main: 'Main' },
   themes: { system: 'System theme', light: 'Light theme', dark: 'Dark theme' },
   tabs: { label: 'Screens of this sandbox', run: 'Run', files: 'Files', terminal: 'Terminal', activity: 'Activity' },
   palette: { label: 'Commands', placeholder: 'Type what to do…', none: 'No command matches.' },
