@@ -27,7 +27,10 @@ STATIC := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # The interpreter that tests with real kernels use: it has ipykernel and bash_kernel.
 export K2_TEST_PYTHON := $(PY)
 
-.PHONY: help build run demo wheel venv test check schema compare record fuzz bench chaos soak e2b jupyter mcp console console-e2e lock clean
+# The image of Debian that tests and the benchmark make sandboxes of.
+export K2_TEST_DEBIAN := $(CURDIR)/bin/debian.tar
+
+.PHONY: help build run demo wheel venv debian test check schema compare record fuzz bench chaos soak e2b jupyter mcp console console-e2e lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -82,7 +85,12 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(PY) -m bash_kernel.install --sys-prefix
 	touch $@
 
-test: build venv ## every test, with real kernels and the race detector
+debian: $(K2_TEST_DEBIAN) ## an image of a small Debian, bin/debian.tar, by debootstrap, as root (MIRROR=, SUITE=: another than this machine's)
+
+$(K2_TEST_DEBIAN): .ci/debian
+	.ci/debian $@
+
+test: build venv debian ## every test, with real kernels and the race detector
 	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 15m -p 2 ./...
 	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -count 1 -timeout 10m -p 2 ./kernel ./agent ./server/inside
@@ -196,7 +204,7 @@ bin/bench/.ready: bench/peers.txt kernel/python/requirements.txt | venv
 	install --system-certs || install
 	touch $@
 
-bench: build venv bin/bench/.ready ## measure us beside our peers: doc/bench (BENCH=quick: a tenth, printed; BENCH=long: hours; ONLY=PART,...)
+bench: build venv debian bin/bench/.ready ## measure us beside our peers: doc/bench (BENCH=quick: a tenth, printed; BENCH=long: hours; ONLY=PART,...)
 	bin/bench/bin/python bench/bench.py --binary $(BIN) --scale $(or $(BENCH),default) --only '$(ONLY)' \
 	  $(if $(filter quick,$(BENCH)),,--out doc/bench)
 

@@ -170,6 +170,7 @@ export PIP_ROOT_USER_ACTION=ignore PIP_BREAK_SYSTEM_PACKAGES=1
 if "$0" -m pip --version >/dev/null 2>&1; then
   exec "$0" -m pip install --no-cache-dir --no-input "$@"
 fi
+command -v uv >/dev/null 2>&1 || { echo "the image's Python, $0, has no pip, and the image no uv: nothing can install packages there" >&2; exit 1; }
 exec uv pip install --no-cache --python "$0" --break-system-packages "$@"`
 
 // install installs what its arguments say into the directory that the name of the command is. What runs after it finds it, too, as in

@@ -194,6 +194,7 @@ def quicken(shell: Any) -> Cells:
     hashes: Any = compiler
     hashes.murmur2_x86 = murmur2_x86
     runs: Any = ipkernel
-    runs._accepts_parameters = remembering(runs._accepts_parameters)
+    if hasattr(runs, "_accepts_parameters"):  # older ones ask for one name only
+        runs._accepts_parameters = remembering(runs._accepts_parameters)
     shell.displayhook.quiet = quiet_of(shell)
     return Cells(shell)

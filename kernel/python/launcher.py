@@ -2,7 +2,7 @@
 
     python launcher.py -f CONNECTION_FILE [traitlets arguments]
 
-It is ipykernel (6.29 and later) with these differences:
+It is ipykernel (6.17 and later) with these differences:
 
 - Nothing is lost. A slow reader of iopub holds the cell back; libzmq does not drop messages.
 - Big output travels in small messages, and what a program writes to file descriptors 1 and 2
@@ -231,10 +231,12 @@ class Kernel(IPythonKernel):
     def post_handler_hook(self) -> None:
         set_handler(signal.SIGINT, self.saved_sigint_handler)
 
-    async def do_execute(self, *args: Any, cell_meta: Any = None, **kwargs: Any) -> dict[str, Any]:
+    async def do_execute(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Run a cell under the options in its metadata. Options that cannot be applied fail it instead."""
         with contextlib.ExitStack() as undo:
-            options = (cell_meta or {}).get("k2", {})
+            told = "cell_meta" in kwargs  # ipykernel before 6.21 does not tell
+            meta = kwargs["cell_meta"] if told else self.get_parent("shell").get("metadata")
+            options = (meta or {}).get("k2", {})
             try:
                 self._apply(options, undo)
             except (OSError, TypeError, ValueError) as error:
@@ -250,7 +252,7 @@ class Kernel(IPythonKernel):
                         self._accept_interrupts()
                         if self._cells:
                             self._cells.expect(*args, **kwargs)
-                    reply: dict[str, Any] = await super().do_execute(*args, cell_meta=cell_meta, **kwargs)
+                    reply: dict[str, Any] = await super().do_execute(*args, **kwargs)
                 finally:
                     if accepts:  # not by a function, before whose first line handlers of signals are called
                         set_handler(signal.SIGINT, self.note_interrupt)

@@ -14,7 +14,7 @@ import (
 )
 
 // Launcher is a program, launcher.py and the files that it loads when it needs them,
-// that starts ipykernel 6.29 or later for a supervisor:
+// that starts ipykernel 6.17 or later for a supervisor:
 //
 //	python launcher.py -f CONNECTION_FILE [traitlets arguments]
 //

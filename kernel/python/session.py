@@ -87,6 +87,7 @@ class Session(jupyter.Session):
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self._named = self.username, self.session, self.pid  # which are values of traits from then on alone
         self._renew()
         os.register_at_fork(after_in_child=self._renew)
         if self.pack is jupyter.json_packer:

@@ -164,7 +164,8 @@ class StockStream(Piped):
         os.register_at_fork(after_in_child=self._renew)
 
     def _renew(self) -> None:
-        self._buffers.clear()  # what is in them is the parent's to send
+        if hasattr(self, "_buffers"):  # older ones have one, of one thread
+            self._buffers.clear()  # what is in them is the parent's to send
 
     def write(self, string: str) -> int:
         if isinstance(string, str) and len(string) > BACKLOG:  # its head is sent while its tail is packed
