@@ -170,6 +170,19 @@ func (f *Fleet) Look(id string) (*Sandbox, error) {
 	return s, s.usable()
 }
 
+// InUse lists the sandboxes with requests in flight, also those that were left to another process.
+func (f *Fleet) InUse() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ids := []string{}
+	for id, s := range f.sandboxes {
+		if s.requests > 0 {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 func (s *Sandbox) usable() error {
 	switch s.state {
 	case Running:

@@ -21,6 +21,7 @@ type backend struct {
 	e2b     *e2b.API
 	own     http.Handler
 	debug   map[int]http.Handler // by port
+	has     context.Context      // is done when it begins to let go of the sandboxes
 	unwatch context.CancelFunc
 }
 
@@ -64,8 +65,8 @@ func (b *backend) open(ctx context.Context, f *facade, m memory) error {
 	if o.behind {
 		b.own = forwarded(b.own)
 	}
-	ctx, b.unwatch = context.WithCancel(ctx)
-	b.own = o.untilIdle(ctx, b.own, boxes, f.log, f.stop)
+	b.has, b.unwatch = context.WithCancel(ctx)
+	b.own = o.untilIdle(b.has, b.own, boxes, f.log, f.stop)
 	b.debug = map[int]http.Handler{}
 	for _, s := range f.sockets {
 		if s.port != 0 && b.debug[s.port] == nil {

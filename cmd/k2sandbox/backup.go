@@ -73,7 +73,7 @@ const (
 func askBackup(ctx context.Context, dir string, w io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, backupTime)
 	defer cancel()
-	resp, err := askControl(ctx, dir, http.MethodGet, backupPath)
+	resp, err := askControl(ctx, dir, http.MethodGet, backupPath, nil)
 	if err != nil {
 		return err
 	}

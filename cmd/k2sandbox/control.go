@@ -79,12 +79,12 @@ func dialControl(ctx context.Context, dir string) (conn net.Conn, err error) {
 }
 
 // askControl asks the server that runs in the folder. What it says in place of an answer is an error.
-func askControl(ctx context.Context, dir, method, path string) (*http.Response, error) {
+func askControl(ctx context.Context, dir, method, path string, body io.Reader) (*http.Response, error) {
 	transport := &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, dir) },
 		DisableKeepAlives: true,
 	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://server"+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, "http://server"+path, body)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/netraw"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/trace"
@@ -40,6 +41,8 @@ type facade struct {
 
 	mu      sync.RWMutex // held by who changes backend
 	backend *backend     // nil: another process has the sandboxes
+
+	handedOver *fleet.Fleet // what is left of it here then
 }
 
 // begin has a backend that is open answer, and calls tell just before.
@@ -136,48 +139,29 @@ func (f *facade) shutdown() {
 	work.Wait()
 }
 
-// How often a server that has handed over looks whether there is another one, and how often it may miss it.
-const (
-	lookEvery = 10 * time.Second
-	lookTries = 3
-)
-
 // drain goes on with what is open until nothing is, the time for it is over, or there is no server any more.
 func (f *facade) drain() {
 	over := time.NewTimer(time.Duration(f.o.drainTime))
 	defer over.Stop()
-	look := time.NewTicker(lookEvery)
-	defer look.Stop()
+	ctx, cancel := context.WithCancel(f.ctx)
+	alone := make(chan struct{})
+	go func() { defer close(alone); tellUses(ctx, f.dir, f.handedOver) }()
+	defer func() { cancel(); <-alone }()
 	f.accepting.Wait()
-	empty := f.open.empty()
-	for missed := 0; missed < lookTries; {
-		select {
-		case <-empty:
-			f.log.Info("all requests have been answered")
-			return
-		case <-look.C:
-			missed = f.missed(missed)
-			continue
-		case <-over.C:
-			f.log.Warn("requests are cut, as their time is over", "after", f.o.drainTime.String())
-		case <-f.ctx.Done():
-			f.log.Info("stopping")
-		}
-		break
+	select {
+	case <-f.open.empty():
+		f.log.Info("all requests have been answered")
+		return
+	case <-over.C:
+		f.log.Warn("requests are cut, as their time is over", "after", f.o.drainTime.String())
+	case <-f.ctx.Done():
+		f.log.Info("stopping")
+	case <-alone:
+		f.log.Warn("requests are cut, as there is no server any more")
 	}
 	for _, srv := range f.servers {
 		_ = srv.Close()
 	}
-}
-
-// missed counts in how many looks in a row there was no server.
-func (f *facade) missed(before int) int {
-	conn, err := dialControl(f.ctx, f.dir)
-	if err != nil {
-		return before + 1
-	}
-	conn.Close()
-	return 0
 }
 
 // occupancy counts what is open.

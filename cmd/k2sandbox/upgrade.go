@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/k2sandbox/k2sandbox/api"
-	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -33,7 +32,7 @@ Where the new one does not start, the old one goes on, and this command tells wh
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := interruptible(cmd.Context())
 			defer stop()
-			resp, err := askControl(ctx, dir, http.MethodPost, upgradePath)
+			resp, err := askControl(ctx, dir, http.MethodPost, upgradePath, nil)
 			if err != nil {
 				return err
 			}
@@ -51,20 +50,24 @@ const upgradePath = "/upgrade" // of the control socket
 // controls answers at the control socket.
 func (f *facade) controls() http.Handler {
 	routes := http.NewServeMux()
-	routes.HandleFunc(http.MethodGet+" "+backupPath, func(w http.ResponseWriter, _ *http.Request) {
-		var boxes *fleet.Fleet
-		if f.mu.TryRLock() {
-			if f.backend != nil {
-				boxes = f.backend.boxes
+	serving := func(do func(w http.ResponseWriter, r *http.Request, b *backend)) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			var b *backend
+			if f.mu.TryRLock() {
+				b = f.backend
+				f.mu.RUnlock()
 			}
-			f.mu.RUnlock()
+			if b == nil {
+				http.Error(w, "it is just being upgraded", http.StatusConflict)
+				return
+			}
+			do(w, r, b)
 		}
-		if boxes == nil {
-			http.Error(w, "it is just being upgraded", http.StatusConflict)
-			return
-		}
-		serveBackup(w, f.dir, boxes, f.log)
-	})
+	}
+	routes.HandleFunc(http.MethodGet+" "+backupPath, serving(func(w http.ResponseWriter, _ *http.Request, b *backend) {
+		serveBackup(w, f.dir, b.boxes, f.log)
+	}))
+	routes.HandleFunc(http.MethodPost+" "+usesPath, serving(serveUses))
 	routes.HandleFunc(http.MethodPost+" "+upgradePath, func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithCancel(r.Context())
 		defer cancel()
@@ -147,7 +150,7 @@ func (f *facade) handOver(next *successor) (pid int, err error) {
 		next.kill()
 		return 0, f.takeBack(known, err)
 	}
-	f.backend, f.control.left = nil, true
+	f.backend, f.handedOver, f.control.left = nil, f.backend.boxes, true
 	f.sockets.leave()
 	f.gate.Open(forwarder(f.dir, f.log))
 	close(f.handed)
