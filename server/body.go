@@ -17,22 +17,38 @@ import (
 // is not read, the server reads itself before it answers. Where a goroutine reads, Close
 // has that end, which a handler has to wait for.
 func Body(w http.ResponseWriter, r *http.Request, o Options) io.ReadCloser {
-	b := &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout}
+	b := newBody(w, r, o)
 	b.extend()
 	return b
+}
+
+func newBody(w http.ResponseWriter, r *http.Request, o Options) *body {
+	return &body{r: r, control: http.NewResponseController(w), patience: o.WriteTimeout, visit: visitOf(r.Context())}
 }
 
 type body struct {
 	r        *http.Request
 	control  *http.ResponseController
 	patience time.Duration
+	visit    *visit // nil: it has come through no gate
 
 	mu       sync.Mutex
+	givenUp  bool      // another process takes over, which it holds up
 	extended time.Time // when the deadline was last moved
 	closed   bool
 	ended    bool // its end was read
 	reads    sync.WaitGroup
 	reading  int // reads there are
+}
+
+var errGivenUp = api.Errorf(api.Unavailable, "the server is being upgraded, for which the body has come too slowly: send the request again")
+
+// giveUp ends the read that is under way.
+func (b *body) giveUp() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.givenUp = true
+	_ = b.control.SetReadDeadline(time.Now()) // where the connection can
 }
 
 // closeGrace is how long a read may take to end by itself.
@@ -47,6 +63,8 @@ func (b *body) begin() error {
 		return io.EOF
 	case b.closed:
 		return http.ErrBodyReadAfterClose
+	case b.givenUp:
+		return errGivenUp
 	}
 	b.extend()
 	b.reading++
@@ -96,7 +114,9 @@ func (b *body) Read(p []byte) (int, error) {
 		return 0, err
 	}
 	defer b.done()
+	b.visit.reads(b)
 	n, err := b.r.Body.Read(p)
+	b.visit.reads(nil)
 	if err == io.EOF {
 		b.mu.Lock()
 		b.ended = true
@@ -108,6 +128,11 @@ func (b *body) Read(p []byte) (int, error) {
 	case err == nil || err == io.EOF:
 		return n, err
 	case errors.As(err, &timeout) && timeout.Timeout():
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.givenUp {
+			return n, errGivenUp
+		}
 		return n, api.Errorf(api.DeadlineExceeded, "the body made no progress for %v", b.patience)
 	case errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(b.r.Context().Err(), context.Canceled):
 		return n, api.Errorf(api.ClientClosed, "the body ends too early: %v", err)

@@ -26,8 +26,10 @@ type visit struct {
 	gate  *Gate
 	r     *http.Request
 	since time.Time
-	away  int  // it is with a sandbox's agent, so many times
+	away  int  // it is with a sandbox's agent, or its answer is on its way: so many times
 	left  bool // it has been answered
+
+	reading *body // that it waits for; nil: for none
 }
 
 type visitKey struct{}
@@ -83,12 +85,34 @@ func (g *Gate) settle() {
 // Inside says that a request is with a sandbox's agent, for as long as that takes, until done is called: so long it needs
 // nothing of this process but to be passed on. ctx is the request's, and may be another's.
 func Inside(ctx context.Context) (done func()) {
-	v, ok := ctx.Value(visitKey{}).(*visit)
-	if !ok {
+	v := visitOf(ctx)
+	if v == nil {
 		return func() {}
 	}
 	v.gate.move(v, 1)
 	return sync.OnceFunc(func() { v.gate.move(v, -1) })
+}
+
+// visitOf returns the visit of a request; nil where there is no gate.
+func visitOf(ctx context.Context) *visit {
+	v, _ := ctx.Value(visitKey{}).(*visit)
+	return v
+}
+
+// answers says that the answer has begun: to send it on needs nothing of what is behind the gate.
+func (v *visit) answers() {
+	if v != nil {
+		v.gate.move(v, 1)
+	}
+}
+
+// reads says that a body is waited for; nil: none is any more.
+func (v *visit) reads(b *body) {
+	if v != nil {
+		v.gate.mu.Lock()
+		defer v.gate.mu.Unlock()
+		v.reading = b
+	}
 }
 
 func (g *Gate) move(v *visit, by int) {
@@ -106,8 +130,12 @@ func (g *Gate) move(v *visit, by int) {
 	g.settle()
 }
 
+// giveUpTime is how long requests may take to fail whose bodies are given up.
+const giveUpTime = 5 * time.Second
+
 // Shut lets no more requests in, which wait, and returns when those that are inside have been answered, or are with a
-// sandbox's agent. Where ctx is over before, the gate is open again, and the error names them.
+// sandbox's agent, or their answers are on their way. Where ctx is over before, and all that are left wait for their bodies, these fail: nothing
+// has been done for them. Else the gate is open again, and the error names them.
 func (g *Gate) Shut(ctx context.Context) error {
 	empty := make(chan struct{})
 	g.mu.Lock()
@@ -123,6 +151,13 @@ func (g *Gate) Shut(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	if g.giveUp() {
+		select {
+		case <-empty:
+			return nil
+		case <-time.After(giveUpTime):
+		}
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.empty == nil { // just now
@@ -132,6 +167,21 @@ func (g *Gate) Shut(ctx context.Context) error {
 	close(g.shut)
 	g.shut, g.empty = nil, nil
 	return err
+}
+
+// giveUp has the requests that are inside fail, if all of them wait for their bodies.
+func (g *Gate) giveUp() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for v := range g.in {
+		if v.reading == nil {
+			return false
+		}
+	}
+	for v := range g.in {
+		v.reading.giveUp()
+	}
+	return true
 }
 
 // maxTold is how many requests an error names.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -138,5 +139,71 @@ func TestOnceIsRemembered(t *testing.T) {
 	}
 	if got, err := next.Do(failed, 1, func() (string, error) { return "fourth", nil }); got != "fourth" || err != nil {
 		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+// An answer that a client reads slowly holds nobody up.
+func TestGateLetsAnswersGoOn(t *testing.T) {
+	began, goOn := make(chan struct{}), make(chan struct{})
+	g := server.NewGate(server.Guard(func(w http.ResponseWriter, _ *http.Request) error {
+		_, err := io.WriteString(w, "old")
+		close(began)
+		<-goOn
+		return err
+	}, server.Options{Hosts: []string{"*"}}))
+	done := through(t, g, "/")
+	<-began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Shut(ctx); err != nil {
+		t.Error(err)
+	}
+	close(goOn)
+	if got := <-done; got != "old" {
+		t.Errorf("got %q", got)
+	}
+}
+
+// A body that comes too slowly is given up where nothing else is in the way, and told so.
+func TestGateGivesSlowBodiesUp(t *testing.T) {
+	came, busy, goOn := make(chan struct{}, 2), make(chan struct{}), make(chan struct{})
+	h := server.New([]server.Route{
+		{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error { return server.Decode(r, &struct{}{}) }},
+		{Method: "GET", Path: "/", Handle: func(http.ResponseWriter, *http.Request) error { close(busy); <-goOn; return nil }},
+	}, server.Options{Hosts: []string{"*"}})
+	g := server.NewGate(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { came <- struct{}{}; h.ServeHTTP(w, r) }))
+	s := httptest.NewServer(g)
+	defer s.Close()
+	body, send := io.Pipe()
+	defer send.Close()
+	status := make(chan int, 1)
+	go func() {
+		resp, err := s.Client().Post(s.URL, "application/json", body)
+		if err != nil {
+			t.Error(err)
+			close(status)
+			return
+		}
+		resp.Body.Close()
+		status <- resp.StatusCode
+	}()
+	if _, err := io.WriteString(send, "{"); err != nil {
+		t.Fatal(err)
+	}
+	<-came
+	other := through(t, g, "/")
+	<-busy
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := g.Shut(ctx); err == nil {
+		t.Error("a request that is at work is no hindrance")
+	}
+	close(goOn)
+	<-other
+	for err := g.Shut(ctx); err != nil; err = g.Shut(ctx) { // until it waits for the body
+		runtime.Gosched()
+	}
+	if got := <-status; got != http.StatusServiceUnavailable {
+		t.Errorf("status %d", got)
 	}
 }

@@ -23,6 +23,7 @@ type response struct {
 	extended time.Time // when the deadline was last moved
 	status   int
 	caller   Caller
+	visit    *visit // nil: it has come through no gate
 
 	span   trace.Span // nil: there is none
 	failed api.Code   // what it was answered with, in place of what was wanted
@@ -30,17 +31,13 @@ type response struct {
 }
 
 func (w *response) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
+	w.begin(status)
 	w.extend()
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *response) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	written := 0
 	for {
 		w.extend()
@@ -62,9 +59,7 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 	if from == nil {
 		return io.Copy(struct{ io.Writer }{w}, src)
 	}
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	var sent int64
 	for whole.N > 0 {
 		w.extend()
@@ -81,11 +76,17 @@ func (w *response) ReadFrom(src io.Reader) (int64, error) {
 
 // FlushError is for http.ResponseController.
 func (w *response) FlushError() error {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	w.extend()
 	return w.control.Flush()
+}
+
+// begin notes the status of the answer, which begins.
+func (w *response) begin(status int) {
+	if w.status == 0 {
+		w.status = status
+		w.visit.answers()
+	}
 }
 
 // extend gives the next write its time. Not every connection can.

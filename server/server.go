@@ -167,8 +167,7 @@ func (route *Route) serve(w http.ResponseWriter, r *http.Request, o Options) err
 	if limit := cmp.Or(route.Body, o.MaxBody); limit != Unbounded && r.ContentLength != 0 {
 		// Its time begins with our first read, and ends with the last: what nobody reads has none.
 		whole := *r
-		patient := &body{r: &whole, control: http.NewResponseController(w), patience: o.WriteTimeout}
-		r.Body = http.MaxBytesReader(w, io.NopCloser(patient), limit) // the server closes its own
+		r.Body = http.MaxBytesReader(w, io.NopCloser(newBody(w, &whole, o)), limit) // the server closes its own
 	}
 	return route.Handle(w, r)
 }

@@ -27,7 +27,6 @@ type controlServer struct {
 	ln     net.Listener
 	server *http.Server
 	done   chan struct{}
-	left   bool // to a server that follows, which has the name
 }
 
 // serveControl begins to answer, in place of whoever did before: one at a time has the folder's registry.
@@ -57,6 +56,9 @@ func serveControl(dir string, h http.Handler, log *slog.Logger) (*controlServer,
 	return c, nil
 }
 
+// leave removes the name. It is for who has the folder: as soon as it has let go of that, the name can be another server's.
+func (c *controlServer) leave() { _ = os.Remove(filepath.Join(c.dir, controlSocket)) }
+
 // close lets answers come to their end, for a while.
 func (c *controlServer) close() {
 	limit, cancel := context.WithTimeout(context.Background(), closing)
@@ -65,9 +67,6 @@ func (c *controlServer) close() {
 		_ = c.server.Close()
 	}
 	<-c.done
-	if !c.left {
-		_ = os.Remove(filepath.Join(c.dir, controlSocket))
-	}
 }
 
 func dialControl(ctx context.Context, dir string) (conn net.Conn, err error) {

@@ -53,6 +53,7 @@ func (f *facade) begin(b *backend, tell func() error) (err error) {
 		return err
 	}
 	if err := tell(); err != nil {
+		f.control.leave()
 		f.control.close()
 		return err
 	}
@@ -116,6 +117,7 @@ func (f *facade) wait() error {
 	}
 	f.log.Info("stopping")
 	if f.backend != nil {
+		f.control.leave()
 		limit, cancel := context.WithTimeout(context.Background(), 2*closing)
 		defer cancel()
 		err = errors.Join(err, f.backend.close(limit))

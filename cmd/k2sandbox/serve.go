@@ -201,7 +201,7 @@ func (f *facade) findPlace(from *predecessor) (remove func(), err error) {
 		}
 	}
 	return func() {
-		if f.backend != nil || from == nil && f.handed == nil { // else it is another server's
+		if f.backend != nil || from == nil && len(f.servers) == 0 { // else it is another server's, or nobody knows what is in it
 			wipe()
 		}
 	}, err

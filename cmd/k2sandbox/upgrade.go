@@ -150,7 +150,7 @@ func (f *facade) handOver(next *successor) (pid int, err error) {
 		next.kill()
 		return 0, f.takeBack(known, err)
 	}
-	f.backend, f.handedOver, f.control.left = nil, f.backend.boxes, true
+	f.backend, f.handedOver = nil, f.backend.boxes
 	f.sockets.leave()
 	f.gate.Open(forwarder(f.dir, f.log))
 	close(f.handed)

@@ -2,8 +2,13 @@ package main_test
 
 import (
 	"bufio"
+	"os"
+	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/api"
 )
@@ -49,4 +54,33 @@ func (l *lineage) inUse(t *testing.T, id string, want bool) {
 		}
 	}
 	t.Errorf("after a minute it is not %v that sandbox %s is in use", want, id)
+}
+
+// A server that ends while the next one is there already, as its clients have not read to the end, takes nothing from that.
+func TestControlSocketIsTheNextServers(t *testing.T) {
+	t.Parallel()
+	first := openHouse(t, "--on-stop", "keep")
+	box := first.create(t)
+	resp, err := first.client.Get(first.base + "/v1/sandboxes/" + box.SandboxID + "/stream")
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%+v, %v", resp, err)
+	}
+	defer resp.Body.Close()
+	if err := first.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	registry, err := os.Open(filepath.Join(first.state, "registry.db"))
+	if err == nil {
+		err = unix.Flock(int(registry.Fd()), unix.LOCK_EX) // waits until the first one has let go of it
+		registry.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := openIn(t, first.state, nil)
+	if err := first.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	run(t, call{args: []string{"backup", "--state-dir", second.state, filepath.Join(t.TempDir(), "copy")}}).expect(t, 0, "")
+	second.stopped(t)
 }
