@@ -82,6 +82,9 @@ func (s *server) guard(next http.Handler) http.Handler {
 			r = WithCaller(r, w.caller)
 		}
 		next.ServeHTTP(w, r)
+		if w.status == 0 && r.Context().Err() == nil {
+			w.status = http.StatusOK // which net/http says where nobody has said anything
+		}
 	})
 }
 

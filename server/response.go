@@ -1,8 +1,10 @@
 package server
 
 import (
+	"bufio"
 	"io"
 	"math"
+	"net"
 	"net/http"
 	"time"
 
@@ -87,6 +89,15 @@ func (w *response) begin(status int) {
 		w.status = status
 		w.visit.answers()
 	}
+}
+
+// Hijack is for http.Hijacker.
+func (w *response) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, both, err := w.control.Hijack()
+	if err == nil {
+		w.begin(http.StatusSwitchingProtocols) // nothing else takes the connection away
+	}
+	return conn, both, err
 }
 
 // extend gives the next write its time. Not every connection can.

@@ -63,6 +63,9 @@ type Options struct {
 	// Tracer makes a span of each request, and of the run behind one; nil: nobody does.
 	Tracer trace.Tracer
 
+	// TracePath returns what of a request's path its span may have; nil: all of it, but below a port of a sandbox no more than that.
+	TracePath func(r *http.Request) string
+
 	Version string // of the program, which capabilities tell
 
 	// Epoch is what every stream has as X-Epoch: it names what its numbers belong to, so

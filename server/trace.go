@@ -20,7 +20,7 @@ const (
 
 // traced begins the span of a request, if it is sampled, and returns the request with it.
 func (s *server) traced(w *response, r *http.Request, id string) *http.Request {
-	if w.span = s.Tracer.Request(r.Header, methodOf(r), requestAttrs(r, id)...); w.span == nil {
+	if w.span = s.Tracer.Request(r.Header, methodOf(r), s.requestAttrs(r, id)...); w.span == nil {
 		return r
 	}
 	return r.WithContext(trace.With(r.Context(), w.span))
@@ -32,10 +32,7 @@ func (w *response) endSpan(r *http.Request) {
 		return
 	}
 	status := w.status
-	if status == 0 && !w.cut {
-		status = http.StatusSwitchingProtocols // nothing else takes the connection away
-	}
-	if status != 0 {
+	if status != 0 { // else there was no answer
 		w.span.Set(trace.Int("http.response.status_code", status))
 	}
 	switch {
@@ -69,9 +66,16 @@ func methodOf(r *http.Request) string {
 }
 
 // requestAttrs are those of the semantic conventions for HTTP servers. The query, which has signatures of links, is not among them.
-func requestAttrs(r *http.Request, id string) []trace.Attr {
+func (s *server) requestAttrs(r *http.Request, id string) []trace.Attr {
+	path := r.URL.Path
+	if s.TracePath != nil {
+		path = s.TracePath(r)
+	} else if ports := portPath().FindString(path); ports != "" { // what is behind is a program's inside, and may be secret
+		port, _, _ := strings.Cut(path[len(ports):], "/")
+		path = ports + port
+	}
 	attrs := []trace.Attr{
-		trace.String("http.request.method", r.Method), trace.String("url.path", r.URL.Path), trace.String("url.scheme", "http"),
+		trace.String("http.request.method", r.Method), trace.String("url.path", path), trace.String("url.scheme", "http"),
 		trace.String("network.protocol.version", strings.TrimPrefix(r.Proto, "HTTP/")), trace.String(traceRequest, id),
 	}
 	if r.TLS != nil {

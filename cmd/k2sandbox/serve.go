@@ -255,8 +255,12 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 	if sessions != nil {
 		can.Fronts, common.Session = append(can.Fronts, "console"), sessions.Caller
 	}
+	var reserved func(port int) bool
+	if o.e2b {
+		reserved = e2b.Reserved
+	}
 	native := sandboxes.New(sandboxes.Options{
-		Options: common, Fleet: boxes, Templates: templates, Capabilities: can, Preview: o.domain,
+		Options: common, Fleet: boxes, Templates: templates, Capabilities: can, Preview: o.domain, Reserved: reserved,
 		Shared: keys.Len() == 0, SharedTimeout: time.Duration(o.confined.maxTimeout), // whoever has no id does not ask for more time either
 	})
 	next := o.console.front(common, sessions, native)
@@ -270,9 +274,9 @@ func (o *serving) apis(boxes *fleet.Fleet, templates func() []api.Template, can 
 		next = o.jupyterAPI(jupyter.Options{Options: common, Fleet: boxes, Native: native, Next: next})
 	}
 	front := e2b.New(e2b.Options{Options: common, Fleet: boxes, Native: native, Next: next, Templates: templates, Pause: can.Pause})
-	hosts := previews.Options{Options: common, Domain: o.domain, Fleet: boxes, Native: native, E2B: front, Next: below(o.base, next)}
+	hosts := previews.Options{Options: common, Domain: o.domain, Fleet: boxes, Native: native, E2B: front, Reserved: reserved, Next: below(o.base, next)}
 	if o.e2b {
-		hosts.Next, hosts.Reserved = below(o.base, front), e2b.Reserved
+		hosts.Next = below(o.base, front)
 	}
 	return previews.New(hosts), native, front
 }

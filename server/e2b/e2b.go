@@ -55,8 +55,17 @@ func newAPI(o Options, debug int, i *implicit) *API {
 	a := &API{o: o, keys: o.Keys, debug: debug, implicit: i}
 	o.Keys, o.Fail, o.Observe = nil, Fail, o.Native.Observe // keys are looked at here: what needs one depends on the plane
 	a.control = server.New(a.routes(), o.Options)
+	o.TracePath = a.tracePath
 	a.data = server.Guard(a.forward, o.Options)
 	return a
+}
+
+// tracePath returns what of a path of the data plane a span may have: of a program's inside nothing, which may be secret.
+func (a *API) tracePath(r *http.Request) string {
+	if toServer(r) || !under(r.URL.Path, dataPaths) && !asksHealth(r) {
+		return "/"
+	}
+	return r.URL.Path
 }
 
 // ServeHTTP is for http.Handler.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -19,6 +20,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/server/inside"
 	"github.com/k2sandbox/k2sandbox/server/previews"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
+	"github.com/k2sandbox/k2sandbox/trace"
 )
 
 func TestMain(m *testing.M) { leaktest.Main(m) }
@@ -33,7 +35,25 @@ const (
 type site struct {
 	*httptest.Server
 	*servertest.House
-	t *testing.T
+	t     *testing.T
+	paths paths
+}
+
+// paths is a tracer of no spans, which keeps what they would have as their url.path.
+type paths struct {
+	mu  sync.Mutex
+	all []any
+}
+
+func (p *paths) Request(_ http.Header, _ string, attrs ...trace.Attr) trace.Span {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range attrs {
+		if a.Key == "url.path" {
+			p.all = append(p.all, a.Value)
+		}
+	}
+	return nil
 }
 
 // start starts a server with the keys, or without any; given is its --preview-domain. Agents reach servers of this test
@@ -56,8 +76,8 @@ func start(t *testing.T, keys, given string) *site {
 	})
 	runtime := servertest.NewRuntime(servertest.Dir(t), servertest.HTTP(func(fleet.Spec) http.Handler { return agent }))
 	s := &site{t: t, House: servertest.Open(t, runtime, nil)}
-	common := server.Options{Log: s.Logger(), Keys: known, Hosts: []string{"*.e2b.test"}}
-	native := sandboxes.New(sandboxes.Options{Options: common, Fleet: s.Fleet, Preview: at})
+	common := server.Options{Log: s.Logger(), Keys: known, Hosts: []string{"*.e2b.test"}, Origins: []string{"https://lab.test"}, Tracer: &s.paths}
+	native := sandboxes.New(sandboxes.Options{Options: common, Fleet: s.Fleet, Preview: at, Reserved: e2b.Reserved})
 	front := e2b.New(e2b.Options{Options: common, Fleet: s.Fleet, Native: native})
 	s.Server = s.Serve(previews.New(previews.Options{
 		Options: common, Domain: at, Fleet: s.Fleet, Native: native, E2B: front, Reserved: e2b.Reserved, Next: front,

@@ -45,6 +45,8 @@ func New(o Options) *API {
 	common.Keys, common.Session, common.Token = nil, nil, nil // are looked at here: a link is enough
 	common.Hosts = append(o.Domain.Hosts(), o.Hosts...)
 	common.Fail, common.Observe = fail, o.Native.Observe
+	common.Origins = nil                                         // are those of the API: here is another one
+	common.TracePath = func(*http.Request) string { return "/" } // what a program's inside may be secret
 	a.hosts = server.Guard(a.serve, common)
 	return a
 }

@@ -166,6 +166,7 @@ func TestHosts(t *testing.T) {
 		"port 65536":                    {"GET", "/", "65536-" + box.SandboxID + "." + domain, nil, 404},
 		"another origin":                {"GET", "/", host, []string{"Origin", "http://evil.test"}, 403},
 		"the API's origin":              {"POST", "/", host, []string{"Origin", s.URL}, 403},
+		"an origin that the API allows": {"POST", "/", host, []string{"Origin", "https://lab.test"}, 403},
 		"a sibling's origin":            {"POST", "/", host, []string{"Origin", "http://3000-" + box.SandboxID + "." + domain}, 403},
 		"no origin":                     {"POST", "/", host, []string{"Origin", "null"}, 403},
 		"no origin of another site":     {"POST", "/", host, []string{"Origin", "null", "Sec-Fetch-Site", "same-site"}, 403},
@@ -378,6 +379,9 @@ func TestLinks(t *testing.T) {
 			t.Errorf("%s: got %+v", body, e)
 		}
 	}
+	if e := refused(t, ask(`{"port":49983}`, ada...), 422, api.Unprocessable); e.Details["field"] != "port" {
+		t.Errorf("a port of E2B's API: got %+v", e)
+	}
 	refused(t, ask(`{"port":8000}`, "X-API-Key", "key-of-bob"), 404, api.NotFound)
 	refused(t, ask(`{"port":8000}`), 401, api.Unauthenticated)
 	refused(t, ask(`{"port":8000}`, "Host", "box.e2b.test", "X-API-Key", "key-of-ada"), 422, api.Unprocessable) // whose browser is elsewhere
@@ -393,5 +397,22 @@ func TestLinks(t *testing.T) {
 	}
 	if got := servertest.Decode[api.ServerCapabilities](t, s.call("GET", "/v1/capabilities", "", ada...), 200); !got.Previews.Available {
 		t.Errorf("got %+v", got.Previews)
+	}
+}
+
+// No trace has the paths of what is inside, also of requests that are refused.
+func TestPathsAreNotTraced(t *testing.T) {
+	s := start(t, keys, domain)
+	box := s.create()
+	host, token := s.link(box.SandboxID, inner(t, echo))
+	for _, headers := range [][]string{
+		{"Host", host}, {"Host", host, "Cookie", "k2-preview=" + token}, {"Host", "8000-sb_none." + domain},
+		{"Host", "api.e2b.test", "E2b-Sandbox-Id", box.SandboxID, "E2b-Sandbox-Port", "8000"}, {"Host", "49983-" + box.SandboxID + ".e2b.test"},
+	} {
+		servertest.Read(t, s.call("GET", "/secret", "", headers...))
+	}
+	servertest.Read(t, s.call("GET", "/v1/sandboxes/"+box.SandboxID+"/ports/8000/secret", ""))
+	if len(s.paths.all) < 7 || strings.Contains(fmt.Sprint(s.paths.all), "secret") {
+		t.Errorf("got %v", s.paths.all)
 	}
 }

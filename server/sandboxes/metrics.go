@@ -51,7 +51,7 @@ func (m *metrics) death(cause api.Death) {
 // observe is told of each request that was answered.
 func (m *metrics) observe(r *http.Request, status int, took time.Duration) {
 	if status == 0 {
-		status = http.StatusSwitchingProtocols // nothing else takes the connection away
+		return // there was no answer
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

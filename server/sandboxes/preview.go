@@ -35,6 +35,11 @@ func (h *handlers) preview(w http.ResponseWriter, r *http.Request) error {
 	if can := h.previews(r); !can.Available {
 		return api.Errorf(api.Unprocessable, "%s", can.Reason)
 	}
+	if h.all.Reserved != nil && h.all.Reserved(req.Port) {
+		told := api.Invalid("port", "%d is one at which another API answers, and no server inside", req.Port)
+		told.Code = api.Unprocessable
+		return told
+	}
 	info, err := h.find(r, server.Param(r, "id"))
 	if err != nil {
 		return err

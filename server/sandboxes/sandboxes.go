@@ -25,6 +25,7 @@ type Options struct {
 	Templates    func() []api.Template  // that there are now; nil: none
 	Capabilities api.ServerCapabilities // what this package does not know by itself
 	Preview      server.PreviewDomain   // of the links to servers inside; the zero value: there are none
+	Reserved     func(port int) bool    // ports that are no server's inside, as another API has them; nil: none
 
 	// Shared sends requests for paths of one sandbox that name none, such as /v1/code, to one
 	// that is made for them, which everybody shares: not for a server with keys.

@@ -21,9 +21,6 @@ func (p *passage) beginSpan() {
 	}
 	box := trace.String(server.TraceSandbox, p.box.ID())
 	parent.Set(box)
-	if p.Port { // what of the path is a program's inside may be secret
-		parent.Set(trace.String("url.path", p.publicPath()))
-	}
 	if route := routeOf(p.Path); route != "" && !p.foreign {
 		if p.prefix != "/v1" { // the shared sandbox's
 			route = strings.Replace(route, "/v1/", "/v1/sandboxes/{id}/", 1)
@@ -32,15 +29,6 @@ func (p *passage) beginSpan() {
 	}
 	p.began = time.Now()
 	p.span = parent.Start("forward", trace.Client, p.began, box, trace.String("http.request.method", p.in.Method))
-}
-
-// publicPath is the client's path as far as a port.
-func (p *passage) publicPath() string {
-	if p.foreign {
-		return "/"
-	}
-	port, _, _ := strings.Cut(strings.TrimPrefix(p.Path, "/v1/ports/"), "/")
-	return p.prefix + "/ports/" + port
 }
 
 // ask has the agent continue the trace, and tell of the run.
