@@ -85,12 +85,13 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(PY) -m bash_kernel.install --sys-prefix
 	touch $@
 
-debian: $(K2_TEST_DEBIAN) ## an image of a small Debian, bin/debian.tar, by debootstrap, as root (MIRROR=, SUITE=: another than this machine's)
+debian: build venv $(K2_TEST_DEBIAN) ## test sandboxes of a Debian, which debootstrap makes as root (MIRROR=, SUITE=: another than this machine's)
+	go test -tags debian -count=1 -timeout 10m ./cmd/k2sandbox -run Debian
 
 $(K2_TEST_DEBIAN): .ci/debian
 	.ci/debian $@
 
-test: build venv debian ## every test, with real kernels and the race detector
+test: build venv ## every test, with real kernels and the race detector
 	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }
 	CGO_ENABLED=1 go test -race -timeout 15m -p 2 ./...
 	K2_TEST_ZYGOTE=1 CGO_ENABLED=1 go test -race -count 1 -timeout 10m -p 2 ./kernel ./agent ./server/inside
@@ -103,6 +104,7 @@ check: venv ## formatting, vet, staticcheck, ruff, mypy, go.mod
 	@out=$$(gofmt -l .) && { test -z "$$out" || { echo "not gofmt:"; echo "$$out"; exit 1; } >&2; }
 	go vet ./...
 	go vet -tags soak ./chaos
+	go vet -tags debian ./cmd/k2sandbox
 	$(STATIC) ./...
 	go mod tidy -diff
 	$(PY) -m ruff check .
@@ -204,7 +206,7 @@ bin/bench/.ready: bench/peers.txt kernel/python/requirements.txt | venv
 	install --system-certs || install
 	touch $@
 
-bench: build venv debian bin/bench/.ready ## measure us beside our peers: doc/bench (BENCH=quick: a tenth, printed; BENCH=long: hours; ONLY=PART,...)
+bench: build venv bin/bench/.ready ## measure us beside our peers: doc/bench (BENCH=quick: a tenth, printed; BENCH=long: hours; ONLY=PART,...)
 	bin/bench/bin/python bench/bench.py --binary $(BIN) --scale $(or $(BENCH),default) --only '$(ONLY)' \
 	  $(if $(filter quick,$(BENCH)),,--out doc/bench)
 

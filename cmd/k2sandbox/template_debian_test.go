@@ -1,3 +1,5 @@
+//go:build debian
+
 package main_test
 
 import (
@@ -22,7 +24,7 @@ func TestTemplateOfDebian(t *testing.T) {
 	h := openHouse(t, "--data-dir", data)
 	var can api.ServerCapabilities
 	if h.ask(t, "GET", "/v1/capabilities", "", 200, &can); can.Isolation.Level != "namespace" {
-		return
+		t.Fatalf("there are no sandboxes of images here: %+v", can.Isolation)
 	}
 	in := func(template string) *endpoint {
 		t.Helper()
@@ -42,9 +44,6 @@ print(os.path.exists("/etc/debian_version"), {"apt", "base-files", "dash", "libc
 print(run("dpkg", "-S", "/etc/debian_version"), run("dpkg", "--audit"), run("apt-get", "--version")[:4], os.getuid(), run("sh", "-c", "echo $HOME; python3 -c 'print(6*7)'"))
 `); got != "True True False False\nbase-files: /etc/debian_version\n  apt  1000 /home/user\n42\n\n" {
 		t.Errorf("got %q", got)
-	}
-	if os.Geteuid() != 0 {
-		return // nobody can install then
 	}
 	if err := os.Mkdir(wheels, 0o755); err != nil {
 		t.Fatal(err)

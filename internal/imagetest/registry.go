@@ -20,7 +20,7 @@ func Debian(t testing.TB) string {
 	t.Helper()
 	file := os.Getenv("K2_TEST_DEBIAN")
 	if _, err := os.Stat(file); err != nil {
-		t.Fatalf("K2_TEST_DEBIAN is no image of Debian (%v): make debian makes one, and make test sets it", err)
+		t.Fatalf("K2_TEST_DEBIAN is no image of Debian (%v): make debian makes one and sets it", err)
 	}
 	return file
 }
