@@ -1,6 +1,8 @@
 package server
 
 import (
+	"bytes"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"time"
@@ -10,26 +12,23 @@ import (
 	"github.com/k2sandbox/k2sandbox/trace"
 )
 
-// RunTracer gathers what a trace is to have of the run behind an answer. nil, whose methods do nothing, is for one that has none.
+// RunTracer gathers what traces and metrics are to have of the run behind an answer. nil, whose methods do nothing, is for an answer
+// that is about none, or about one that others tell of.
 type RunTracer struct {
 	run   *executor.Execution
-	span  trace.Span // of the request; nil: the server before us wants to be told
+	span  trace.Span // of the request; nil: it has none
+	asked bool       // by the server before us, which has the span
 	first time.Time  // when the first output came
 	last  executor.Line
 }
 
-// TraceRun returns what gathers, if the request has a span or the server that it comes from asks.
+// TraceRun returns what gathers.
 func TraceRun(r *http.Request, o Options, e *executor.Execution) *RunTracer {
-	if o.Tracer == nil {
-		if o.Behind && r.Header[api.RunTraceHeader] != nil {
-			return &RunTracer{run: e}
-		}
-		return nil
+	t := &RunTracer{run: e, asked: o.Tracer == nil && o.Behind && r.Header[api.RunTraceHeader] != nil}
+	if o.Tracer != nil {
+		t.span = trace.From(r.Context())
 	}
-	if span := trace.From(r.Context()); span != nil {
-		return &RunTracer{run: e, span: span}
-	}
-	return nil
+	return t
 }
 
 // Lines are the lines of the run, looked at on their way.
@@ -62,13 +61,36 @@ func (t *RunTracer) End(w http.ResponseWriter) {
 	if t == nil || t.last.Type != executor.End {
 		return
 	}
-	told := t.told()
 	if t.span != nil {
-		SpanOfRun(t.span, time.Time{}, time.Now(), told)
+		SpanOfRun(t.span, time.Time{}, time.Now(), t.told())
+	}
+	cause := death(t.last)
+	if cause == "" && !t.asked {
 		return
 	}
 	_ = http.NewResponseController(w).Flush() // a short answer would get a length, and have no trailer
-	w.Header().Set(http.TrailerPrefix+api.RunTraceHeader, told.String())
+	if cause != "" {
+		w.Header().Set(http.TrailerPrefix+api.DeathTrailer, string(cause)) // for who counts and reads no streams
+	}
+	if t.asked {
+		w.Header().Set(http.TrailerPrefix+api.RunTraceHeader, t.told().String())
+	}
+}
+
+// death returns what the kernel died of where a run ended by that; "" where it did not.
+func death(end executor.Line) api.Death {
+	var e executor.Event
+	switch {
+	case !bytes.Contains(end.JSON, []byte(executor.KernelDied)) || json.Unmarshal(end.JSON, &e) != nil || e.Status != executor.KernelDied:
+		return ""
+	case e.Exit == nil:
+		return api.DeathUnknown
+	case e.Exit.OOM:
+		return api.DeathOutOfMemory
+	case e.Exit.Signal != "":
+		return api.DeathBySignal
+	}
+	return api.DeathByExit
 }
 
 func (t *RunTracer) told() api.RunTrace {

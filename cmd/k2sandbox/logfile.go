@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,9 @@ func (o *serving) log() (log *slog.Logger, capture func() error, err error) {
 // logFileSize is how long a log file gets before it is kept as FILE.1, in place of an earlier one.
 const logFileSize = 8 << 20
 
+// logLook is how often is looked whether another process has kept the file and begun one: one that takes over logs to the same.
+const logLook = time.Second
+
 // logFile is a log that is bounded. It is safe for concurrent use.
 type logFile struct {
 	path string
@@ -38,6 +42,7 @@ type logFile struct {
 	mu       sync.Mutex
 	file     *os.File
 	size     int64
+	looked   time.Time // whether it is still the file of that path
 	captures bool
 }
 
@@ -61,7 +66,7 @@ func (l *logFile) capture() error {
 func (l *logFile) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.size >= logFileSize {
+	if l.size >= logFileSize || time.Since(l.looked) >= logLook {
 		if err := l.rotate(); err != nil {
 			return 0, err
 		}
@@ -71,15 +76,34 @@ func (l *logFile) Write(line []byte) (int, error) {
 	return n, err
 }
 
+// rotate keeps the file, if it is full, and begins another, unless somebody else has done so.
 func (l *logFile) rotate() error {
-	if err := os.Rename(l.path, l.path+".1"); err != nil {
+	l.looked = time.Now()
+	full := l.file
+	if err := unix.Flock(int(full.Fd()), unix.LOCK_EX); err != nil {
+		return fmt.Errorf("cannot lock the log: %w", err)
+	}
+	defer func() {
+		_ = unix.Flock(int(full.Fd()), unix.LOCK_UN) // others may have it as their standard error
+		if l.file != full {
+			full.Close()
+		}
+	}()
+	ours, err := full.Stat()
+	if err != nil {
 		return err
 	}
-	full := l.file
+	if there, err := os.Stat(l.path); err == nil && os.SameFile(ours, there) {
+		if l.size = ours.Size(); l.size < logFileSize {
+			return nil
+		}
+		if err := os.Rename(l.path, l.path+".1"); err != nil {
+			return err
+		}
+	}
 	if err := l.open(); err != nil {
 		return err
 	}
-	full.Close()
 	if !l.captures {
 		return nil
 	}
@@ -96,7 +120,7 @@ func (l *logFile) open() error {
 		file.Close()
 		return err
 	}
-	l.file, l.size = file, info.Size()
+	l.file, l.size, l.looked = file, info.Size(), time.Now()
 	return nil
 }
 

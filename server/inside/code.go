@@ -1,9 +1,7 @@
 package inside
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"iter"
 	"net/http"
 
@@ -31,43 +29,15 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 		server.WriteJSON(w, http.StatusAccepted, e.Summary())
 		return nil
 	}
-	var last executor.Line
 	traced := server.TraceRun(r, h.o, e)
 	stayed, err := server.Follow(w, r, h.o, 0, func(ctx context.Context, after int64) iter.Seq2[executor.Line, error] {
-		return func(yield func(executor.Line, error) bool) {
-			for line, err := range traced.Lines(e.Lines(ctx, after)) {
-				last = line
-				if !yield(line, err) {
-					return
-				}
-			}
-		}
+		return traced.Lines(e.Lines(ctx, after))
 	})
 	traced.End(w)
-	if cause := death(last); cause != "" {
-		_ = http.NewResponseController(w).Flush()                          // a short answer would get a length, and have no trailer
-		w.Header().Set(http.TrailerPrefix+api.DeathTrailer, string(cause)) // for who counts and reads no streams
-	}
 	if !stayed && req.OnDisconnect == api.Interrupt {
 		h.interruptLeft(r, e)
 	}
 	return err
-}
-
-// death returns what the kernel died of where a run ended by that; "" where it did not.
-func death(end executor.Line) api.Death {
-	var e executor.Event
-	switch {
-	case end.Type != executor.End || !bytes.Contains(end.JSON, []byte(executor.KernelDied)) || json.Unmarshal(end.JSON, &e) != nil || e.Status != executor.KernelDied:
-		return ""
-	case e.Exit == nil:
-		return api.DeathUnknown
-	case e.Exit.OOM:
-		return api.DeathOutOfMemory
-	case e.Exit.Signal != "":
-		return api.DeathBySignal
-	}
-	return api.DeathByExit
 }
 
 // interruptLeft interrupts a run whose client is gone.

@@ -215,5 +215,8 @@ func (c *checked) Close() error {
 	if cause := c.resp.Trailer.Get(api.DeathTrailer); cause != "" && !c.p.Port && c.p.in.Method == http.MethodPost {
 		c.p.metrics.death(api.Death(cause))
 	}
+	if c.p.foreign { // whose clients know no such thing
+		c.resp.Trailer.Del(api.DeathTrailer)
+	}
 	return err
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/server"
 )
 
@@ -237,6 +238,19 @@ func TestDeathOfAKernel(t *testing.T) {
 	}
 	if e := shared.run(t, "1+1"); e.Results[0]["text"] != "2" {
 		t.Errorf("then %v", e)
+	}
+}
+
+// What it died of is told behind the answer, for who counts.
+func TestDeathsAreTold(t *testing.T) {
+	for code, want := range map[string]api.Death{"1": "", "import os; os._exit(3)": api.DeathByExit} {
+		resp := shared.call(t.Context(), t, "POST", "/execute", object{"code": code})
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		if got := resp.Trailer.Get(api.DeathTrailer); got != string(want) {
+			t.Errorf("%s: got %q, want %q", code, got, want)
+		}
 	}
 }
 

@@ -54,6 +54,9 @@ func (h *handlers) follow(w http.ResponseWriter, r *http.Request, s source, v vi
 			yield(encode(2, last), nil)
 		}
 	})
+	if one, ok := s.(run); ok {
+		one.traced.End(w)
+	}
 	if !answered && v.leave {
 		h.left(r, s)
 	}

@@ -32,7 +32,9 @@ func (h *handlers) runCode(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return h.follow(w, r, h.run(e), view{began: began, from: position{seq: 1}, wait: req.TimeoutS, chars: req.MaxOutputChars, images: req.Images, leave: true})
+	s := h.run(e)
+	s.traced = server.TraceRun(r, h.o, e)
+	return h.follow(w, r, s, view{began: began, from: position{seq: 1}, wait: req.TimeoutS, chars: req.MaxOutputChars, images: req.Images, leave: true})
 }
 
 func duration(seconds float64) time.Duration {
@@ -73,6 +75,10 @@ func (h *handlers) getRun(w http.ResponseWriter, r *http.Request) error {
 	}
 	if last := s.events() + 1; from.seq > last {
 		return api.Invalid("after", "the run has no more than %d lines yet, got %q", last-1, req.After)
+	}
+	if one, ok := s.(run); ok && one.Summary().State != executor.Done { // else who was there at its end has told
+		one.traced = server.TraceRun(r, h.o, one.Execution)
+		s = one
 	}
 	return h.follow(w, r, s, view{from: from, wait: req.WaitS, chars: req.MaxOutputChars, images: req.Images})
 }

@@ -345,3 +345,19 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("status %d", resp.StatusCode)
 	}
 }
+
+// What a kernel died of is told behind the answer to the one call that was there.
+func TestDeathsAreTold(t *testing.T) {
+	for _, c := range []struct {
+		code string
+		want api.Death
+	}{{"1", ""}, {"import os; os._exit(3)", api.DeathByExit}} {
+		resp := send(t.Context(), t, api.ToolRunCode, api.MCPRunCode{Code: c.code})
+		_, a := lines(t, resp)
+		again := send(t.Context(), t, api.ToolGetRun, api.MCPGetRun{RunID: a.Run.RunID})
+		lines(t, again)
+		if got, more := resp.Trailer.Get(api.DeathTrailer), again.Trailer.Get(api.DeathTrailer); got != string(c.want) || more != "" {
+			t.Errorf("%s: got %q and %q, want %q", c.code, got, more, c.want)
+		}
+	}
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/journal"
 	"github.com/k2sandbox/k2sandbox/process"
+	"github.com/k2sandbox/k2sandbox/server"
 )
 
 // source is what has a log that a tool reads: a run of code, a command, or an installation.
@@ -54,18 +55,19 @@ func (h *handlers) find(id string) (source, error) {
 // run is a run of code.
 type run struct {
 	*executor.Execution
-	cwd string // of its context
+	cwd    string            // of its context
+	traced *server.RunTracer // nil: another answer tells
 }
 
 func (h *handlers) run(e *executor.Execution) run {
 	info, _ := h.box.ContextInfo(e.ContextID()) // which may have been deleted
-	return run{e, info.Cwd}
+	return run{Execution: e, cwd: info.Cwd}
 }
 
 func (r run) id() string { return r.ID() }
 
 func (r run) lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
-	return r.Lines(ctx, after)
+	return r.traced.Lines(r.Lines(ctx, after))
 }
 
 func (r run) events() int64         { return r.Summary().Events }
