@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"runtime"
 	"strings"
 	"sync"
@@ -18,6 +19,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/fleet"
 	"github.com/k2sandbox/k2sandbox/internal/servertest"
+	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/sandboxes"
 )
 
@@ -166,8 +168,11 @@ func TestInformationalAnswersStayInside(t *testing.T) {
 
 // A head that does not come, or comes byte by byte, is not waited for.
 func TestSlowHeads(t *testing.T) {
-	impatient := func(o *sandboxes.Options, _ *fleet.Options) { o.AnswerTimeout = 100 * time.Millisecond }
-	s := victim(t, impatient)
+	s := victim(t, nil)
+	impatient := &site{Server: httptest.NewServer(sandboxes.New(sandboxes.Options{
+		Options: server.Options{AnswerTimeout: 100 * time.Millisecond}, Fleet: s.Fleet, // which an agent of ours may need, too
+	}))}
+	t.Cleanup(impatient.Server.Close)
 	for name, hostile := range map[string]func(net.Conn){
 		"silent": scripted(func(conn net.Conn, _ *http.Request) { _, _ = conn.Read(make([]byte, 1)) }),
 		"half":   scripted(func(conn net.Conn, _ *http.Request) { fmt.Fprint(conn, ok); _, _ = conn.Read(make([]byte, 1)) }),
@@ -180,7 +185,7 @@ func TestSlowHeads(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := s.taken(t, hostile)
-			resp := s.call(t, "POST", path+"/code", `{"code":"1"}`)
+			resp := impatient.call(t, "POST", path+"/code", `{"code":"1"}`)
 			if name == "deaf" && resp.StatusCode == 502 {
 				return
 			}
