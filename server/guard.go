@@ -47,7 +47,10 @@ func Guard(handle func(w http.ResponseWriter, r *http.Request) error, o Options)
 // guard does what holds for every request, before and after next does its work.
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w := &response{ResponseWriter: rw, control: http.NewResponseController(rw), patience: s.WriteTimeout, visit: visitOf(r.Context())}
+		w := &response{ResponseWriter: rw, control: http.NewResponseController(rw), patience: s.WriteTimeout}
+		if r.Method == http.MethodGet || r.Method == http.MethodHead { // others can have begun to answer, and have something to do yet
+			w.visit = visitOf(r.Context())
+		}
 		id := r.Header.Get(requestIDHeader)
 		if !validRequestID(id) {
 			id = fmt.Sprintf("req_%016x", rand.Uint64())

@@ -25,7 +25,7 @@ type response struct {
 	extended time.Time // when the deadline was last moved
 	status   int
 	caller   Caller
-	visit    *visit // nil: it has come through no gate
+	visit    *visit // nil: it has come through no gate, or what it does is not over with the answer's begin
 
 	span   trace.Span // nil: there is none
 	failed api.Code   // what it was answered with, in place of what was wanted
