@@ -10,6 +10,7 @@ from typing import Any
 import idle
 import lanes
 import starts
+import templates
 from report import table
 from stats import percentile, ratio
 
@@ -84,6 +85,10 @@ def adds(found: Found) -> Stand:
     return Stand(f"{more:.2f} ms", more <= 0.3)
 
 
+def there(found: Found, lane: str) -> list[float]:
+    return [times[0] for times in found["times"][lane]]
+
+
 AIMS = (
     Aim(
         "latency",
@@ -123,6 +128,11 @@ AIMS = (
         lambda f: at_most(p50([t for _, t in f["times"][starts.FORKED]]), 100, "ms"),
     ),
     Aim("bursts", "≥ 15 creates a second", creates),
+    Aim(
+        "templates",
+        "a template built with three packages ≤ 1.1 x the server's own",
+        lambda f: share(there(f, templates.BUILT), there(f, templates.OWN), 1.1),
+    ),
     Aim("resets", "reset ≤ 80 ms", lambda f: at_most(p50(f["times"][starts.FORKED]), 80, "ms")),
     Aim("added", "the server adds ≤ 0.3 ms to a run", adds),
     Aim("idle", "an idle sandbox of 100 ≤ 25 MB", lambda f: at_most(idle.most(f)["each"], 25, "MB")),

@@ -77,8 +77,15 @@ class Server:
     def ask(self, method: str, path: str, body: str | None = None) -> Any:
         return ask(self.address, method, "/v1/sandboxes" + path, body)
 
-    def create(self) -> str:
-        return str(self.ask("POST", "", '{"timeout": 3600}')["sandbox_id"])
+    def create(self, template: str = "") -> str:
+        wanted = {"timeout": 3600} | ({"template": template} if template else {})
+        return str(self.ask("POST", "", json.dumps(wanted))["sandbox_id"])
+
+    def metrics(self) -> str:
+        """Return what Prometheus is told."""
+        with closing(http.client.HTTPConnection(*self.address, timeout=120)) as connection:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read().decode()
 
     def kill(self, sandbox: str) -> None:
         self.ask("DELETE", "/" + sandbox)
