@@ -15,6 +15,9 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // census counts what a server has, by what it is.
@@ -189,12 +192,33 @@ func (s *service) reap(done chan struct{}) {
 			tick.Stop()
 			return
 		}
-		for _, p := range descendants() {
-			if p.parent == os.Getpid() && p.state == 'Z' && p.pid != int(s.pid.Load()) {
-				syscall.Wait4(p.pid, nil, syscall.WNOHANG, nil)
-			}
+		for s.reapOne() {
 		}
 	}
+}
+
+// reapOne reports whether there was one, and others may be behind it.
+func (s *service) reapOne() bool {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	pid := ended()
+	if pid == 0 || pid == int(s.pid.Load()) || pid == s.command {
+		return false
+	}
+	syscall.Wait4(pid, nil, syscall.WNOHANG, nil)
+	return true
+}
+
+// ended returns the pid of a child that has ended, 0 where none has: all of /proc is too much to look at so often.
+func ended() int {
+	var info unix.Siginfo
+	if err := unix.Waitid(unix.P_ALL, 0, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
+		return 0
+	}
+	return int((*struct {
+		_   [4]int32 // signal, errno, code, and what aligns the rest
+		pid int32
+	})(unsafe.Pointer(&info)).pid)
 }
 
 // expectNothing sees that nothing is left of a server that was stopped, and of its sandboxes.

@@ -42,6 +42,9 @@ type service struct {
 	heir   int            // descriptor of the process that has taken over from cmd; -1: none has
 	old    sync.WaitGroup // those that have handed over, and go on with what is open
 
+	starting sync.Mutex // held while a process is started, which is nobody's yet
+	command  int        // pid of the one that asks for an upgrade
+
 	strict  bool         // a request fails only where the server has just been killed
 	endedAt atomic.Int64 // when it was last, in ns
 	said    *process.Tail
@@ -97,12 +100,11 @@ func (s *service) launch() {
 	s.cmd.Stderr = s.said
 	out, err := s.cmd.StdoutPipe()
 	if err == nil {
-		err = s.cmd.Start()
+		err = s.begin(s.cmd, func(pid int) { s.pid.Store(int64(pid)) })
 	}
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.pid.Store(int64(s.cmd.Process.Pid))
 	hung := time.AfterFunc(patience, func() { s.cmd.Process.Signal(syscall.SIGQUIT) })
 	defer hung.Stop()
 	line := make([]byte, 100)
@@ -113,6 +115,17 @@ func (s *service) launch() {
 	s.up.Lock()
 	close(s.up.is)
 	s.up.Unlock()
+}
+
+// begin starts a command that is waited for here, and by nobody else once note has its pid.
+func (s *service) begin(cmd *exec.Cmd, note func(pid int)) error {
+	s.starting.Lock()
+	defer s.starting.Unlock()
+	err := cmd.Start()
+	if err == nil {
+		note(cmd.Process.Pid)
+	}
+	return err
 }
 
 // kill kills the server with SIGKILL, and starts it again.

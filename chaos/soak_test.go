@@ -3,6 +3,7 @@
 package chaos
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
@@ -53,7 +54,6 @@ func TestSoak(t *testing.T) {
 	took := time.Since(begin)
 
 	s.endAll()
-	s.kill() // so that it has nothing but what a fresh one has
 	s.warm()
 	s.expect(fresh)
 	for _, more := range s.goroutines().more(fresh) {
@@ -113,11 +113,12 @@ type memories struct {
 	all     []memory
 }
 
-// memory is that of one process.
+// memory is that of one process, and how many descriptors it had.
 type memory struct {
 	pid   int64
 	at    []time.Duration
 	bytes []float64
+	files []int
 }
 
 func (m *memories) keep(ctx context.Context) {
@@ -127,7 +128,8 @@ func (m *memories) keep(ctx context.Context) {
 		}
 		last := &m.all[len(m.all)-1]
 		if now := resident(last.pid); now > 0 {
-			last.at, last.bytes = append(last.at, time.Since(m.begin)), append(last.bytes, now)
+			files, _ := os.ReadDir(fmt.Sprintf("/proc/%d/fd", last.pid))
+			last.at, last.bytes, last.files = append(last.at, time.Since(m.begin)), append(last.bytes, now), append(last.files, len(files))
 		}
 		pause(ctx, max(*lasts/1000, 200*time.Millisecond))
 	}
@@ -158,36 +160,39 @@ func (m memory) slope() float64 {
 	return 0
 }
 
-// report tells what happened, as a table of Markdown.
+// report tells what happened, as tables of Markdown.
 func report(t *testing.T, count *tally, watch *memories, took time.Duration) string {
 	var out strings.Builder
-	fmt.Fprintf(&out, "\nSoak of %v, %d clients, %d sandboxes, seed %d: %s\n\n| what | how often |\n|---|---|\n", took.Round(time.Second), *clients, *many, *seed, map[bool]string{true: "FAILED", false: "passed"}[t.Failed()])
+	fmt.Fprintf(&out, "\n| what | how often |\n|---|---|\n")
 	for _, what := range slices.Sorted(maps.Keys(count.of)) {
 		fmt.Fprintf(&out, "| %s | %d |\n", what, count.of[what])
 	}
-	fmt.Fprintf(&out, "\n| server's process | from | to | MiB at first | at the end | at most | MiB an hour, after its first third |\n|---|---|---|---|---|---|---|\n")
+	fmt.Fprintf(&out, "\n| server's process | from | to | MiB at first | at the end | at most | MiB an hour, after its first third | descriptors at first | at the end | at most |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	const mib = 1 << 20
 	for i, m := range watch.all {
 		if len(m.at) < 3 {
 			continue
 		}
 		from, to := m.at[0], m.at[len(m.at)-1]
-		fmt.Fprintf(&out, "| %d | %v | %v | %.1f | %.1f | %.1f | %+.2f |\n", i+1, from.Round(time.Second), to.Round(time.Second),
-			m.bytes[0]/mib, m.bytes[len(m.bytes)-1]/mib, slices.Max(m.bytes)/mib, m.slope()/mib)
+		fmt.Fprintf(&out, "| %d | %v | %v | %.1f | %.1f | %.1f | %+.2f | %d | %d | %d |\n", i+1, from.Round(time.Second), to.Round(time.Second),
+			m.bytes[0]/mib, m.bytes[len(m.bytes)-1]/mib, slices.Max(m.bytes)/mib, m.slope()/mib, m.files[0], m.files[len(m.files)-1], slices.Max(m.files))
 		if to-from > 20*time.Minute && m.slope() > *grows*mib { // in less it is not told from chance
 			t.Errorf("the memory of the server's process %d grows by %.0f MiB an hour", i+1, m.slope()/mib)
 		}
 	}
-	return out.String()
+	return fmt.Sprintf("\nSoak of %v, %d clients, %d sandboxes, seed %d: %s\n", took.Round(time.Second), *clients, *many, *seed, map[bool]string{true: "FAILED", false: "passed"}[t.Failed()]) + out.String()
 }
 
 // upgrade has a new process take over.
 func (s *service) upgrade() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out, err := exec.Command(s.path, "upgrade", "--state-dir", s.dir).CombinedOutput()
+	out, err := s.askUpgrade()
+	for err != nil && strings.Contains(out, "have not been answered in time") { // on a machine that is too busy; nothing has changed
+		out, err = s.askUpgrade()
+	}
 	var pid int
-	if _, bad := fmt.Sscanf(string(out), "process %d has taken over\n", &pid); err != nil || bad != nil {
+	if _, bad := fmt.Sscanf(out, "process %d has taken over\n", &pid); err != nil || bad != nil {
 		s.t.Errorf("not upgraded: %v, %s", err, out)
 		return
 	}
@@ -204,4 +209,15 @@ func (s *service) upgrade() {
 	}
 	s.heir = heir
 	s.pid.Store(int64(pid))
+}
+
+func (s *service) askUpgrade() (string, error) {
+	var out bytes.Buffer
+	cmd := exec.Command(s.path, "upgrade", "--state-dir", s.dir)
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err := s.begin(cmd, func(pid int) { s.command = pid })
+	if err == nil {
+		err = cmd.Wait()
+	}
+	return out.String(), err
 }
