@@ -117,3 +117,12 @@ scene('activity tells what happened and what was used', async ({ page, server })
   await page.getByRole('link', { name: execution_id }).first().click()
   await cellOf(page, execution_id).says('for the timeline')
 })
+
+scene('what was before comes also where the server cannot be reached at first', async ({ page, server }) => {
+  const box = await server.sandbox()
+  let tries = 0
+  await page.route(/\/timeline\?/, (route) => (tries++ === 0 ? route.abort() : route.continue()))
+  await goto(page, box.at('activity'))
+  await page.getByRole('listitem').getByText('created', { exact: true }).waitFor()
+  assert.equal(tries, 2)
+})

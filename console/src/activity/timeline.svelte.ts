@@ -1,6 +1,8 @@
 // What has happened in a sandbox: what its stream tells from now on, and what was before, once somebody asks.
 
-import { past } from '../api/follow';
+import { Backoff, sleep } from '../api/backoff';
+import { isFinal, past } from '../api/follow';
+import { problemOf } from '../api/http';
 import type { StreamLine } from '../api/types';
 import { Bounded } from '../store';
 
@@ -55,20 +57,22 @@ export class Timeline {
   }
 
   private async load(): Promise<void> {
-    try {
-      await past(
-        this.sandbox,
-        this.standing,
-        (batch) => {
-          for (const line of batch) this.before.push(line);
-          this.grown();
-        },
-        this.signal,
-      );
-    } catch {
-      this.wanted = false; // who asks again gets it
-      this.before.clear();
+    const backoff = new Backoff();
+    while (!this.signal.aborted) {
+      try {
+        await past(this.sandbox, this.standing, (batch) => this.add(batch), this.signal);
+        return;
+      } catch (e) {
+        this.before.clear();
+        if (isFinal(problemOf(e))) return; // the stream says what is wrong
+        await sleep(backoff.next(), this.signal);
+      }
     }
+  }
+
+  private add(batch: StreamLine[]): void {
+    for (const line of batch) this.before.push(line);
+    this.grown();
   }
 
   private grown(): void {
