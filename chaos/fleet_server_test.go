@@ -46,7 +46,7 @@ type service struct {
 	command  int        // pid of the one that asks for an upgrade
 
 	strict  bool         // a request fails only where the server has just been killed
-	endedAt atomic.Int64 // when it was last, in ns
+	endedAt atomic.Int64 // when it last was not there, in ns
 	said    *process.Tail
 
 	up struct { // when it listens
@@ -112,6 +112,7 @@ func (s *service) launch() {
 	if err != nil || !bytes.HasPrefix(line[:n], []byte("listening on ")) {
 		s.t.Fatalf("the server does not start: %q, %v\n%s", line[:n], err, s.said)
 	}
+	s.endedAt.Store(time.Now().UnixNano())
 	s.up.Lock()
 	close(s.up.is)
 	s.up.Unlock()
