@@ -85,7 +85,7 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 	$(PY) -m bash_kernel.install --sys-prefix
 	touch $@
 
-debian: build venv $(K2_TEST_DEBIAN) ## test sandboxes of a Debian, which debootstrap makes as root (MIRROR=, SUITE=: another than this machine's)
+debian: build venv $(K2_TEST_DEBIAN) ## test sandboxes of a Debian, which debootstrap makes (MIRROR=, SUITE=: another than this machine's)
 	go test -tags debian -count=1 -timeout 10m ./cmd/k2sandbox -run Debian
 
 $(K2_TEST_DEBIAN): .ci/debian

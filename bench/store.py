@@ -54,6 +54,9 @@ class Store:
         write_python(self.image)
         self._do("import", str(self.image), "--name", name)
 
+    def has_debian(self) -> bool:
+        return os.path.exists(os.environ.get("K2_TEST_DEBIAN", ""))
+
     def debian(self, name: str) -> None:
         """Import the Debian that debootstrap made."""
         self._do("import", os.environ["K2_TEST_DEBIAN"], "--name", name)
