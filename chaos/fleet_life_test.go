@@ -30,7 +30,7 @@ type life struct {
 
 func (l *life) live(ctx context.Context) error {
 	fates := []string{
-		"run", "run", "run", "two runs", "client away", "client away", "files", "kernel", "kernel", "child", "reset", "pause",
+		"run", "run", "run", "two runs", "client away", "client away", "command", "files", "kernel", "kernel", "child", "reset", "pause",
 	}
 	if l.until.IsZero() {
 		fates = append(fates, "agent")
@@ -158,6 +158,8 @@ func (l *life) meet(ctx context.Context, fate string) (over bool, err error) {
 			syscall.Kill(oneOf(l.rng, inside).pid, syscall.SIGKILL)
 		}
 		return false, l.run(ctx, 20, 0, nil, "ok", "kernel_died")
+	case "command":
+		return false, l.command(ctx)
 	case "files":
 		return false, l.files(ctx)
 	case "reset":
@@ -229,7 +231,7 @@ func (l *life) run(ctx context.Context, lines int, each time.Duration, meanwhile
 		if err != nil {
 			return err
 		}
-		r.execution = resp.Header.Get("X-Execution-Id")
+		r.events = "/executions/" + resp.Header.Get("X-Execution-Id") + "/events"
 		if err := r.toTheEnd(ctx, resp.Body); err != nil {
 			return err
 		}
@@ -246,13 +248,28 @@ func (l *life) submit(ctx context.Context, code string) (id string, err error) {
 	return run.ExecutionID, err
 }
 
-// away has the client follow a run, leave it while something happens, and take it up where it stood.
+// away is comeBack with a run.
 func (l *life) away(ctx context.Context, meanwhile func() error) error {
 	id, err := l.submit(ctx, code(60, 10*time.Millisecond))
 	if err != nil {
 		return err
 	}
-	r := &reading{life: l, execution: id}
+	return l.comeBack(ctx, "/executions/"+id+"/events", meanwhile)
+}
+
+// command is comeBack with a command.
+func (l *life) command(ctx context.Context) error {
+	var job struct{ Pid int }
+	script := "echo $$; i=0; while [ $i -lt 60 ]; do i=$((i+1)); echo $i; sleep 0.01; done"
+	if err := l.service.call(ctx, "POST", l.at("/processes"), map[string]any{"cmd": script, "background": true}, &job); err != nil {
+		return err
+	}
+	return l.comeBack(ctx, fmt.Sprintf("/processes/%d/events", job.Pid), func() error { return nil })
+}
+
+// comeBack has the client follow what prints 60 lines, leave it while something happens, and take it up where it stood.
+func (l *life) comeBack(ctx context.Context, events string, meanwhile func() error) error {
+	r := &reading{life: l, events: events}
 	brief, leave := context.WithTimeout(ctx, upTo(l.rng, 700*time.Millisecond))
 	defer leave()
 	if resp, err := l.service.send(brief, "GET", r.rest(), nil); err == nil {
@@ -267,10 +284,10 @@ func (l *life) away(ctx context.Context, meanwhile func() error) error {
 	return r.expect(60, []string{"ok"})
 }
 
-// reading is a run that is followed.
+// reading is a run, or a command, that is followed.
 type reading struct {
 	*life
-	execution string
+	events    string           // its path
 	meanwhile func(pid string) // called once, when the first lines are there
 
 	seq    int64
@@ -280,7 +297,7 @@ type reading struct {
 }
 
 func (r *reading) rest() string {
-	return r.at(fmt.Sprintf("/executions/%s/events?after=%d", r.execution, r.seq))
+	return r.at(fmt.Sprintf("%s?after=%d", r.events, r.seq))
 }
 
 // toTheEnd reads a stream, and those that follow where it is cut, until the run or the sandbox ends.
