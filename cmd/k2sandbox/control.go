@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -94,10 +95,13 @@ func askControl(ctx context.Context, dir, method, path string, body io.Reader) (
 	if resp.StatusCode != http.StatusOK {
 		defer resp.Body.Close()
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return nil, fmt.Errorf("the server in %s says: %s", dir, text)
+		return nil, fmt.Errorf("the server in %s %w: %s", dir, errSays, text)
 	}
 	return resp, nil
 }
+
+// errSays is in errors that a server has answered with.
+var errSays = errors.New("says")
 
 // within calls use with a path to a socket in a folder that is short enough for an address.
 func within(dir, name string, use func(path string) error) error {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -55,12 +56,16 @@ func tellUsesOnce(ctx context.Context, dir string, boxes *fleet.Fleet) (heard ti
 			}
 		}
 	})
-	if resp, err := askControl(ctx, dir, http.MethodPost, usesPath, body); err == nil {
-		resp.Body.Close()
-	}
+	resp, err := askControl(ctx, dir, http.MethodPost, usesPath, body)
 	cancel()
 	body.Close()
 	work.Wait()
+	if err == nil {
+		resp.Body.Close()
+	}
+	if err == nil || errors.Is(err, errSays) {
+		heard = time.Now()
+	}
 	return heard
 }
 
