@@ -37,7 +37,7 @@ PARTS = {
         Part("memory", "Resident memory of the Go process", 5),
         Part("starts", "From nothing to the first result", 10),
         Part("bursts", "Many sandboxes at once", 10),
-        Part("templates", "Sandboxes of templates", 10),
+        Part("templates", "Sandboxes of templates", 15),
         Part("resets", "Reset", 5),
         Part("added", "What the server adds to a run", 5),
         Part("idle", "Memory of idle sandboxes", 10),
