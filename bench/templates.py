@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from clients import two
+from clients import run, two
 from engine import Server
 from options import Options
 from report import against, failures, spread, table
@@ -24,7 +24,8 @@ from turns import reason, take_turns
 OWN = "k2sandbox/python, the server's own"
 BUILT = "k2sandbox, that with three packages"
 PATIENCE = 60  # seconds until a server that keeps no sandboxes ready has failed
-Times = tuple[float, float, float]
+CPU = "__import__('time').process_time()"
+Times = tuple[float, float, float, float]
 
 
 def waiting(server: Server) -> tuple[int, int]:
@@ -50,7 +51,10 @@ def settle(server: Server) -> int:
 
 
 def started(server: Server, template: str) -> Times:
-    """Return the seconds to a sandbox that waited, to what it says that 1+1 is, and to one that did not."""
+    """Return the seconds to a sandbox that waited, to what it says that 1+1 is, and to one that did not wait.
+
+    The last are those of the processor that the first one's kernel has taken by then.
+    """
     spares = settle(server)
     start = time.perf_counter()
     names = [server.create(template)]
@@ -58,13 +62,14 @@ def started(server: Server, template: str) -> Times:
     with closing(server.runner(names[0])) as client:
         two(client)
         told = time.perf_counter() - start
+        cpu = float(run(client, CPU).value or "nan")
     names += [server.create(template) for _ in range(spares)]
     start = time.perf_counter()
     names.append(server.create(template))
     last = time.perf_counter() - start
     for name in names:
         server.kill(name)
-    return created, told, last
+    return created, told, last, cpu
 
 
 def measure(o: Options) -> dict[str, Any]:
@@ -107,12 +112,12 @@ def measure(o: Options) -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> str:
     rows = []
-    own = [[t[i] for t in found["times"][OWN]] for i in range(3)]
+    own = [[t[i] for t in found["times"][OWN]] for i in range(4)]
     for name, times in found["times"].items():
         row = [name]
-        for mine, that in zip(([t[i] for t in times] for i in range(3)), own, strict=True):
+        for mine, that in zip(([t[i] for t in times] for i in range(4)), own, strict=True):
             row += [*spread(mine, 1)[:2], against(mine, that)]
         rows.append([*row, str(len(times))])
-    what = ("there", "1+1 told", "there, where none waits")
+    what = ("there", "1+1 told", "there, where none waits", "the kernel's CPU until then")
     head = [f"{w}: {each}" for w in what for each in ("p50 ms", "p90 ms", "this / the server's own")]
     return table(["", *head, "rounds"], rows) + failures(found["failed"])
