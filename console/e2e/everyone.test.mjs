@@ -51,6 +51,7 @@ const ready = {
     await goto(page, `${box.at()}?ctx=asks`.replace('asks', box.asks))
     await page.getByLabel('who? ').waitFor()
     await page.getByText('queued').waitFor()
+    await page.locator('pre.code', { hasText: "print('later')" }).waitFor()
     await button(page, 'Variables').click()
   },
   notebook: async (page, box) => {

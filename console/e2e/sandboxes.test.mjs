@@ -130,6 +130,7 @@ scene('a create that is refused says why, and by which request', async ({ page }
 scene('a sandbox that never was', async ({ page }) => {
   await goto(page, '#/sb/sb_nobody/run')
   await page.getByRole('alert').getByText(/There is no sandbox sb_nobody here/).waitFor()
+  assert.equal(await page.getByRole('navigation', { name: 'Screens of this sandbox' }).count(), 0)
 })
 
 scene('a page whose server is another version by now says so', async ({ page, server, tab }) => {

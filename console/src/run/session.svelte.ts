@@ -197,7 +197,7 @@ export class Session {
     }
     if (added) {
       this.grown();
-      void this.learnQueued();
+      void this.learnQueued(1000); // in which most begin, or turn out to be this page's
     }
     if (this.changed.size > 0 && !this.frame) this.frame = requestAnimationFrame(() => this.flush());
   }
@@ -258,11 +258,11 @@ export class Session {
   private asking = false;
 
   /** learnQueued finds out the code of runs that others have queued, one after the other: no history has them before they begin. */
-  private async learnQueued(): Promise<void> {
+  private async learnQueued(delay: number): Promise<void> {
     if (this.asking) return;
     this.asking = true;
     try {
-      await sleep(1000, this.stop.signal); // in which most begin, or turn out to be this page's
+      await sleep(delay, this.stop.signal);
       for (const cell of this.notebook.cells.values()) {
         if (cell.state !== 'queued' || cell.code !== '') continue;
         const { code } = await runs.get(this.sandbox, cell.id, true);
@@ -298,7 +298,7 @@ export class Session {
       cursor.logs.set(cell.id, this.rewind(cell, run));
     }
     this.grown();
-    void this.learnQueued();
+    void this.learnQueued(0);
   }
 
   /** grown has the page show the list anew. Each cell has its counter before: Svelte tells nobody of state that is made while it is read. */
