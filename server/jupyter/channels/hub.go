@@ -40,6 +40,7 @@ type hub struct {
 
 // request is one of a client's, until its reply and its idle have come.
 type request struct {
+	with          <-chan struct{} // is closed with the kernel that it was sent to; nil: to none yet
 	session       *session
 	channel       wire.Channel
 	kind          string
@@ -157,13 +158,27 @@ func (h *hub) watch() {
 	h.end()
 }
 
-// died answers the requests that the kernel has left open.
+// sends notes by which client a request is about to be sent.
+func (h *hub) sends(id string, c *kernel.Client) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.pending[id]; r != nil {
+		r.with = c.Done()
+	}
+}
+
+// died answers the requests that the kernel has left open, and not those that are for the next one, which can be there
+// before this is known.
 func (h *hub) died(death *wire.Death) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for id, r := range h.pending {
-		delete(h.pending, id)
-		h.answerLocked(r, death)
+		select {
+		case <-r.with:
+			delete(h.pending, id)
+			h.answerLocked(r, death)
+		default:
+		}
 	}
 }
 

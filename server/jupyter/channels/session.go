@@ -233,6 +233,7 @@ func (s *session) submit(ctx context.Context, client *kernel.Client, m *wire.Mes
 		return err
 	}
 	s.answered(m) // first: the run may ask again as soon as it has the answer
+	s.hub.sends(m.ID(), client)
 	err := client.Send(ctx, m)
 	sent <- err
 	if err != nil && ctx.Err() == nil { // else nothing was sent
