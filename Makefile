@@ -30,7 +30,7 @@ export K2_TEST_PYTHON := $(PY)
 # The image of Debian that tests and the benchmark make sandboxes of.
 export K2_TEST_DEBIAN := $(CURDIR)/bin/debian.tar
 
-.PHONY: help build run demo wheel venv debian test check schema compare record fuzz bench chaos soak e2b jupyter mcp console console-e2e lock clean
+.PHONY: help build run demo wheel venv debian asked-for test check schema compare record fuzz bench chaos soak e2b jupyter mcp console console-e2e lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,8 +88,10 @@ $(VENV)/.ready: .ci/requirements.txt kernel/python/requirements.txt
 debian: build venv $(K2_TEST_DEBIAN) ## test sandboxes of a Debian, which debootstrap makes (MIRROR=, SUITE=: another than this machine's)
 	go test -tags debian -count=1 -timeout 10m ./cmd/k2sandbox -run Debian
 
-$(K2_TEST_DEBIAN): .ci/debian
+$(K2_TEST_DEBIAN): .ci/debian $(if $(MIRROR)$(SUITE),asked-for)
 	.ci/debian $@
+
+asked-for:
 
 test: build venv ## every test, with real kernels and the race detector
 	@command -v "$$(go env CC | cut -d" " -f1)" >/dev/null || { echo "make test needs a C compiler for the race detector: install gcc" >&2; exit 1; }

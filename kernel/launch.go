@@ -54,6 +54,7 @@ const (
 
 	portTries  = 3     // starts over tcp, as another program may take a port in between
 	lowestPort = 10000 // of those that we choose for a kernel: servers that people know of have lower ones
+	leastPorts = 1000  // to choose from; where there are less, the system's are taken
 )
 
 // Start starts a kernel and returns when it answers. ctx bounds the start, not
@@ -300,9 +301,10 @@ func (k *Kernel) readPorts(ctx context.Context, l *life) error {
 // freePorts returns n ports that nobody has. They are none of those that the system hands out, as to all that ask for
 // any port of a kernel's own between now and its bind.
 func freePorts(n int) ([]int, error) {
-	low := lowestPort
-	if handedOut := ephemeral(); handedOut > low {
-		return listen(n, func() int { return low + rand.N(handedOut-low) })
+	if room := ephemeral() - lowestPort; room >= leastPorts {
+		if ports, err := listen(n, func() int { return lowestPort + rand.N(room) }); err == nil {
+			return ports, nil
+		}
 	}
 	return listen(n, func() int { return 0 })
 }

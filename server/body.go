@@ -116,7 +116,9 @@ func (b *body) Read(p []byte) (int, error) {
 	defer b.done()
 	b.visit.reads(b)
 	n, err := b.r.Body.Read(p)
-	b.visit.reads(nil)
+	if err != nil {
+		b.visit.reads(nil)
+	}
 	if err == io.EOF {
 		b.mu.Lock()
 		b.ended = true

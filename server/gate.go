@@ -29,7 +29,7 @@ type visit struct {
 	away  int  // it is with a sandbox's agent, or its answer is on its way: so many times
 	left  bool // it has been answered
 
-	reading *body // that it waits for; nil: for none
+	reading *body // that has begun to come and has not ended; nil: none
 }
 
 type visitKey struct{}
@@ -106,7 +106,7 @@ func (v *visit) answers() {
 	}
 }
 
-// reads says that a body is waited for; nil: none is any more.
+// reads says that a body is on its way; nil: none is any more.
 func (v *visit) reads(b *body) {
 	if v != nil {
 		v.gate.mu.Lock()
@@ -134,8 +134,8 @@ func (g *Gate) move(v *visit, by int) {
 const giveUpTime = 5 * time.Second
 
 // Shut lets no more requests in, which wait, and returns when those that are inside have been answered, or are with a
-// sandbox's agent, or their answers are on their way. Where ctx is over before, and all that are left wait for their bodies, these fail: nothing
-// has been done for them. Else the gate is open again, and the error names them.
+// sandbox's agent, or their answers are on their way. Where ctx is late, and all that are left wait for their bodies, these fail: nothing
+// has been done for them. Else, and where ctx is cancelled, the gate is open again, and the error names them.
 func (g *Gate) Shut(ctx context.Context) error {
 	empty := make(chan struct{})
 	g.mu.Lock()
@@ -151,7 +151,7 @@ func (g *Gate) Shut(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
-	if g.giveUp() {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && g.giveUp() {
 		select {
 		case <-empty:
 			return nil

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/server"
 )
@@ -193,14 +194,21 @@ func TestGateGivesSlowBodiesUp(t *testing.T) {
 	<-came
 	other := through(t, g, "/")
 	<-busy
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := g.Shut(ctx); err == nil {
+	late, cancel := context.WithDeadline(t.Context(), time.Now())
+	defer cancel()
+	if err := g.Shut(late); err == nil {
 		t.Error("a request that is at work is no hindrance")
 	}
 	close(goOn)
 	<-other
-	for err := g.Shut(ctx); err != nil; err = g.Shut(ctx) { // until it waits for the body
+	cancelled, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 10 {
+		if err := g.Shut(cancelled); err == nil {
+			t.Error("a body is given up for what is not to be any more")
+		}
+	}
+	for err := g.Shut(late); err != nil; err = g.Shut(late) { // until it has begun with the body
 		runtime.Gosched()
 	}
 	if got := <-status; got != http.StatusServiceUnavailable {

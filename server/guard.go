@@ -48,8 +48,8 @@ func Guard(handle func(w http.ResponseWriter, r *http.Request) error, o Options)
 func (s *server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w := &response{ResponseWriter: rw, control: http.NewResponseController(rw), patience: s.WriteTimeout}
-		if r.Method == http.MethodGet || r.Method == http.MethodHead { // others can have begun to answer, and have something to do yet
-			w.visit = visitOf(r.Context())
+		if v := visitOf(r.Context()); v != nil && (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) { // others can have begun to answer, and have something to do yet
+			w.visit = v
 		}
 		id := r.Header.Get(requestIDHeader)
 		if !validRequestID(id) {

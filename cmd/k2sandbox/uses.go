@@ -41,6 +41,8 @@ func tellUses(ctx context.Context, dir string, boxes *fleet.Fleet) {
 func tellUsesOnce(ctx context.Context, dir string, boxes *fleet.Fleet) (heard time.Time) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	late := time.AfterFunc(usesLate, cancel) // of one that accepts, and reads nothing
+	defer late.Stop()
 	body, to := io.Pipe()
 	var work sync.WaitGroup
 	work.Go(func() {
@@ -49,6 +51,7 @@ func tellUsesOnce(ctx context.Context, dir string, boxes *fleet.Fleet) (heard ti
 		defer again.Stop()
 		for tell := json.NewEncoder(to); tell.Encode(boxes.InUse()) == nil; { // as nobody reads what there is no connection for
 			heard = time.Now()
+			late.Reset(usesLate)
 			select {
 			case <-again.C:
 			case <-ctx.Done():
