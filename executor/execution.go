@@ -5,6 +5,7 @@ import (
 	"iter"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/journal"
@@ -22,6 +23,7 @@ type Execution struct {
 	busy    chan struct{} // closed when the kernel has begun the cell
 	done    chan struct{} // closed when the End event is in the log
 	request *Request      // of one that is observed; nil: it is ours to send
+	told    atomic.Bool   // see Tell
 
 	mu          sync.Mutex
 	state       State
@@ -68,6 +70,9 @@ func (e *Execution) Cell() Cell { return e.cell }
 
 // Done is closed when the run has ended and its End event can be read.
 func (e *Execution) Done() <-chan struct{} { return e.done }
+
+// Tell reports true to the first who asks and false to all others: of those who saw the run end, that one tells whoever counts.
+func (e *Execution) Tell() bool { return !e.told.Swap(true) }
 
 // Lines yields the events after number after (0: all), each as a line, and follows
 // the run: the loop ends after the End line. It ends with an error once ctx is done

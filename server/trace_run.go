@@ -56,15 +56,18 @@ func (t *RunTracer) see(line executor.Line) {
 	}
 }
 
-// End tells of the run, if its last line was seen: after the answer, and before its handler returns.
+// End tells of the run, if its last line was seen and no other answer has told: after the answer, and before its handler returns.
 func (t *RunTracer) End(w http.ResponseWriter) {
 	if t == nil || t.last.Type != executor.End {
+		return
+	}
+	cause := death(t.last)
+	if t.span == nil && cause == "" && !t.asked || !t.run.Tell() {
 		return
 	}
 	if t.span != nil {
 		SpanOfRun(t.span, time.Time{}, time.Now(), t.told())
 	}
-	cause := death(t.last)
 	if cause == "" && !t.asked {
 		return
 	}

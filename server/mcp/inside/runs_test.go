@@ -5,8 +5,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -359,5 +363,38 @@ func TestDeathsAreTold(t *testing.T) {
 		if got, more := resp.Trailer.Get(api.DeathTrailer), again.Trailer.Get(api.DeathTrailer); got != string(c.want) || more != "" {
 			t.Errorf("%s: got %q and %q, want %q", c.code, got, more, c.want)
 		}
+	}
+}
+
+// Of many who wait for a run, one tells what its kernel died of: it counts once.
+func TestADeathIsToldOnce(t *testing.T) {
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	source := fmt.Sprintf("import os; open(%q).read(); os._exit(3)", fifo)
+	answers := []*http.Response{send(t.Context(), t, api.ToolRunCode, api.MCPRunCode{Code: source})}
+	first, err := bufio.NewReader(answers[0].Body).ReadString('\n')
+	var line api.MCPLine
+	if err != nil || json.Unmarshal([]byte(first), &line) != nil || line.Progress == nil {
+		t.Fatalf("%v: %s", err, first)
+	}
+	for range 2 { // an answer begins when it waits
+		answers = append(answers, send(t.Context(), t, api.ToolGetRun, api.MCPGetRun{RunID: line.Progress.RunID}))
+	}
+	if err := os.WriteFile(fifo, nil, 0); err != nil { // which waits for the reader
+		t.Fatal(err)
+	}
+	var told []string
+	for _, a := range answers {
+		if _, err := io.Copy(io.Discard, a.Body); err != nil {
+			t.Fatal(err)
+		}
+		if cause := a.Trailer.Get(api.DeathTrailer); cause != "" {
+			told = append(told, cause)
+		}
+	}
+	if len(told) != 1 || told[0] != string(api.DeathByExit) {
+		t.Errorf("told %q", told)
 	}
 }
