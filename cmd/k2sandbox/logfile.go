@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -43,6 +44,7 @@ type logFile struct {
 	file     *os.File
 	size     int64
 	looked   time.Time // whether it is still the file of that path
+	late     bool      // it could not be rotated then
 	captures bool
 }
 
@@ -63,24 +65,24 @@ func (l *logFile) capture() error {
 	return l.redirect()
 }
 
+// Write writes a line. Where the file cannot be rotated the line goes to the one that is open, and the next look tries again.
 func (l *logFile) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.size >= logFileSize || time.Since(l.looked) >= logLook {
-		if err := l.rotate(); err != nil {
-			return 0, err
-		}
+	if l.size >= logFileSize && !l.late || time.Since(l.looked) >= logLook {
+		l.late = l.rotate() != nil
 	}
 	n, err := l.file.Write(line)
 	l.size += int64(n)
 	return n, err
 }
 
-// rotate keeps the file, if it is full, and begins another, unless somebody else has done so.
+// rotate keeps the file, if it is full, and begins another, unless somebody else has done so. After an error there is a file to write to.
 func (l *logFile) rotate() error {
 	l.looked = time.Now()
 	full := l.file
-	if err := unix.Flock(int(full.Fd()), unix.LOCK_EX); err != nil {
+	// Who has the lock may be stopped, so that nobody waits for it. A file system may have no locks: it goes without them.
+	if err := unix.Flock(int(full.Fd()), unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
 		return fmt.Errorf("cannot lock the log: %w", err)
 	}
 	defer func() {
