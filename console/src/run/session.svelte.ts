@@ -284,9 +284,13 @@ export class Session {
     const [all, list] = await Promise.all([runs.list(this.sandbox), contexts.list(this.sandbox)]);
     this.contexts = list;
     for (const { context_id } of list) {
-      const { history, truncated } = await contexts.history(this.sandbox, context_id);
-      if (truncated) this.shorn.add(context_id);
-      this.notebook.restore(history, context_id);
+      const kept = await contexts.history(this.sandbox, context_id).catch((e: unknown) => {
+        if (problemOf(e).status === 404) return null; // it was deleted since the list came
+        throw e;
+      });
+      if (!kept) continue;
+      if (kept.truncated) this.shorn.add(context_id);
+      this.notebook.restore(kept.history, context_id);
     }
     cursor.epoch = now.epoch;
     cursor.timeline = now.timeline;
