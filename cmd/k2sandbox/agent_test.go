@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // endpoint is a running `k2sandbox agent`.
@@ -138,12 +139,7 @@ func TestAgentOnAFreePort(t *testing.T) {
 
 func TestAgentOnAUnixSocket(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "k2s") // t.TempDir is too long for a socket's path
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "k2.sock")
+	path := filepath.Join(servertest.Dir(t), "k2.sock")
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		t.Fatal(err)

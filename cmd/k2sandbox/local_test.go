@@ -10,6 +10,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // program writes a script in place of k2sandbox, which tells its starts in a file.
@@ -31,17 +33,6 @@ func starts(t *testing.T, dir string) int {
 	return strings.Count(string(raw), "start\n")
 }
 
-// shortDir is a folder whose path is short enough for a socket's.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "k2")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // fifo makes a named pipe, which a program reads, and so waits, until the writer closes it.
 func fifo(t *testing.T, dir string) string {
 	t.Helper()
@@ -54,7 +45,7 @@ func fifo(t *testing.T, dir string) string {
 
 // However many ask at once, in however many processes, it is started once.
 func TestLocalServerIsStartedOnce(t *testing.T) {
-	dir := shortDir(t)
+	dir := servertest.Dir(t)
 	hold := fifo(t, dir)
 	l := program(t, dir, "read go <"+hold+"\n")
 	other := &localServer{program: l.program, socket: l.socket, lock: l.lock, state: l.state, log: l.log} // as in another process
@@ -92,7 +83,7 @@ func TestLocalServerIsStartedOnce(t *testing.T) {
 }
 
 func TestLocalServerDoesNotStart(t *testing.T) {
-	dir := shortDir(t)
+	dir := servertest.Dir(t)
 	l := program(t, dir, `echo "k2sandbox: cannot confine code here" >&2; exit 1`)
 	for n := 1; n <= 2; n++ {
 		if err := l.ready(t.Context()); err == nil || !strings.Contains(err.Error(), "cannot start the server: cannot confine code here") || starts(t, dir) != n {
@@ -103,7 +94,7 @@ func TestLocalServerDoesNotStart(t *testing.T) {
 
 // Who does not wait any longer leaves the start to who comes next.
 func TestLocalServerTakesItsTime(t *testing.T) {
-	dir := shortDir(t)
+	dir := servertest.Dir(t)
 	hold := fifo(t, dir)
 	l := program(t, dir, "mkdir "+dir+"/once || exit 1\nread go <"+hold+"; exit 1\n") // where the next comes late, it starts one of its own
 	ctx, cancel := context.WithCancel(t.Context())

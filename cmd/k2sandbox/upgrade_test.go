@@ -23,6 +23,7 @@ import (
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/executor"
+	"github.com/k2sandbox/k2sandbox/internal/servertest"
 )
 
 // lineage is a server, and those that take over from it.
@@ -92,16 +93,13 @@ func openLineage(t *testing.T, flags ...string) *lineage {
 // manage returns the socket of a service manager.
 func (l *lineage) manage(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "k2n-") // a short path
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if l.manager, err = net.ListenPacket("unixgram", filepath.Join(dir, "s")); err != nil {
+	path := filepath.Join(servertest.Dir(t), "s")
+	var err error
+	if l.manager, err = net.ListenPacket("unixgram", path); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.manager.Close() })
-	return filepath.Join(dir, "s")
+	return path
 }
 
 // told sees that the service manager is told something.
