@@ -52,8 +52,7 @@ func (c *Context) Observe(request Request, cell Cell) (*Execution, error) {
 	e := newExecution(c, cell)
 	e.request = &request
 	c.observed = append(c.observed, e)
-	c.aliases = append(c.aliases, alias{request.ID, e.id})
-	c.aliases = c.aliases[max(0, len(c.aliases)-observedKnown):]
+	c.rememberLocked(alias{request.ID, e.id})
 	c.last = time.Now()
 	c.work.Go(func() { c.observe(e) })
 	if !c.sweeping {
@@ -61,6 +60,17 @@ func (c *Context) Observe(request Request, cell Cell) (*Execution, error) {
 		c.work.Go(c.sweep)
 	}
 	return e, nil
+}
+
+func (c *Context) remember(a alias) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.rememberLocked(a)
+}
+
+func (c *Context) rememberLocked(a alias) {
+	c.aliases = append(c.aliases, a)
+	c.aliases = c.aliases[max(0, len(c.aliases)-observedKnown):]
 }
 
 func (c *Context) observe(e *Execution) {

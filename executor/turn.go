@@ -63,12 +63,9 @@ func (t *turn) run(ctx context.Context) Event {
 	if t.Execution.request == nil {
 		t.measure()
 	}
-	err := t.converse(ctx, cancel)
+	err := t.converse(ctx)
 	if ctx.Err() != nil && err != nil {
 		err = context.Cause(ctx)
-	}
-	if errors.Is(err, errSettled) {
-		err = nil
 	}
 	end := t.verdict(err)
 	if t.cost != nil {
@@ -92,22 +89,29 @@ func stoppedTimer(f func()) *time.Timer {
 	return timer
 }
 
-// converse sends the request and takes messages until reply and idle are there, and what they overtook:
-// then it cancels.
-func (t *turn) converse(ctx context.Context, cancel context.CancelCauseFunc) error {
-	settling := false
-	for m, err := range t.ask(ctx) {
-		if err != nil {
+// converse sends the request and takes messages until reply and idle are there, and what they overtook.
+func (t *turn) converse(ctx context.Context) error {
+	asked, last := context.WithCancel(ctx)
+	defer last()
+	var settled chan error
+	mine := make(chan struct{})
+	for m, err := range t.ask(asked) {
+		switch {
+		case err == nil:
+		case settled == nil:
 			return err
+		default:
+			close(mine)
+			return <-settled
 		}
 		t.take(&m)
 		switch {
-		case settling:
+		case settled != nil:
 		case t.idle && t.reply != nil && overtaken(t.conn.Info()):
-			settling = true
+			settled = make(chan error, 1)
 			t.noIdle.Stop()
 			t.noReply.Stop()
-			t.context.spawn(func() { t.settle(ctx); cancel(errSettled) })
+			t.context.spawn(func() { settled <- t.settle(ctx, last, mine) })
 		case t.idle && t.reply != nil:
 			return nil
 		case t.reply != nil:

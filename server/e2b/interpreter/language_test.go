@@ -92,7 +92,7 @@ func TestAllThatJavaScriptWrites(t *testing.T) {
 	for range 10 {
 		e := shared.run(t, "for (let i = 0; i < 300; i++) console.log(i); 'end'", object{"language": "js"})
 		if got := strings.Count(strings.Join(e.Stdout, ""), "\n"); got != 300 || len(e.Results) != 1 || e.Results[0]["text"] != "end" {
-			t.Fatalf("%d lines, results %v", got, e.Results)
+			t.Fatalf("%d lines, results %v, error %v", got, e.Results, e.Error)
 		}
 	}
 }
