@@ -36,6 +36,7 @@ type Bounds struct {
 	Replay int64         // bytes of messages that wait for a client that has left, the newest of them
 	Linger time.Duration // how long they wait once nothing runs that it has sent
 	Pong   time.Duration // how long a client may answer no ping, or take none of a message
+	Cut    time.Duration // how long one that is cut may take for the message that it is being sent
 }
 
 // Channels has the clients of a sandbox's kernels. It is safe for concurrent use.
@@ -52,7 +53,7 @@ type Channels struct {
 // New returns the channels of the sandbox, which stays the caller's to close: its clients are told then, and cut.
 func New(box *agent.Sandbox, o server.Options) *Channels {
 	return &Channels{
-		Bounds: Bounds{Queue: 64 << 20, Replay: 16 << 20, Linger: 10 * time.Minute, Pong: 10 * time.Minute},
+		Bounds: Bounds{Queue: 64 << 20, Replay: 16 << 20, Linger: 10 * time.Minute, Pong: 10 * time.Minute, Cut: 2 * time.Second},
 		box:    box, o: o.WithDefaults(), hubs: map[string]*hub{},
 	}
 }

@@ -216,6 +216,32 @@ func TestReplaced(t *testing.T) {
 	find(t, again.done(id), "execute_reply")
 }
 
+// It hears so also where it is being sent a message.
+func TestReplacedWithinAMessage(t *testing.T) {
+	p, err := newPlace(func(b *channels.Bounds) { b.Cut = time.Minute })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.close()
+	c := p.dial(t, "default", "large", v1, nil)
+	c.run("input()\n'x' * (16 << 20)")
+	c.until(func(m message) bool { return m.kind() == "input_request" })
+	e := p.box.Executions()[0]
+	asks(t, e)
+	if err := e.Input(t.Context(), ""); err != nil {
+		t.Fatal(err)
+	}
+	<-e.Done()
+	again := p.dial(t, "default", "large", v1, nil)
+	for err == nil {
+		_, err = c.read()
+	}
+	if websocket.CloseStatus(err) != 4409 {
+		t.Errorf("the first ended with %v", err)
+	}
+	again.done(again.run("1"))
+}
+
 // A run that a client has answered does not wait any more.
 func TestAnswered(t *testing.T) {
 	c := shared.dial(t, "default", "", v1, nil)

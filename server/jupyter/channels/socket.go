@@ -31,6 +31,8 @@ type socket struct {
 	writing context.Context // ends what is being sent
 	abort   context.CancelFunc
 
+	cutting sync.Once
+
 	once   sync.Once
 	code   websocket.StatusCode // why stop is closed; 0: the client is gone
 	reason string
@@ -69,10 +71,10 @@ func (k *socket) close(code websocket.StatusCode, reason string) {
 	})
 }
 
-// cut is close for a client that may be stuck in the midst of a message.
+// cut is close for a client that may be stuck in the midst of a message: one that is not still hears the code.
 func (k *socket) cut(code websocket.StatusCode, reason string) {
 	k.close(code, reason)
-	k.abort()
+	k.cutting.Do(func() { time.AfterFunc(k.session.hub.Bounds.Cut, k.abort) })
 }
 
 // hurry bounds the time for what is still to be sent.
