@@ -31,7 +31,7 @@ type Context struct {
 	queue    []*Execution
 	running  *Execution
 	observed []*Execution // that have not ended, in the order of their requests
-	aliases  []alias      // of the latest of these, the oldest first
+	aliases  []alias      // the latest, the oldest first
 	sweeping bool
 	lives    int  // kernels that were put in place of another
 	lost     bool // the kernel was replaced since the last run ended

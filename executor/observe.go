@@ -26,7 +26,7 @@ type Request struct {
 	Flush func(ctx context.Context) error
 }
 
-// alias says which run a request of somebody else's stands for.
+// alias says which run a request stands for that has not its id: somebody else's, or a mark.
 type alias struct{ request, execution string }
 
 // Observe keeps a run that somebody else sends to the kernel. It has no turn, as the kernel has a queue of its

@@ -111,7 +111,9 @@ func (t *turn) converse(ctx context.Context) error {
 			settled = make(chan error, 1)
 			t.noIdle.Stop()
 			t.noReply.Stop()
-			t.context.spawn(func() { settled <- t.settle(ctx, last, mine) })
+			if !t.context.spawn(func() { settled <- t.settle(ctx, last, mine) }) {
+				return ErrClosed
+			}
 		case t.idle && t.reply != nil:
 			return nil
 		case t.reply != nil:

@@ -222,7 +222,11 @@ func TestReplacedWithinAMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer p.close()
+	defer func() {
+		if err := p.close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	c := p.dial(t, "default", "large", v1, nil)
 	c.run("input()\n'x' * (16 << 20)")
 	c.until(func(m message) bool { return m.kind() == "input_request" })

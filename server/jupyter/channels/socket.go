@@ -31,7 +31,7 @@ type socket struct {
 	writing context.Context // ends what is being sent
 	abort   context.CancelFunc
 
-	cutting sync.Once
+	cutting sync.Once // of the time until abort
 
 	once   sync.Once
 	code   websocket.StatusCode // why stop is closed; 0: the client is gone
