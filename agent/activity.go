@@ -38,7 +38,7 @@ func (k *installs) busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, i := range k.order {
-		if !closed(i.done) {
+		if !i.over() {
 			return true
 		}
 	}
@@ -49,7 +49,7 @@ func (k *notebooks) busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.order {
-		if !closed(n.done) {
+		if !n.over() {
 			return true
 		}
 	}

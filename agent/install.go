@@ -48,7 +48,7 @@ type Install struct {
 	log     *journal.Log
 	ctx     context.Context // ends with the installation, or ends it
 	cancel  context.CancelCauseFunc
-	done    chan struct{}
+	done    chan struct{} // closed when the end can be read, both while mu is held
 
 	mu     sync.Mutex
 	state  executor.State
@@ -91,7 +91,7 @@ func (k *installs) add(i *Install) error {
 	defer k.mu.Unlock()
 	open := 0
 	for _, one := range k.order {
-		if !closed(one.done) {
+		if !one.over() {
 			open++
 		}
 	}
@@ -99,7 +99,7 @@ func (k *installs) add(i *Install) error {
 		return fmt.Errorf("%w: %d at most", ErrTooManyInstalls, maxInstalls)
 	}
 	if k.order = append(k.order, i); len(k.order) > keptInstalls {
-		oldest := slices.IndexFunc(k.order, func(one *Install) bool { return closed(one.done) })
+		oldest := slices.IndexFunc(k.order, (*Install).over)
 		k.order[oldest].log.Evict()
 		k.order = slices.Delete(k.order, oldest, oldest+1)
 	}
@@ -129,9 +129,16 @@ func (i *Install) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line
 	return i.log.Lines(ctx, after)
 }
 
+// over reports whether the installation has ended: true for all who have read its end.
+func (i *Install) over() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return closed(i.done)
+}
+
 // Interrupt ends the installation; executor.ErrFinished where it has ended.
 func (i *Install) Interrupt() error {
-	if closed(i.done) {
+	if i.over() {
 		return executor.ErrFinished
 	}
 	i.cancel(errInterrupted)
@@ -177,15 +184,15 @@ func (i *Install) run() {
 	end.Unchanged = orEmpty(i.leftAsTheyWere(&change, err))
 	end.NeedsReset, end.Contexts, end.Unchecked = orEmpty(end.NeedsReset), orEmpty(end.Contexts), orEmpty(end.Unchecked)
 	end.Duration = time.Since(began).Seconds()
-	i.mu.Lock()
-	i.state, i.status = executor.Done, end.Status
-	i.mu.Unlock()
 	if names := changedNames(&change); len(names) > 0 {
 		i.box.note(TimelineEvent{Type: PackagesChanged, Packages: names})
 	}
+	i.box.Touch()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.state, i.status = executor.Done, end.Status
 	i.log.Append(line(&end))
 	i.log.Close()
-	i.box.Touch()
 	close(i.done)
 }
 

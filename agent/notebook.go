@@ -30,7 +30,7 @@ type Notebook struct {
 	log     *journal.Log
 	ctx     context.Context // done: the run is called off
 	cancel  context.CancelFunc
-	done    chan struct{} // closed when the end can be read
+	done    chan struct{} // closed when the end can be read, both while mu is held
 
 	document *notebook.Notebook // of the one goroutine that runs
 
@@ -60,9 +60,16 @@ func (n *Notebook) Lines(ctx context.Context, after int64) iter.Seq2[journal.Lin
 	return n.log.Lines(ctx, after)
 }
 
+// over reports whether the run has ended: true for all who have read its end.
+func (n *Notebook) over() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return closed(n.done)
+}
+
 // Interrupt calls the run off; executor.ErrFinished where it has ended.
 func (n *Notebook) Interrupt() error {
-	if closed(n.done) {
+	if n.over() {
 		return executor.ErrFinished
 	}
 	n.cancel()
@@ -153,8 +160,8 @@ func (n *Notebook) run() {
 		end.Status, end.Error = faultOf(fault)
 	}
 	n.mu.Lock()
+	defer n.mu.Unlock()
 	n.state, n.status, n.ended = executor.Done, end.Status, time.Now()
-	n.mu.Unlock()
 	n.log.Append((*notebookEnd)(&end))
 	n.log.Close()
 	close(n.done)

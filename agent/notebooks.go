@@ -215,7 +215,7 @@ func (k *notebooks) add(n *Notebook, keep Keep) error {
 	defer k.mu.Unlock()
 	open := 0
 	for _, one := range k.order {
-		if !closed(one.done) {
+		if !one.over() {
 			open++
 		}
 	}
