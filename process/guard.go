@@ -94,22 +94,27 @@ func (g *Guard) tell(line string) {
 func (g *Guard) Sweep() error { return sweep(g.variable()) }
 
 // sweep kills every process that has the variable, "NAME=value", in its environment,
-// until none is left.
+// until none is left: none twice in a row, as one that was forked behind the first look
+// may have lost its parent before that was looked at.
 func sweep(variable string) error {
 	deadline := time.Now().Add(5 * time.Second)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	pause := time.Millisecond
+	for quiet := 0; quiet < 2; quiet++ {
 		left := kill(variable)
 		if left == 0 {
-			return nil
+			continue
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cannot end %d processes of %s", left, variable)
 		}
 		time.Sleep(pause)
+		quiet, pause = -1, min(2*pause, 50*time.Millisecond)
 	}
+	return nil
 }
 
-// kill sends SIGKILL to every process with the variable and returns how many there were.
+// kill sends SIGKILL to every process with the variable. It returns how many there were,
+// with those of which that is not known yet.
 func kill(variable string) int {
 	n := 0
 	for _, pid := range pids() {
@@ -120,9 +125,14 @@ func kill(variable string) int {
 	return n
 }
 
-// killPid kills the process if it has the variable.
+// killPid kills the process if it has the variable. It reports whether it did, or may have to.
 func killPid(pid int, variable string) bool {
-	return killIf(pid, func() bool { return hasVariable(pid, variable) })
+	known := true
+	killed := killIf(pid, func() (has bool) {
+		has, known = hasVariable(pid, variable)
+		return has
+	})
+	return killed || !known
 }
 
 // killSession kills what is left of a session whose leader has not been waited for. It

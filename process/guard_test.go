@@ -3,6 +3,7 @@ package process_test
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -79,6 +81,38 @@ func TestGuardClose(t *testing.T) {
 		t.Error(err)
 	}
 	noChildren(t)
+}
+
+// A process is found also while it is within execve(2), which has told its parent before its environment can be read.
+func TestSweepFindsWhatBegins(t *testing.T) {
+	var work sync.WaitGroup
+	defer work.Wait()
+	for range 16 { // enough that one has to wait for a processor there
+		g, err := process.NewGuard("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, out := lines(t)
+		start(t, process.Command{Args: sh("echo $" + process.Mark), Stdout: w, Guard: g})
+		mark := process.Mark + "=" + <-out
+		work.Go(func() {
+			defer g.Close()
+			for range 60 {
+				sleep := exec.Command("sleep", "1000")
+				sleep.Env = []string{path, mark}
+				if err := errors.Join(sleep.Start(), g.Sweep()); err != nil {
+					t.Error(err)
+					return
+				}
+				late := time.AfterFunc(10*time.Second, func() { sleep.Process.Kill() })
+				sleep.Wait()
+				if !late.Stop() {
+					t.Error("a process is left")
+					return
+				}
+			}
+		})
+	}
 }
 
 func TestGuardOutlivesSIGKILL(t *testing.T) {

@@ -178,12 +178,20 @@ func Sockets(pid int) []uint64 {
 func Marked(sessions []int, variable string) []int {
 	return slices.DeleteFunc(pids(), func(pid int) bool {
 		s, ok := readStat(pid)
-		return !ok || pid == os.Getpid() || !slices.Contains(sessions, s.session) && !hasVariable(pid, variable)
+		if !ok || pid == os.Getpid() {
+			return true
+		}
+		has, _ := hasVariable(pid, variable)
+		return !has && !slices.Contains(sessions, s.session)
 	})
 }
 
-// hasVariable reports whether a process was started with the variable.
-func hasVariable(pid int, variable string) bool {
+// hasVariable reports whether a process was started with the variable. It is not known
+// within execve(2), which shows no environment before it is done with the new program's.
+func hasVariable(pid int, variable string) (has, known bool) {
 	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00"))
+	if err == nil && len(env) == 0 {
+		return false, hasNoEnvironment(pid)
+	}
+	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")), true
 }

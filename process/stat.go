@@ -45,6 +45,20 @@ func readStat(pid int) (s stat, ok bool) {
 	}, true
 }
 
+// hasNoEnvironment reports whether the environment of a process is empty for good: it has
+// ended, is the kernel's own, or was given none.
+func hasNoEnvironment(pid int) bool {
+	var buf [1024]byte
+	data := readProc(pid, "stat", buf[:])
+	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
+	number := func(field int) string { return string(fields[field-3]) }
+	if len(fields) < 49 || number(23) == "0" { // vsize: it has no memory
+		return true
+	}
+	start, end := number(50), number(51)
+	return end != "0" && end == start
+}
+
 // readProc reads a file of a process into buf, or as much of it as has room, and
 // nothing where the process is gone. There may be many processes to look at: it does
 // without what an os.File costs.
