@@ -300,7 +300,9 @@ func TestZygoteForksIntoNamespaces(t *testing.T) {
 			},
 		})
 		for range 2 {
-			s.expect(t, in.inspect(home, dirs[0]), home)
+			found := in.inspect(home, dirs[0])
+			s.expect(t, found, home)
+			s.awaitWaited(t, found["pid"])
 		}
 	}
 }
@@ -333,6 +335,19 @@ func (s *space) expect(t *testing.T, found map[string]any, home string) {
 		want, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", s.pid, name))
 		if err != nil || want != ns {
 			t.Errorf("namespace %s: %v, want %s %v", name, ns, want, err)
+		}
+	}
+}
+
+// awaitWaited waits until the first process has waited for one that has ended, which the next one looks for.
+func (s *space) awaitWaited(t *testing.T, pid any) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if _, err := os.Lstat(fmt.Sprintf("/proc/%d/root/proc/%v", s.pid, pid)); errors.Is(err, os.ErrNotExist) {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %v is left", pid)
 		}
 	}
 }
