@@ -38,7 +38,7 @@ func (k *installs) busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, i := range k.order {
-		if !i.over() {
+		if !closed(i.Done()) {
 			return true
 		}
 	}
@@ -49,7 +49,7 @@ func (k *notebooks) busy() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, n := range k.order {
-		if !n.over() {
+		if !closed(n.Done()) {
 			return true
 		}
 	}

@@ -20,7 +20,7 @@ func (s *Sandbox) afterChange(ctx context.Context, change *packages.Change) (mod
 	if len(changedNames(change)) == 0 {
 		return nil, nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, askedFor)
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
 	defer cancel()
 	var mu sync.Mutex
 	var work sync.WaitGroup
@@ -44,8 +44,10 @@ func (s *Sandbox) afterChange(ctx context.Context, change *packages.Change) (mod
 	return slices.Compact(modules), contexts, unchecked
 }
 
-// askedFor is how long kernels have to say what they have imported.
-const askedFor = time.Second
+const (
+	turnTime   = 2 * time.Second // how long a kernel may be busy with something else
+	answerTime = 5 * time.Second // how long kernels have, in all, to say what they have imported
+)
 
 // pythons returns the contexts whose kernels run in the sandbox's environment and live.
 func (s *Sandbox) pythons() []*room {
@@ -73,13 +75,20 @@ func imported(ctx context.Context, c *executor.Context, modules []string) ([]str
 		return nil, err
 	}
 	defer e.Evict()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	turn := time.AfterFunc(turnTime, cancel)
+	defer turn.Stop()
 	var text strings.Builder
 	for event, err := range e.Events(ctx, 0) {
 		if err != nil {
 			_ = e.Interrupt(context.WithoutCancel(ctx)) // it leaves the queue
 			return nil, err
 		}
-		if event.Type == executor.Stdout {
+		switch event.Type {
+		case executor.Start:
+			turn.Stop()
+		case executor.Stdout:
 			text.WriteString(event.Text)
 		}
 	}

@@ -48,7 +48,6 @@ type Install struct {
 	log     *journal.Log
 	ctx     context.Context // ends with the installation, or ends it
 	cancel  context.CancelCauseFunc
-	done    chan struct{} // closed when the end can be read, both while mu is held
 
 	mu     sync.Mutex
 	state  executor.State
@@ -67,8 +66,8 @@ func (s *Sandbox) InstallPackages(requirements []packages.Requirement, upgrade b
 	}
 	i := &Install{
 		id: "in_" + strings.ReplaceAll(wire.NewID(), "-", ""), box: s, created: time.Now(), state: executor.Queued,
-		timeout: cmp.Or(timeout, installTimeout), done: make(chan struct{}),
-		log: journal.New(journal.Options{Memory: 1 << 20, Limit: 64 << 20, Spill: s.o.Executor.Spill}),
+		timeout: cmp.Or(timeout, installTimeout),
+		log:     journal.New(journal.Options{Memory: 1 << 20, Limit: 64 << 20, Spill: s.o.Executor.Spill}),
 	}
 	i.request = packages.Request{Requirements: requirements, Upgrade: upgrade}
 	i.ctx, i.cancel = context.WithCancelCause(context.Background())
@@ -91,7 +90,7 @@ func (k *installs) add(i *Install) error {
 	defer k.mu.Unlock()
 	open := 0
 	for _, one := range k.order {
-		if !one.over() {
+		if !closed(one.Done()) {
 			open++
 		}
 	}
@@ -99,7 +98,7 @@ func (k *installs) add(i *Install) error {
 		return fmt.Errorf("%w: %d at most", ErrTooManyInstalls, maxInstalls)
 	}
 	if k.order = append(k.order, i); len(k.order) > keptInstalls {
-		oldest := slices.IndexFunc(k.order, (*Install).over)
+		oldest := slices.IndexFunc(k.order, func(one *Install) bool { return closed(one.Done()) })
 		k.order[oldest].log.Evict()
 		k.order = slices.Delete(k.order, oldest, oldest+1)
 	}
@@ -122,23 +121,16 @@ func (s *Sandbox) Install(id string) (*Install, error) {
 func (i *Install) ID() string { return i.id }
 
 // Done is closed when the end can be read.
-func (i *Install) Done() <-chan struct{} { return i.done }
+func (i *Install) Done() <-chan struct{} { return i.log.Done() }
 
 // Lines yields the lines after number after and follows the installation to its end.
 func (i *Install) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
 	return i.log.Lines(ctx, after)
 }
 
-// over reports whether the installation has ended: true for all who have read its end.
-func (i *Install) over() bool {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	return closed(i.done)
-}
-
 // Interrupt ends the installation; executor.ErrFinished where it has ended.
 func (i *Install) Interrupt() error {
-	if i.over() {
+	if closed(i.Done()) {
 		return executor.ErrFinished
 	}
 	i.cancel(errInterrupted)
@@ -189,11 +181,9 @@ func (i *Install) run() {
 	}
 	i.box.Touch()
 	i.mu.Lock()
-	defer i.mu.Unlock()
 	i.state, i.status = executor.Done, end.Status
-	i.log.Append(line(&end))
-	i.log.Close()
-	close(i.done)
+	i.mu.Unlock()
+	i.log.End(line(&end))
 }
 
 func (i *Install) install() (packages.Change, error) {

@@ -30,7 +30,6 @@ type Notebook struct {
 	log     *journal.Log
 	ctx     context.Context // done: the run is called off
 	cancel  context.CancelFunc
-	done    chan struct{} // closed when the end can be read, both while mu is held
 
 	document *notebook.Notebook // of the one goroutine that runs
 
@@ -53,23 +52,16 @@ const smallNotebook = 256 << 10
 func (n *Notebook) ID() string { return n.id }
 
 // Done is closed when the end can be read.
-func (n *Notebook) Done() <-chan struct{} { return n.done }
+func (n *Notebook) Done() <-chan struct{} { return n.log.Done() }
 
 // Lines yields the lines after number after and follows the run to its end.
 func (n *Notebook) Lines(ctx context.Context, after int64) iter.Seq2[journal.Line, error] {
 	return n.log.Lines(ctx, after)
 }
 
-// over reports whether the run has ended: true for all who have read its end.
-func (n *Notebook) over() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return closed(n.done)
-}
-
 // Interrupt calls the run off; executor.ErrFinished where it has ended.
 func (n *Notebook) Interrupt() error {
-	if n.over() {
+	if closed(n.Done()) {
 		return executor.ErrFinished
 	}
 	n.cancel()
@@ -160,11 +152,9 @@ func (n *Notebook) run() {
 		end.Status, end.Error = faultOf(fault)
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.state, n.status, n.ended = executor.Done, end.Status, time.Now()
-	n.log.Append((*notebookEnd)(&end))
-	n.log.Close()
-	close(n.done)
+	n.mu.Unlock()
+	n.log.End((*notebookEnd)(&end))
 }
 
 // follow runs the cells and writes what happens, the last event into end.

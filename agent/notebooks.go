@@ -76,7 +76,7 @@ func (s *Sandbox) RunNotebook(ctx context.Context, o NotebookOptions) (*Notebook
 	nb.Warnings = append(nb.Warnings, warnings...)
 	n := &Notebook{
 		id: "nb_" + strings.ReplaceAll(wire.NewID(), "-", ""), box: s, o: o, document: nb,
-		created: time.Now(), cells: len(nb.Cells), state: executor.Running, done: make(chan struct{}),
+		created: time.Now(), cells: len(nb.Cells), state: executor.Running,
 		log: journal.New(journal.Options{Memory: 1 << 20, Limit: cmp.Or(s.o.Executor.LogLimit, 1<<30), Spill: s.o.Executor.Spill}),
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
@@ -215,7 +215,7 @@ func (k *notebooks) add(n *Notebook, keep Keep) error {
 	defer k.mu.Unlock()
 	open := 0
 	for _, one := range k.order {
-		if !one.over() {
+		if !closed(one.Done()) {
 			open++
 		}
 	}

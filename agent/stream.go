@@ -52,8 +52,10 @@ func (s *Sandbox) Now() api.Cursor {
 			c.Logs[e.ID()] = 0
 		}
 	}
-	for pid := range s.told {
-		c.Logs[strconv.Itoa(pid)] = 0
+	for pid, j := range s.told {
+		if !closed(j.Done()) {
+			c.Logs[strconv.Itoa(pid)] = 0
+		}
 	}
 	return c
 }

@@ -139,7 +139,7 @@ func TestAHelloIsNoProgress(t *testing.T) {
 
 // A stream that says nothing for too long is as good as cut.
 func TestSilenceIsACut(t *testing.T) {
-	c, asked := scripted(t, client.Options{Silence: 50 * time.Millisecond},
+	c, asked := scripted(t, client.Options{Silence: 400 * time.Millisecond},
 		func(w http.ResponseWriter, r *http.Request) {
 			io.WriteString(w, `{"seq":1,"type":"start"}`+"\n")
 			http.NewResponseController(w).Flush()

@@ -100,7 +100,7 @@ func testContexts(t *testing.T) {
 		t.Errorf("got %s", raw)
 	}
 	exported.Close()
-	late := submit(t, api.RunRequest{Context: made.ContextID, Code: "import threading; threading.Timer(0.05, print, ['late']).start()"}, executor.End)
+	late := submit(t, api.RunRequest{Context: made.ContextID, Code: "import threading; threading.Timer(2, print, ['late']).start()"}, executor.End)
 	first(t, c.Background(ctx, made.ContextID, 0), func(e executor.Event) bool {
 		return e.ExecutionID == late && e.Text == "late\n" || e.ExecutionID == late && e.Text == "late"
 	})

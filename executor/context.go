@@ -289,10 +289,11 @@ func (c *Context) Status() ContextStatus {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := ContextStatus{State: "idle", Queued: len(c.queue), ExecutionCount: c.counted, Kernel: c.conn.Info(), LastActive: c.last}
+	runs := c.running != nil && (len(c.queue) > 0 || c.conn.Err() != nil || !c.running.over()) // who has read its end finds it idle
 	switch {
-	case c.running != nil || len(c.observed) > 0:
+	case runs || len(c.observed) > 0:
 		s.State, s.Running, s.LastActive = "busy", c.foremostLocked().id, time.Now()
-		if s.Queued += len(c.observed); c.running == nil {
+		if s.Queued += len(c.observed); !runs {
 			s.Queued--
 		}
 	case c.conn.Err() != nil:

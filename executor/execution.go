@@ -21,7 +21,6 @@ type Execution struct {
 	created time.Time
 	log     *journal.Log
 	busy    chan struct{} // closed when the kernel has begun the cell
-	done    chan struct{} // closed when the End event is in the log
 	request *Request      // of one that is observed; nil: it is ours to send
 	told    atomic.Bool   // see Tell
 
@@ -54,7 +53,6 @@ func newExecution(c *Context, cell Cell) *Execution {
 		created: time.Now(),
 		log:     journal.New(journal.Options{Memory: c.o.MemoryLimit, Limit: c.o.LogLimit, Spill: c.o.Spill}),
 		busy:    make(chan struct{}),
-		done:    make(chan struct{}),
 		state:   Queued,
 	}
 }
@@ -69,7 +67,16 @@ func (e *Execution) ContextID() string { return e.context.id }
 func (e *Execution) Cell() Cell { return e.cell }
 
 // Done is closed when the run has ended and its End event can be read.
-func (e *Execution) Done() <-chan struct{} { return e.done }
+func (e *Execution) Done() <-chan struct{} { return e.log.Done() }
+
+func (e *Execution) over() bool {
+	select {
+	case <-e.Done():
+		return true
+	default:
+		return false
+	}
+}
 
 // Tell reports true to the first who asks and false to all others: of those who saw the run end, that one tells whoever counts.
 func (e *Execution) Tell() bool { return !e.told.Swap(true) }
@@ -213,9 +220,7 @@ func (e *Execution) end(end Event) {
 	}
 	end.Type, end.ExecutionCount = End, e.count
 	e.mu.Unlock()
-	e.log.Append(&end)
-	e.log.Close()
-	close(e.done)
+	e.log.End(&end)
 }
 
 // abort ends a run that never began.

@@ -37,7 +37,7 @@ func (c *Context) interrupt(ctx context.Context, e *Execution) error {
 	if again {
 		select {
 		case <-e.busy:
-		case <-e.done:
+		case <-e.Done():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -67,7 +67,7 @@ func (c *Context) stop(e *Execution, flag *bool) {
 		defer cancel()
 		e.climb(ctx, flag, make(chan error, 1))
 		select {
-		case <-e.done:
+		case <-e.Done():
 		case <-ctx.Done():
 			c.kill(e, flag)
 		}
@@ -88,7 +88,7 @@ func (c *Context) awaitBegin(e *Execution) bool {
 		case <-before:
 		case <-e.busy:
 			return true
-		case <-e.done:
+		case <-e.Done():
 			return true
 		case <-c.life.Done():
 			return false
@@ -109,10 +109,10 @@ func (c *Context) before(e *Execution) <-chan struct{} {
 		return nil
 	}
 	select {
-	case <-first.done: // its kernel is about to be another one
+	case <-first.Done(): // its kernel is about to be another one
 		return nil
 	default:
-		return first.done
+		return first.Done()
 	}
 }
 
@@ -127,7 +127,7 @@ func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 	}()
 	select {
 	case <-e.busy:
-	case <-e.done:
+	case <-e.Done():
 	case <-ctx.Done():
 		first <- ctx.Err()
 		return
@@ -138,7 +138,7 @@ func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 			first <- err
 		}
 		select {
-		case <-e.done:
+		case <-e.Done():
 			return
 		case <-ctx.Done():
 			return
@@ -152,7 +152,7 @@ func (e *Execution) signal(flag *bool) error {
 	e.signals.Lock()
 	defer e.signals.Unlock()
 	select {
-	case <-e.done:
+	case <-e.Done():
 		return ErrFinished
 	default:
 	}
@@ -170,7 +170,7 @@ func (c *Context) kill(e *Execution, flag *bool) {
 	c.restarting.Lock()
 	defer c.restarting.Unlock()
 	select {
-	case <-e.done:
+	case <-e.Done():
 		return
 	default:
 	}

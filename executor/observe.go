@@ -130,7 +130,7 @@ func (c *Context) afterOthers() {
 	c.mu.Unlock()
 	for _, e := range others {
 		select {
-		case <-e.done:
+		case <-e.Done():
 		case <-c.life.Done():
 			return
 		}

@@ -143,8 +143,7 @@ func (w *Watch) Close() {
 // end tells why the watch ends, unless it has, and has the loop stop.
 func (w *Watch) end(reason string) {
 	w.ended.Do(func() {
-		w.log.Append(Event{Type: journal.End, Status: "ok", Reason: reason})
-		w.log.Close()
+		w.log.End(Event{Type: journal.End, Status: "ok", Reason: reason})
 	})
 	w.mu.Lock()
 	defer w.mu.Unlock()

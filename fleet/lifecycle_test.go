@@ -17,7 +17,7 @@ func TestCreateUseKill(t *testing.T) {
 	h := newHost(t)
 	var spec fleet.Spec
 	h.after = func(m *machine) { spec = m.spec }
-	f := open(t, h, fleet.Options{})
+	f := open(t, h, fleet.Options{KillGrace: time.Minute})
 	info, token, err := f.Create(t.Context(), fleet.CreateOptions{
 		Template: "host", Cwd: "/srv", Envs: map[string]string{"A": "b"}, Metadata: map[string]string{"k": "v"},
 		Timeout: time.Minute, Limits: fleet.Limits{Memory: 5 << 20}, Network: fleet.Network{Mode: "none"}, Owner: "key1",

@@ -70,7 +70,7 @@ func TestPauseFails(t *testing.T) {
 // A kill ends a pause that hangs, and has the agent of a paused sandbox say good-bye.
 func TestKillWhilePausing(t *testing.T) {
 	h := newHost(t)
-	f := open(t, h, fleet.Options{})
+	f := open(t, h, fleet.Options{KillGrace: time.Minute})
 	info, m := create(t, f, h, fleet.CreateOptions{})
 	hangs := make(chan bool)
 	m.freeze = func(ctx context.Context, what string) error {

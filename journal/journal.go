@@ -93,6 +93,7 @@ type Log struct {
 	closed  bool
 	evicted bool
 	wake    chan struct{} // closed at the next change; nil where nobody waits
+	done    chan struct{} // closed by End
 }
 
 // cut is a number of bytes that a stream lost.
@@ -117,7 +118,7 @@ func New(o Options) *Log {
 	if o.Limit == 0 {
 		o.Limit = o.Memory
 	}
-	return &Log{o: o}
+	return &Log{o: o, done: make(chan struct{})}
 }
 
 // Append appends the event with the next number and wakes the readers. After Close it does nothing.
@@ -133,6 +134,23 @@ func (l *Log) Append(e Entry) {
 	l.append(e)
 	l.shrink()
 }
+
+// End appends the last event and closes the log, in one: who has read the event finds Done closed. It is called once.
+func (l *Log) End(e Entry) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.tellCuts()
+	l.mu.Lock()
+	l.appendLocked(e)
+	l.closed = true
+	close(l.done)
+	l.signal()
+	l.mu.Unlock()
+	l.shrink()
+}
+
+// Done is closed when the event of End can be read.
+func (l *Log) Done() <-chan struct{} { return l.done }
 
 // full reports whether streams have to be cut.
 func (l *Log) full() bool {
@@ -189,6 +207,11 @@ func AppendHead(dst []byte, seq int64, typ Type, at time.Time) []byte {
 func (l *Log) append(e Entry) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.appendLocked(e)
+	l.signal()
+}
+
+func (l *Log) appendLocked(e Entry) {
 	if l.closed {
 		return
 	}
@@ -200,7 +223,6 @@ func (l *Log) append(e Entry) {
 	c.size += n
 	l.size += int64(n)
 	l.memory += int64(n)
-	l.signal()
 }
 
 // room returns the chunk that takes a line of about n bytes: a long line gets one

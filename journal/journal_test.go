@@ -201,3 +201,46 @@ func TestLimit(t *testing.T) {
 		t.Errorf("told %v, last %+v", told, last)
 	}
 }
+
+// Who has read the last event finds the log done.
+func TestEnd(t *testing.T) {
+	for range 1000 {
+		l := journal.New(journal.Options{Memory: 1 << 10})
+		var read sync.WaitGroup
+		read.Go(func() {
+			lines := 0
+			for _, err := range l.Lines(t.Context(), 0) {
+				if lines++; err != nil {
+					t.Error(err)
+				}
+			}
+			if lines != 2 {
+				t.Errorf("%d lines", lines)
+			}
+		})
+		read.Go(func() {
+			for line := range l.Lines(t.Context(), 1) {
+				select {
+				case <-l.Done():
+				default:
+					t.Errorf("read %s before it was done", line.JSON)
+				}
+			}
+		})
+		l.Append(word{1, "output"})
+		select {
+		case <-l.Done():
+			t.Error("done before its end")
+		default:
+		}
+		l.End(word{2, "output"})
+		read.Wait()
+	}
+	evicted := journal.New(journal.Options{Memory: 1 << 10})
+	evicted.Evict()
+	evicted.End(word{1, "output"})
+	<-evicted.Done()
+	if _, _, lines := evicted.Size(); lines != 0 {
+		t.Errorf("%d lines of a log that was given up", lines)
+	}
+}

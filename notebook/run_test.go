@@ -37,7 +37,7 @@ func withKernel(m *testing.M) int {
 		return 1
 	}
 	defer k.Close()
-	shared = executor.New("shared", k, executor.Options{Grace: 2 * time.Second})
+	shared = executor.New("shared", k, executor.Options{Grace: time.Minute})
 	defer shared.Close(executor.Aborted)
 	return m.Run()
 }
@@ -235,14 +235,14 @@ func TestTaggedCellsAreSkipped(t *testing.T) {
 func TestTimeIsUp(t *testing.T) {
 	const sleeps = "import time; print('on', flush=True); time.sleep(600)"
 	nb := of(sleeps, "2")
-	end := ends(t, nb, notebook.Options{Timeout: time.Second}, executor.TimedOut)
-	wants(t, nb.Cells[0], `stdout "on\n", error KeyboardInterrupt: , error CellTimeoutError: the cell ran for longer than 1s`)
+	end := ends(t, nb, notebook.Options{Timeout: 3 * time.Second}, executor.TimedOut)
+	wants(t, nb.Cells[0], `stdout "on\n", error KeyboardInterrupt: , error CellTimeoutError: the cell ran for longer than 3s`)
 	if end.Name != "CellTimeoutError" || len(nb.Cells[1].Outputs) > 0 {
 		t.Errorf("end %+v", end)
 	}
 	o := notebook.Options{InterruptOnTimeout: true, TimeoutOf: func(c *notebook.Cell) time.Duration {
 		if c == nb.Cells[0] {
-			return time.Second
+			return 3 * time.Second
 		}
 		return 0
 	}}

@@ -67,7 +67,8 @@ func (p *Process) collect() (status unix.WaitStatus, used unix.Rusage, err error
 // somebody reaps, nothing that this program started escapes it. It gives up after 5 seconds.
 func EndOrphans() error {
 	deadline := time.Now().Add(5 * time.Second)
-	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+	pause := time.Millisecond
+	for quiet := 0; quiet < 2; quiet++ { // none twice in a row, as in sweep
 		left := 0
 		for _, pid := range pids() {
 			if killIf(pid, func() bool { return isOrphan(pid) }) {
@@ -75,13 +76,15 @@ func EndOrphans() error {
 			}
 		}
 		if left == 0 {
-			return nil
+			continue
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cannot end %d orphans", left)
 		}
 		time.Sleep(pause)
+		quiet, pause = -1, min(2*pause, 50*time.Millisecond)
 	}
+	return nil
 }
 
 func isOrphan(pid int) bool {

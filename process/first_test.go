@@ -192,7 +192,7 @@ func adopt() error {
 		"is no":     func(_ []string, _, _, _ *os.File) (int, error) { return os.Getpid(), nil },
 		"of this":   func(_ []string, _, _, _ *os.File) (int, error) { return -running.Pid(), nil },
 		"known":     func(_ []string, _, _, _ *os.File) (int, error) { return running.Pid(), nil },
-		"no sessio": forker("exec sleep 1", ""),
+		"no sessio": forker("exec sleep 1000", ""),
 	} {
 		if _, _, err := run(process.Command{Args: []string{"x"}, Fork: fork}); !errors.Is(err, process.ErrFork) || !strings.Contains(err.Error(), what) {
 			return fmt.Errorf("%s: %w", what, err)

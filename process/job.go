@@ -61,7 +61,6 @@ type Job struct {
 	log     *journal.Log
 	mark    string // the variable that all it starts has
 	started time.Time
-	done    chan struct{}
 	readers atomic.Int64 // loops over Lines
 
 	released atomic.Bool // it holds nothing of the system's any more
@@ -80,7 +79,7 @@ type Job struct {
 
 // startJob starts what spec says.
 func startJob(spec Spec, t *Table, guard *Guard, log *journal.Log) (*Job, error) {
-	j := &Job{table: t, spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now(), done: make(chan struct{})}
+	j := &Job{table: t, spec: spec, log: log, mark: JobMark + "=" + rand.Text(), size: spec.Terminal, started: time.Now()}
 	env := append(slices.Clone(spec.Env), j.mark)
 	c := Command{Args: spec.args(), Dir: spec.Dir, Env: env, Guard: guard, Terminal: spec.Terminal, On: cmp.Or(spec.On, t.o.On)}
 	out := &stream{job: j, typ: Stdout, binary: spec.Terminal != nil}
@@ -192,11 +191,9 @@ func (j *Job) finish() {
 		s.emit(s.rest)
 	}
 	j.over = true
-	j.log.Append(end)
-	j.log.Close()
 	j.table.touch()
+	j.log.End(end)
 	j.writing.Unlock()
-	close(j.done)
 }
 
 func (j *Job) note(exit Exit) End {
@@ -233,11 +230,11 @@ func (j *Job) Cmd() string {
 func (j *Job) HasTerminal() bool { return j.spec.Terminal != nil }
 
 // Done is closed once it has ended and its end can be read.
-func (j *Job) Done() <-chan struct{} { return j.done }
+func (j *Job) Done() <-chan struct{} { return j.log.Done() }
 
 // End says how it ended. It waits for Done.
 func (j *Job) End() End {
-	<-j.done
+	<-j.Done()
 	return j.end
 }
 
@@ -333,7 +330,7 @@ func (j *Job) Resize(size Size) error {
 // ended. It returns when that is gone.
 func (j *Job) Kill() error {
 	j.process.kill()
-	<-j.done
+	<-j.Done()
 	return sweep(j.mark)
 }
 
@@ -341,7 +338,7 @@ func (j *Job) Kill() error {
 // when ctx is done. It returns when that is gone.
 func (j *Job) Stop(ctx context.Context, grace time.Duration) error {
 	err := j.stop(ctx, grace)
-	<-j.done
+	<-j.Done()
 	return err
 }
 

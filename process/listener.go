@@ -189,9 +189,13 @@ func Marked(sessions []int, variable string) []int {
 // hasVariable reports whether a process was started with the variable. It is not known
 // within execve(2), which shows no environment before it is done with the new program's.
 func hasVariable(pid int, variable string) (has, known bool) {
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	path := "/proc/" + strconv.Itoa(pid) + "/environ"
+	env, err := os.ReadFile(path)
 	if err == nil && len(env) == 0 {
-		return false, hasNoEnvironment(pid)
+		if inExec(pid) {
+			return false, false
+		}
+		env, err = os.ReadFile(path) // which that may just have become done with
 	}
 	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")), true
 }

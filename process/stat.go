@@ -45,18 +45,14 @@ func readStat(pid int) (s stat, ok bool) {
 	}, true
 }
 
-// hasNoEnvironment reports whether the environment of a process is empty for good: it has
-// ended, is the kernel's own, or was given none.
-func hasNoEnvironment(pid int) bool {
+// inExec reports whether a process has memory, but no environment in it yet: execve(2) is
+// not done with the new program's.
+func inExec(pid int) bool {
 	var buf [1024]byte
 	data := readProc(pid, "stat", buf[:])
 	fields := bytes.Fields(data[bytes.LastIndexByte(data, ')')+1:])
 	number := func(field int) string { return string(fields[field-3]) }
-	if len(fields) < 49 || number(23) == "0" { // vsize: it has no memory
-		return true
-	}
-	start, end := number(50), number(51)
-	return end != "0" && end == start
+	return len(fields) > 48 && number(23) != "0" && number(51) == "0" // vsize, env_end
 }
 
 // readProc reads a file of a process into buf, or as much of it as has room, and

@@ -32,7 +32,7 @@ func upload(t *testing.T, o server.Options) (*httptest.Server, <-chan error) {
 }
 
 func TestABodyThatStallsIsGivenUp(t *testing.T) {
-	srv, ends := upload(t, server.Options{WriteTimeout: 50 * time.Millisecond})
+	srv, ends := upload(t, server.Options{WriteTimeout: 400 * time.Millisecond})
 	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func TestABodyThatStallsIsGivenUp(t *testing.T) {
 func TestAPayloadThatStallsIsGivenUp(t *testing.T) {
 	srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: func(w http.ResponseWriter, r *http.Request) error {
 		return server.Decode(r, &struct{}{})
-	}}}, server.Options{WriteTimeout: 50 * time.Millisecond}))
+	}}}, server.Options{WriteTimeout: 400 * time.Millisecond}))
 	defer srv.Close()
 	for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 		conn, err := net.Dial("tcp", srv.Listener.Addr().String())
@@ -79,7 +79,7 @@ func TestABodyThatNobodyReadsIsGivenUp(t *testing.T) {
 		"200": func(w http.ResponseWriter, _ *http.Request) error { return nil },
 		"409": func(http.ResponseWriter, *http.Request) error { return api.Errorf(api.Conflict, "no") },
 	} {
-		srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: handle, Body: server.Unbounded}}, server.Options{WriteTimeout: 50 * time.Millisecond}))
+		srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/", Handle: handle, Body: server.Unbounded}}, server.Options{WriteTimeout: 400 * time.Millisecond}))
 		defer srv.Close()
 		for _, length := range []string{"Content-Length: 100", "Transfer-Encoding: chunked"} {
 			conn, err := net.Dial("tcp", srv.Listener.Addr().String())

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
 	"github.com/k2sandbox/k2sandbox/internal/imagetest"
@@ -171,10 +172,17 @@ func TestTemplateBuildThatIsKilled(t *testing.T) {
 	}
 	inside := descendants(cmd.Process.Pid)
 	var sleeps []int
-	for pid := range inside {
-		if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(bytes.ReplaceAll(line, []byte{0}, []byte(" ")), []byte("sleep 1000")) {
-			sleeps = append(sleeps, pid)
+	for range 1000 { // within execve it has no name yet
+		for pid := range inside {
+			if line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); bytes.Contains(bytes.ReplaceAll(line, []byte{0}, []byte(" ")), []byte("sleep 1000")) {
+				sleeps = append(sleeps, pid)
+			}
 		}
+		if len(sleeps) > 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		inside = descendants(cmd.Process.Pid)
 	}
 	other("first")
 	if len(sleeps) == 0 || started(sleeps[0]) != inside[sleeps[0]] {

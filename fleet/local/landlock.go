@@ -189,10 +189,11 @@ func (m *machine) killTree() error {
 		_ = signalProcess(m.pidfd, unix.SIGSTOP)
 	}
 	deadline := time.Now().Add(endTimeout)
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	pause := time.Millisecond
+	for quiet := 0; quiet < 2; quiet++ { // none twice in a row: one may have been forked behind the first look, by one that has ended since
 		left := m.processes()
 		if len(left) == 0 {
-			return nil
+			continue
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("cannot end %d processes of the sandbox", len(left))
@@ -201,7 +202,9 @@ func (m *machine) killTree() error {
 			_ = unix.Kill(pid, unix.SIGKILL)
 		}
 		time.Sleep(pause)
+		quiet, pause = -1, min(2*pause, 20*time.Millisecond)
 	}
+	return nil
 }
 
 // processes lists the sandbox's processes but the first.

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,15 +29,21 @@ func abandon(t *testing.T, dir, id, after string) abandoned {
 		t.Fatal(err)
 	}
 	a := abandoned{line, pidfd(t, record.PID), -1}
-	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(server) + "/task/*/children")
-	for _, task := range tasks {
-		text, _ := os.ReadFile(task)
-		for child := range strings.FieldsSeq(string(text)) {
-			if name, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(name), "\x00k2-warden\x00") {
-				pid, _ := strconv.Atoi(child)
-				a.warden = pidfd(t, pid)
+	for range 1000 { // within execve it has no name yet
+		tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(server) + "/task/*/children")
+		for _, task := range tasks {
+			text, _ := os.ReadFile(task)
+			for child := range strings.FieldsSeq(string(text)) {
+				if name, _ := os.ReadFile("/proc/" + child + "/cmdline"); strings.Contains(string(name), "\x00k2-warden\x00") {
+					pid, _ := strconv.Atoi(child)
+					a.warden = pidfd(t, pid)
+				}
 			}
 		}
+		if a.warden >= 0 {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 	if a.warden < 0 {
 		t.Fatal("there is no warden")

@@ -180,7 +180,7 @@ threading.Thread(target=speak).start()
 	first := runs(t, api.RunRequest{Context: info.ContextID, Code: late})
 	first.end(t, executor.OK)
 	// The thread speaks only when its run is over and no other is under way.
-	runs(t, api.RunRequest{Context: info.ContextID, Code: "threading.Timer(0.2, go.set).start()"}).end(t, executor.OK)
+	runs(t, api.RunRequest{Context: info.ContextID, Code: "threading.Timer(2, go.set).start()"}).end(t, executor.OK)
 	e := s.until(t, executor.Stdout)
 	if e.Text != "late words\n" || e.Seq != 1 {
 		t.Errorf("got %+v", e)

@@ -67,9 +67,9 @@ func run(m *testing.M) int {
 		Spec:      kernel.PythonSpec(python),
 		Start:     kernel.Options{Zygote: zygote},
 		Log:       log,
-		Executor:  executor.Options{QueueLimit: 8, Grace: time.Second},
+		Executor:  executor.Options{QueueLimit: 8, Grace: 3 * time.Second},
 		Keep:      agent.Keep{Runs: 200},
-		Processes: process.Options{Grace: time.Second},
+		Processes: process.Options{Grace: 3 * time.Second},
 		Packages:  packages.Options{FindLinks: []string{local}, NoIndex: true, Deny: []string{"k2-denied"}},
 	})
 	if err != nil {

@@ -178,11 +178,11 @@ def test_a_server_that_does_not_answer(make: Any) -> None:
 def test_a_run_that_the_server_does_not_answer(make: Any, server: Server) -> None:
     """request_timeout is the time until the answer begins, and not that of the run."""
     with make() as direct:
-        slow = make.connect(direct.sandbox_id, request_timeout=1)
-        assert slow.run_code("import time; time.sleep(2); 'done'").text == "'done'"
+        slow = make.connect(direct.sandbox_id, request_timeout=4)
+        assert slow.run_code("import time; time.sleep(5); 'done'").text == "'done'"
         slow.disconnect()
         with proxied(server.url, lambda connection: None if connection == 0 else -1) as proxy:
-            hung = make.connect(direct.sandbox_id, request_timeout=0.5, api_url=proxy.url)
+            hung = make.connect(direct.sandbox_id, request_timeout=3, api_url=proxy.url)
             hung.transport.request("GET", hung.path(), headers={"Connection": "close"})
             with pytest.raises(RequestTimeout):
                 hung.run_code("1 + 1")

@@ -101,7 +101,7 @@ def test_a_signal_ends_a_process(box: Any) -> None:
 def test_a_timeout_raises_with_what_there_was(box: Any) -> None:
     lines = Lines()
     with pytest.raises(TimeoutError, match="took longer than its timeout") as caught:
-        box.process.start("echo begun; echo partly >&2; sleep 1000 & sleep 1000", lines.on_stdout, timeout=0.5)
+        box.process.start("echo begun; echo partly >&2; sleep 1000 & sleep 1000", lines.on_stdout, timeout=2)
     error = caught.value
     assert isinstance(error, ProcessTimeout)
     assert isinstance(error, RunTimeout)
@@ -272,7 +272,7 @@ def test_a_large_stdin(box: Any) -> None:
 
 
 def test_a_background_timeout_is_told_by_each_wait(box: Any) -> None:
-    handle = box.process.start("echo begun; exec sleep 6001", background=True, timeout=0.2)
+    handle = box.process.start("echo begun; exec sleep 6001", background=True, timeout=2)
     for _ in range(2):
         with pytest.raises(ProcessTimeout) as caught:
             handle.wait()

@@ -158,7 +158,7 @@ def test_no_stdin(box: Any) -> None:
 
 def test_timeout(box: Any) -> None:
     with pytest.raises(e2b.TimeoutException):
-        box.commands.run("echo $$ > pid; sleep 300", timeout=1)
+        box.commands.run("echo $$ > pid; sleep 300", timeout=4)
     pid = box.files.read("pid").strip()
     while box.commands.run(f"kill -0 {pid} 2>/dev/null && echo there || true").stdout:
         pass

@@ -48,7 +48,7 @@ def test_create_and_info(world: World, create: Create) -> None:
         assert info.memory_mb >= 1
         assert info.envd_version
         assert before - datetime.timedelta(seconds=1) <= info.started_at
-        assert 118 <= (info.end_at - info.started_at).total_seconds() <= 122
+        assert 118 <= (info.end_at - info.started_at).total_seconds() <= 180  # with its start
     assert box.connection_config
     assert box.envd_api_url == box.envd_direct_url == os.environ["E2B_SANDBOX_URL"]
     assert box.sandbox_domain

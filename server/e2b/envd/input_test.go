@@ -104,7 +104,7 @@ func TestStreamInputThatIsNone(t *testing.T) {
 	} {
 		send(t, site.URL, proc+"StreamInput", strings.NewReader(body)).failed(t, code)
 	}
-	impatient := serve(box, 100*time.Millisecond)
+	impatient := serve(box, 400*time.Millisecond)
 	defer impatient.Close()
 	r, w := io.Pipe() // from which nothing comes
 	send(t, impatient.URL, proc+"StreamInput", r).failed(t, "deadline_exceeded")

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -147,14 +148,14 @@ func TestWatchDir(t *testing.T) {
 
 func TestWatchDirIsSilent(t *testing.T) {
 	mkdir(t, "silent")
-	f := stream(t, fs+"WatchDir", object{"path": "silent"}, "Keepalive-Ping-Interval", "1", "Connect-Timeout-Ms", "1500")
+	f := stream(t, fs+"WatchDir", object{"path": "silent"}, "Keepalive-Ping-Interval", "1", "Connect-Timeout-Ms", "3500")
 	var got []string
 	for _, m := range f.rest(t) {
 		for name := range m {
 			got = append(got, name)
 		}
 	}
-	if len(got) != 2 || got[0] != "start" || got[1] != "keepalive" {
+	if len(got) < 2 || got[0] != "start" || slices.ContainsFunc(got[1:], func(name string) bool { return name != "keepalive" }) {
 		t.Errorf("got %v", got)
 	}
 	f.endedBy(t, "deadline_exceeded")

@@ -55,13 +55,13 @@ func (e *events) listen() (told chan event, stop func()) {
 
 // subscribe tells a WebSocket what happens until the client leaves or the sandbox ends.
 func (h *handlers) subscribe(w http.ResponseWriter, r *http.Request) error {
+	told, stop := h.events.listen() // who has got the handshake's answer misses nothing
+	defer stop()
 	conn, err := accept(w, r)
 	if conn == nil {
 		return err
 	}
 	defer conn.CloseNow()
-	told, stop := h.events.listen()
-	defer stop()
 	ctx := conn.CloseRead(context.WithoutCancel(r.Context())) // it has nothing to say
 	tick := time.NewTicker(h.o.Ping)
 	defer tick.Stop()

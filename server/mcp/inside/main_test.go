@@ -51,8 +51,8 @@ func run(m *testing.M) int {
 	defer os.RemoveAll(cwd)
 	box, err = agent.New(context.Background(), agent.Options{
 		Spec: kernel.PythonSpec(python), Cwd: cwd,
-		Executor:  executor.Options{Grace: time.Second},
-		Processes: process.Options{Grace: time.Second},
+		Executor:  executor.Options{Grace: 3 * time.Second},
+		Processes: process.Options{Grace: 3 * time.Second},
 	})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
