@@ -210,7 +210,7 @@ func (v *victim) interrupted(ctx context.Context) error {
 }
 
 func (v *victim) timedOut(ctx context.Context) error {
-	s, err := v.begin(ctx, map[string]any{"timeout": 0.1 + v.rng.Float64()/5})
+	s, err := v.begin(ctx, map[string]any{"timeout": 0.5 + v.rng.Float64()/5})
 	if err == nil {
 		err = s.expect("timeout")
 	}

@@ -86,8 +86,41 @@ func (o *output) finish() {
 	close(o.done)
 }
 
+// drainTerminal waits until the writer has all that is in a terminal now: what its line discipline has and
+// tells the number of, and what waits in the buffer before, which poll(2) moves on as far as there is room.
+func (o *output) drainTerminal() {
+	const buffers = 64 << 10 // more than both hold, which is some 22 KiB: what is behind that has been written since
+	for first := int64(-1); ; {
+		more := readable(o.r)
+		<-o.upToNow()
+		if first < 0 {
+			first = o.goal
+		}
+		select {
+		case <-o.done:
+			return
+		default:
+		}
+		if !more || o.goal > first+buffers {
+			return
+		}
+	}
+}
+
+// readable reports whether there is something to read.
+func readable(f *os.File) (is bool) {
+	if conn, err := f.SyscallConn(); err == nil {
+		_ = conn.Control(func(fd uintptr) {
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			n, err := unix.Poll(fds, 0)
+			is = n > 0 && err == nil && fds[0].Revents&unix.POLLIN != 0
+		})
+	}
+	return is
+}
+
 // upToNow returns a channel that is closed once the writer has all that is in the
-// pipe now. It may be asked for once.
+// pipe now. It is asked for again only once that is closed.
 func (o *output) upToNow() <-chan struct{} {
 	reached := make(chan struct{})
 	o.mu.Lock()

@@ -225,7 +225,11 @@ func (p *Process) hasGrace() bool {
 func (p *Process) drain() {
 	late := time.After(drainTime)
 	for _, o := range p.outputs {
-		<-o.upToNow()
+		if p.command.Terminal != nil {
+			o.drainTerminal()
+		} else {
+			<-o.upToNow()
+		}
 	}
 	for _, o := range p.outputs {
 		select {

@@ -2,8 +2,10 @@ package process_test
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -110,6 +112,38 @@ func TestTerminalOutputIsWhole(t *testing.T) {
 		j := begin(t, tab, process.Spec{Cmd: behind + "yes | head -n 20000; echo end", Terminal: &process.Size{Rows: 24, Cols: 80}})
 		if out := said(all(t, j, 0), process.Stdout); strings.Count(out, "y\r\n") != 20000 || !strings.HasSuffix(out, "end\r\n") {
 			t.Errorf("%d bytes, which end in %q", len(out), out[max(0, len(out)-10):])
+		}
+	}
+}
+
+// slow is a writer that takes its time.
+type slow struct{ n atomic.Int64 }
+
+func (s *slow) Write(p []byte) (int, error) {
+	time.Sleep(50 * time.Millisecond)
+	s.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// A terminal holds more than it tells the number of, and all of it has been written at the end.
+func TestTerminalOutputIsWholeForASlowWriter(t *testing.T) {
+	for _, behind := range []string{"", "(trap '' HUP; exec sleep 1000) & "} {
+		g, err := process.NewGuard("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var w slow
+		const n = 60000
+		p := start(t, process.Command{
+			Args: sh(behind + fmt.Sprintf("head -c %d /dev/zero | tr '\\0' x", n)), Stdout: &w, Guard: g, Terminal: &process.Size{Rows: 24, Cols: 80},
+		})
+		<-p.Done()
+		if got := w.n.Load(); got != n {
+			t.Errorf("%d bytes of %d", got, n)
+		}
+		p.Close()
+		if err := g.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }
