@@ -105,15 +105,10 @@ func (c *Context) before(e *Execution) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	first := c.foremostLocked()
-	if first == nil || first == e || !first.isBusy() {
+	if first == nil || first == e || !first.isBusy() || first.over() { // over: its kernel is about to be another one
 		return nil
 	}
-	select {
-	case <-first.Done(): // its kernel is about to be another one
-		return nil
-	default:
-		return first.Done()
-	}
+	return first.Done()
 }
 
 // climb waits until the kernel has begun the cell, as an interrupt before that would
@@ -151,10 +146,8 @@ func (e *Execution) climb(ctx context.Context, flag *bool, first chan<- error) {
 func (e *Execution) signal(flag *bool) error {
 	e.signals.Lock()
 	defer e.signals.Unlock()
-	select {
-	case <-e.Done():
+	if e.over() {
 		return ErrFinished
-	default:
 	}
 	e.mu.Lock()
 	*flag = true
@@ -169,10 +162,8 @@ func (e *Execution) signal(flag *bool) error {
 func (c *Context) kill(e *Execution, flag *bool) {
 	c.restarting.Lock()
 	defer c.restarting.Unlock()
-	select {
-	case <-e.Done():
+	if e.over() {
 		return
-	default:
 	}
 	e.mu.Lock()
 	*flag = true

@@ -6,7 +6,6 @@ import (
 	"os/signal"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -66,23 +65,16 @@ func (p *Process) collect() (status unix.WaitStatus, used unix.Rusage, err error
 // EndOrphans kills all children that no Process waits for, and what they leave in turn: where
 // somebody reaps, nothing that this program started escapes it. It gives up after 5 seconds.
 func EndOrphans() error {
-	deadline := time.Now().Add(5 * time.Second)
-	pause := time.Millisecond
-	for quiet := 0; quiet < 2; quiet++ { // none twice in a row, as in sweep
-		left := 0
+	left := untilQuiet(func() (n int) {
 		for _, pid := range pids() {
 			if killIf(pid, func() bool { return isOrphan(pid) }) {
-				left++
+				n++
 			}
 		}
-		if left == 0 {
-			continue
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("cannot end %d orphans", left)
-		}
-		time.Sleep(pause)
-		quiet, pause = -1, min(2*pause, 50*time.Millisecond)
+		return n
+	})
+	if left > 0 {
+		return fmt.Errorf("cannot end %d orphans", left)
 	}
 	return nil
 }

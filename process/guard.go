@@ -94,23 +94,30 @@ func (g *Guard) tell(line string) {
 func (g *Guard) Sweep() error { return sweep(g.variable()) }
 
 // sweep kills every process that has the variable, "NAME=value", in its environment,
-// until none is left: none twice in a row, as one that was forked behind the first look
-// may have lost its parent before that was looked at.
+// until none is left.
 func sweep(variable string) error {
+	if left := untilQuiet(func() int { return kill(variable) }); left > 0 {
+		return fmt.Errorf("cannot end %d processes of %s", left, variable)
+	}
+	return nil
+}
+
+// untilQuiet calls kill until it has found none twice in a row, as one that was forked behind the
+// first look may have lost its parent before that was looked at. After 5 seconds it returns how many are left.
+func untilQuiet(kill func() int) (left int) {
 	deadline := time.Now().Add(5 * time.Second)
 	pause := time.Millisecond
 	for quiet := 0; quiet < 2; quiet++ {
-		left := kill(variable)
-		if left == 0 {
+		if left = kill(); left == 0 {
 			continue
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("cannot end %d processes of %s", left, variable)
+			return left
 		}
 		time.Sleep(pause)
 		quiet, pause = -1, min(2*pause, 50*time.Millisecond)
 	}
-	return nil
+	return 0
 }
 
 // kill sends SIGKILL to every process with the variable. It returns how many there were,
