@@ -55,13 +55,10 @@ func New(ctx context.Context, interpreter, parent string, environ []string, o Op
 		return nil, fmt.Errorf("cannot examine %s: %w", interpreter, err)
 	}
 	e.lower.Sites = slices.Concat(o.Sites, e.lower.Sites)
-	if e.dir, err = os.MkdirTemp(parent, "k2-env-"); err != nil {
+	if e.guard, e.dir, err = process.NewGuardedDir(parent, "k2-env-"); err != nil {
 		return nil, fmt.Errorf("cannot make environment: %w", err)
 	}
-	if e.guard, err = process.NewGuard(e.dir); err == nil {
-		err = e.furnish()
-	}
-	if err != nil {
+	if err := e.furnish(); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot make environment: %w", err), e.Close())
 	}
 	e.scripts.Go(func() { e.scriptless = e.copyScripts() })
@@ -78,9 +75,6 @@ func (e *Environment) Wait() error {
 // Close ends what installations may have left running, and removes the environment.
 func (e *Environment) Close() error {
 	e.scripts.Wait()
-	if e.guard == nil {
-		return os.RemoveAll(e.dir)
-	}
 	return e.guard.Close()
 }
 

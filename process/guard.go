@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -59,6 +60,25 @@ func NewGuard(dir string) (*Guard, error) {
 		return nil, fmt.Errorf("cannot start guardian: %w", err)
 	}
 	return g, nil
+}
+
+// NewGuardedDir makes a directory, which nobody else may enter, in parent, the folder of
+// temporary files where that is "". Its guardian, which removes it, is there before it is: however
+// early this program dies, none is left. The path is absolute.
+func NewGuardedDir(parent, prefix string) (g *Guard, dir string, err error) {
+	if parent == "" {
+		parent = os.TempDir()
+	}
+	if dir, err = filepath.Abs(filepath.Join(parent, prefix+rand.Text()[:10])); err != nil {
+		return nil, "", err
+	}
+	if g, err = NewGuard(dir); err != nil {
+		return nil, "", err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, "", errors.Join(err, g.Close())
+	}
+	return g, dir, nil
 }
 
 func (g *Guard) variable() string { return Mark + "=" + g.id }

@@ -29,9 +29,16 @@ const hidden = `exec env -i sh -c 'echo $$; sleep 1000; :'`
 // asParent makes the test binary a parent that waits to be killed.
 const asParent = "PROCESS_TEST_PARENT"
 
+// asMaker makes it one that makes guarded directories in the folder named, until it is killed.
+const asMaker = "PROCESS_TEST_MAKER"
+
 func TestMain(m *testing.M) {
 	if name := os.Getenv(asFirst); name != "" {
 		os.Exit(deed(name))
+	}
+	for folder := os.Getenv(asMaker); folder != ""; {
+		_, dir, err := process.NewGuardedDir(folder, "k2-test-")
+		fmt.Println(dir, err)
 	}
 	dir := os.Getenv(asParent)
 	if dir == "" {
@@ -148,6 +155,28 @@ func TestGuardOutlivesSIGKILL(t *testing.T) {
 		}
 		return true
 	})
+}
+
+// However early its maker dies, a directory does not outlive it.
+func TestGuardedDirOutlivesNobody(t *testing.T) {
+	for range 20 {
+		folder := t.TempDir()
+		maker := exec.Command(os.Args[0])
+		maker.Env = append(os.Environ(), asMaker+"="+folder)
+		out, _ := maker.StdoutPipe()
+		if err := maker.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s := bufio.NewScanner(out)
+		for range 3 {
+			if !s.Scan() || !strings.HasSuffix(s.Text(), " <nil>") {
+				t.Errorf("the maker says %q", s.Text())
+			}
+		}
+		maker.Process.Kill() // while it makes the next, or one behind that
+		maker.Wait()
+		await(t, "a directory is left", func() bool { left, err := os.ReadDir(folder); return err == nil && len(left) == 0 })
+	}
 }
 
 // noChildren fails the test if this program has a child, zombie or not.

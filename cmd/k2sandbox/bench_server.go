@@ -39,13 +39,9 @@ func (s *benchServer) start(ctx context.Context) (end func() error, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	dir, err := os.MkdirTemp("", "k2-bench-")
+	guard, dir, err := process.NewGuardedDir("", "k2-bench-")
 	if err != nil {
 		return nil, err
-	}
-	guard, err := process.NewGuard(dir)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	s.url = "unix:" + filepath.Join(dir, "serve.sock")
 	args := []string{program, "serve", "--listen", s.url, "--state-dir", filepath.Join(dir, "state"), "--log-level", "error", "--orphan-timeout", "60"}

@@ -44,13 +44,9 @@ var labFlags = []string{
 
 // startLab starts it on a socket in a folder that goes with it, and returns when it answers.
 func startLab(ctx context.Context, o labOptions) (*labServer, error) {
-	dir, err := os.MkdirTemp("", "k2-lab-")
+	guard, dir, err := process.NewGuardedDir("", "k2-lab-")
 	if err != nil {
 		return nil, err
-	}
-	guard, err := process.NewGuard(dir)
-	if err != nil {
-		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	socket := filepath.Join(dir, "lab.sock")
 	s := &labServer{guard: guard, words: &lastWords{}, transport: &http.Transport{
