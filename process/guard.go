@@ -110,7 +110,7 @@ func (g *Guard) tell(line string) {
 }
 
 // Sweep kills every process that carries the mark and returns when none is
-// left, or with an error after 5 seconds.
+// left, or with an error after pauses of 5 seconds.
 func (g *Guard) Sweep() error { return sweep(g.variable()) }
 
 // sweep kills every process that has the variable, "NAME=value", in its environment,
@@ -123,57 +123,67 @@ func sweep(variable string) error {
 }
 
 // untilQuiet calls kill until it has found none twice in a row, as one that was forked behind the
-// first look may have lost its parent before that was looked at. After 5 seconds it returns how many are left.
+// first look may have lost its parent before that was looked at. After pauses of 5 seconds it
+// returns how many are left: the clock goes on where all else stands still.
 func untilQuiet(kill func() int) (left int) {
-	deadline := time.Now().Add(5 * time.Second)
+	var waited time.Duration
 	pause := time.Millisecond
 	for quiet := 0; quiet < 2; quiet++ {
 		if left = kill(); left == 0 {
 			continue
 		}
-		if time.Now().After(deadline) {
+		if waited >= 5*time.Second {
 			return left
 		}
 		time.Sleep(pause)
+		waited += pause
 		quiet, pause = -1, min(2*pause, 50*time.Millisecond)
 	}
 	return 0
 }
 
 // kill sends SIGKILL to every process with the variable. It returns how many there were,
-// with those of which that is not known yet.
-func kill(variable string) int {
-	n := 0
-	for _, pid := range pids() {
-		if pid != os.Getpid() && killPid(pid, variable) {
-			n++
+// with those that are within execve(2) for long. It waits for those that it saw there, and not
+// until there is none, as others may begin all the time.
+func kill(variable string) (n int) {
+	looked := slices.DeleteFunc(pids(), func(pid int) bool { return pid == os.Getpid() })
+	for range 50 {
+		looked = slices.DeleteFunc(looked, func(pid int) bool {
+			killed, known := killPid(pid, variable)
+			if killed {
+				n++
+			}
+			return known
+		})
+		if len(looked) == 0 {
+			break
 		}
+		time.Sleep(time.Millisecond)
 	}
-	return n
+	return n + len(looked)
 }
 
-// killPid kills the process if it has the variable. It reports whether it did, or may have to.
-func killPid(pid int, variable string) bool {
-	known := true
-	killed := killIf(pid, func() (has bool) {
+// killPid kills the process if it has the variable. It is not known whether it has while that is within execve(2).
+func killPid(pid int, variable string) (killed, known bool) {
+	known = true
+	killed = killIf(pid, func() (has bool) {
 		has, known = hasVariable(pid, variable)
 		return has
 	})
-	return killed || !known
+	return killed, known
 }
 
 // killSession kills what is left of a session whose leader has not been waited for. It
-// gives up after 5 seconds.
+// gives up as untilQuiet does.
 func killSession(leader int) {
-	deadline := time.Now().Add(5 * time.Second)
-	for left := true; left && time.Now().Before(deadline); {
-		left = false
+	untilQuiet(func() (n int) {
 		for _, pid := range pids() {
 			if pid != leader && killIf(pid, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
-				left = true
+				n++
 			}
 		}
-	}
+		return n
+	})
 }
 
 // killIf kills the process if it is the one that is meant, which is looked at again

@@ -3,7 +3,6 @@ package process_test
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -107,9 +106,12 @@ func TestSweepFindsWhatBegins(t *testing.T) {
 			for range 60 {
 				sleep := exec.Command("sleep", "1000")
 				sleep.Env = []string{path, mark}
-				if err := errors.Join(sleep.Start(), g.Sweep()); err != nil {
+				if err := sleep.Start(); err != nil {
 					t.Error(err)
 					return
+				}
+				if err := g.Sweep(); err != nil {
+					t.Error(err)
 				}
 				late := time.AfterFunc(10*time.Second, func() { sleep.Process.Kill() })
 				sleep.Wait()
