@@ -63,7 +63,7 @@ func (p *Process) collect() (status unix.WaitStatus, used unix.Rusage, err error
 }
 
 // EndOrphans kills all children that no Process waits for, and what they leave in turn: where
-// somebody reaps, nothing that this program started escapes it. It gives up as untilQuiet does.
+// somebody reaps, nothing that this program started escapes it. It gives up after pauses of 5 seconds.
 func EndOrphans() error {
 	left := untilQuiet(func() (n int) {
 		for _, pid := range pids() {
