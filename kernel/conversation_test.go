@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,7 +9,9 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/k2sandbox/k2sandbox/kernel/wire"
 )
@@ -211,6 +214,38 @@ func TestOpenRefusesHostileHandshakes(t *testing.T) {
 		})
 	}
 	healthy(t)
+}
+
+// A kernel drops a question to a client whose stdin it does not know yet: one more client can send nothing that asks before.
+func TestJoinDialsStdinFirst(t *testing.T) {
+	noLeaks(t)
+	p := newPeer(t)
+	serve := func(conn net.Conn) {
+		if c := (&peerConn{Conn: conn, in: bufio.NewReader(conn)}); c.greet("ROUTER") == nil {
+			p.serveRequests(c)
+		}
+	}
+	var joins, greeted atomic.Bool
+	p.raw[wire.Stdin] = func(conn net.Conn) {
+		if joins.Load() {
+			time.Sleep(50 * time.Millisecond) // in which shell would come
+			greeted.Store(true)
+		}
+		serve(conn)
+	}
+	p.raw[wire.Shell] = func(conn net.Conn) {
+		if joins.Load() && !greeted.Load() {
+			t.Error("shell was dialled before stdin's handshake was over")
+		}
+		serve(conn)
+	}
+	c, _, _ := talk(t, p.listen())
+	joins.Store(true)
+	client, err := c.join(t.Context(), func(wire.Message) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
 }
 
 // Peers that never answer hold nobody up: opening ends with ctx or the process.

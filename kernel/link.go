@@ -62,6 +62,11 @@ func (ls *links) close() {
 
 // connect dials the three channels of requests, and iopub where it is listened to, at the same time.
 // The dealers have one identity: a kernel sends an input_request on stdin to the identity of the request on shell.
+//
+// It drops one where it does not know that identity on stdin yet. A handshake is over for us before the kernel has read
+// the READY with the identity (ZMTP 3.0, NULL), so that one more client of a kernel that answers already, which may send
+// a run at once, dials stdin first: by the end of the other handshakes the kernel's one thread for all has read it.
+// The conversation sends none before it has been greeted.
 func connect(ctx context.Context, o openOptions, signer wire.Signer, identity string, listen bool) (*links, error) {
 	to := func(ch wire.Channel) *link { return &link{channel: ch, signer: signer, log: o.log} }
 	ls := &links{shell: to(wire.Shell), control: to(wire.Control), stdin: to(wire.Stdin)}
@@ -78,7 +83,14 @@ func connect(ctx context.Context, o openOptions, signer wire.Signer, identity st
 		once  sync.Once
 		first error
 	)
-	for _, l := range ls.all() {
+	together := ls.all()
+	if !listen {
+		if err := ls.stdin.dial(ctx, o, identity); err != nil {
+			return nil, err
+		}
+		together = []*link{ls.shell, ls.control}
+	}
+	for _, l := range together {
 		dials.Go(func() {
 			if err := l.dial(ctx, o, identity); err != nil {
 				once.Do(func() { first = err })
