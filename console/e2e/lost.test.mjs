@@ -139,8 +139,10 @@ counting('a server that is stopped, and another that is started', async ({ page,
 scene('a page that is open while the server is away goes on when it is back', async ({ page, server }) => {
   const box = await server.sandbox()
   await goto(page, box.at())
+  const answer = page.waitForResponse((one) => one.url().endsWith('/code'))
   const cell = await run(page, "print('before')")
   await cell.says('before')
+  await (await answer).finished() // code of which nobody says that it was taken comes back to the editor
   await server.kill()
   await page.locator('.pill.waiting').waitFor()
   await editor(page).press('a') // what was typed stays
