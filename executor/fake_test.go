@@ -133,6 +133,11 @@ func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message
 					return
 				}
 			case <-ctx.Done():
+				for len(inbox) > 0 { // what came before the end is told
+					if t := <-inbox; !yield(t.m, t.err) || t.err != nil {
+						return
+					}
+				}
 				yield(wire.Message{}, ctx.Err())
 				return
 			}
