@@ -48,13 +48,22 @@ func mount(t *testing.T, size string) string {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755,size="+size); err != nil {
 		t.Fatalf("cannot mount a tmpfs, without which a full disk cannot be tested: %v (run the tests as root, or under unshare -rm)", err)
 	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil { // fails where a file is left open
-			t.Error(err)
-			_ = syscall.Unmount(dir, syscall.MNT_DETACH)
-		}
-	})
+	t.Cleanup(func() { unmount(t, dir) })
 	return dir
+}
+
+// unmount fails where a file is left open; whoever looks through /proc/PID/fd may hold one for a moment, though it is closed.
+func unmount(t *testing.T, dir string) {
+	t.Helper()
+	err := syscall.Unmount(dir, 0)
+	for tries := 0; errors.Is(err, syscall.EBUSY) && tries < 200; tries++ {
+		time.Sleep(50 * time.Millisecond)
+		err = syscall.Unmount(dir, 0)
+	}
+	if err != nil {
+		t.Error(err)
+		_ = syscall.Unmount(dir, syscall.MNT_DETACH)
+	}
 }
 
 // quick returns a directory where files are made fast, if that can be had.
@@ -62,11 +71,7 @@ func quick(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	if syscall.Mount("tmpfs", dir, "tmpfs", 0, "mode=0755,size=64m") == nil {
-		t.Cleanup(func() {
-			if err := syscall.Unmount(dir, 0); err != nil {
-				t.Error(err)
-			}
-		})
+		t.Cleanup(func() { unmount(t, dir) })
 	}
 	return dir
 }
