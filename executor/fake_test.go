@@ -124,14 +124,6 @@ func (k *fake) Ask(ctx context.Context, req wire.Request) iter.Seq2[wire.Message
 				if !yield(t.m, t.err) || t.err != nil {
 					return
 				}
-				continue
-			default:
-			}
-			select {
-			case t := <-inbox:
-				if !yield(t.m, t.err) || t.err != nil {
-					return
-				}
 			case <-ctx.Done():
 				for len(inbox) > 0 { // what came before the end is told
 					if t := <-inbox; !yield(t.m, t.err) || t.err != nil {
