@@ -29,8 +29,8 @@ func (c census) more(than census) []string {
 	for _, what := range slices.Sorted(maps.Keys(c)) {
 		slack := 0
 		switch what {
-		case "threads": // of which Go ends none: but there is not one more for each sandbox
-			slack = *many / 8
+		case "threads": // of which Go ends none: idle are as many as blocked at a time, but not one for each sandbox
+			slack = *many/8 + *clients
 		case "descriptor of user:[N]": // kept for sandboxes that come after, as many as there were at a time
 			slack = 3 * *clients
 		}
