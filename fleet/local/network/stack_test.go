@@ -297,8 +297,8 @@ func TestChurn(t *testing.T) {
 	}
 	close(turns)
 	all.Wait()
-	settle(t, goroutines, descriptors)
-	if n := s.Stats(); n.Connections != 0 {
-		t.Errorf("%d connections are left", n.Connections)
+	for s.Stats().Connections != 0 { // what earlier tests still held is counted as held before
+		time.Sleep(time.Millisecond)
 	}
+	settle(t, goroutines, descriptors)
 }

@@ -103,10 +103,10 @@ func TestFlowsEnd(t *testing.T) {
 		t.Error(err)
 	}
 	c.Close()
-	settle(t, goroutines, descriptors)
-	if n := s.Stats().Flows; n != 0 {
-		t.Errorf("%d flows", n)
+	for s.Stats().Flows != 0 { // what earlier tests still held is counted as held before
+		time.Sleep(time.Millisecond)
 	}
+	settle(t, goroutines, descriptors)
 }
 
 func TestAClosedPortOfTheGateway(t *testing.T) {
