@@ -114,9 +114,17 @@ func (g *Guard) tell(line string) {
 func (g *Guard) Sweep() error { return sweep(g.variable()) }
 
 // sweep kills every process that has the variable, "NAME=value", in its environment,
-// until none is left.
+// until none is left. Where they are born as fast as they die, all are stopped first: who stands still
+// forks no more, and gives nobody else a place.
 func sweep(variable string) error {
-	if left := untilQuiet(func() int { return kill(variable) }); left > 0 {
+	looks := 0
+	left := untilQuiet(func() int {
+		if looks++; looks > 3 {
+			untilQuiet(func() int { return stop(variable) })
+		}
+		return kill(variable)
+	})
+	if left > 0 {
 		return fmt.Errorf("cannot end %d processes of %s", left, variable)
 	}
 	return nil
@@ -163,10 +171,27 @@ func kill(variable string) (n int) {
 	return n + len(looked)
 }
 
+// stop sends SIGSTOP to every process with the variable that goes on, and returns how many there were.
+func stop(variable string) (n int) {
+	for _, pid := range pids() {
+		if pid != os.Getpid() && signalIf(pid, unix.SIGSTOP, func() bool {
+			s, ok := readStat(pid)
+			if !ok || s.state == 'T' || s.state == 'Z' {
+				return false
+			}
+			has, _ := hasVariable(pid, variable)
+			return has
+		}) {
+			n++
+		}
+	}
+	return n
+}
+
 // killPid kills the process if it has the variable. It is not known whether it has while that is within execve(2).
 func killPid(pid int, variable string) (killed, known bool) {
 	known = true
-	killed = killIf(pid, func() (has bool) {
+	killed = signalIf(pid, unix.SIGKILL, func() (has bool) {
 		has, known = hasVariable(pid, variable)
 		return has
 	})
@@ -178,7 +203,7 @@ func killPid(pid int, variable string) (killed, known bool) {
 func killSession(leader int) {
 	untilQuiet(func() (n int) {
 		for _, pid := range pids() {
-			if pid != leader && killIf(pid, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
+			if pid != leader && signalIf(pid, unix.SIGKILL, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
 				n++
 			}
 		}
@@ -186,21 +211,21 @@ func killSession(leader int) {
 	})
 }
 
-// killIf kills the process if it is the one that is meant, which is looked at again
-// with a descriptor of it in hand: what is looked at and what is killed is one process.
-func killIf(pid int, meant func() bool) bool {
+// signalIf sends a signal to the process if it is the one that is meant, which is looked at again
+// with a descriptor of it in hand: what is looked at and what gets the signal is one process.
+func signalIf(pid int, sig unix.Signal, meant func() bool) bool {
 	if !meant() {
 		return false
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err == unix.ENOSYS { // before Linux 5.3
-		return unix.Kill(pid, unix.SIGKILL) == nil
+		return unix.Kill(pid, sig) == nil
 	}
 	if err != nil {
 		return false
 	}
 	defer unix.Close(fd)
-	return meant() && unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) == nil
+	return meant() && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 }
 
 // Close sweeps, removes the directory and ends the guardian. Closing again does nothing.

@@ -50,7 +50,24 @@ try:
         os.waitpid(pid, 0)
 finally:
     while came_to(os.killpg, leader, signal.SIGKILL) == DONE and came_to(os.waitpid, -leader, os.WNOHANG) != "ECHILD":
-        pass`, "EAGAIN", namespace | rootLandlock},
+        pass`, "EAGAIN|" + died, namespace | rootLandlock},
+	{"processes that fork on behind their kernel", `
+leader = os.fork()
+if leader == 0:
+    os.setsid()
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass
+try:
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            os._exit(0)
+        os.waitpid(pid, 0)
+finally:
+    os.kill(os.getpid(), signal.SIGKILL)`, died, namespace | rootLandlock},
 	{"threads", `
 stop = threading.Event()
 started = []
