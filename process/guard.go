@@ -115,12 +115,15 @@ func (g *Guard) Sweep() error { return sweep(g.variable()) }
 
 // sweep kills every process that has the variable, "NAME=value", in its environment,
 // until none is left. Where they are born as fast as they die, all are stopped first: who stands still
-// forks no more, and gives nobody else a place.
+// forks no more, and gives nobody else a place. At every tenth look they are killed nevertheless, as one
+// that waits in vfork(2) for one that was stopped does not stop itself.
 func sweep(variable string) error {
 	looks := 0
 	left := untilQuiet(func() int {
-		if looks++; looks > 3 {
-			untilQuiet(func() int { return stop(variable) })
+		if looks++; looks > 3 && looks%10 != 0 {
+			if goOn := stop(variable); goOn > 0 {
+				return goOn
+			}
 		}
 		return kill(variable)
 	})

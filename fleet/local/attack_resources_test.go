@@ -18,6 +18,17 @@ const died = "kernel_died"
 // grouped are the levels at which control groups hold, on machines where root may make some.
 const grouped = rootNamespace | rootLandlock
 
+// forking is the beginning of a bomb: a process, "leader", and all that it forks fork without end.
+const forking = `
+leader = os.fork()
+if leader == 0:
+    os.setsid()
+    while True:
+        try:
+            os.fork()
+        except OSError:
+            pass`
+
 // bombs use up what there is of something. The sandbox is of use afterwards; its neighbour never notices.
 var bombs = []attack{
 	{"processes", `
@@ -33,15 +44,7 @@ finally:
     for pid in born:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)`, "EAGAIN", namespace | rootLandlock},
-	{"processes that fork", `
-leader = os.fork()
-if leader == 0:
-    os.setsid()
-    while True:
-        try:
-            os.fork()
-        except OSError:
-            pass
+	{"processes that fork", forking + `
 try:
     while True:  # until there is no place for one more
         pid = os.fork()
@@ -51,15 +54,7 @@ try:
 finally:
     while came_to(os.killpg, leader, signal.SIGKILL) == DONE and came_to(os.waitpid, -leader, os.WNOHANG) != "ECHILD":
         pass`, "EAGAIN|" + died, namespace | rootLandlock},
-	{"processes that fork on behind their kernel", `
-leader = os.fork()
-if leader == 0:
-    os.setsid()
-    while True:
-        try:
-            os.fork()
-        except OSError:
-            pass
+	{"processes that fork on behind their kernel", forking + `
 try:
     while True:
         pid = os.fork()
