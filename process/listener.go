@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -188,7 +189,13 @@ func Marked(sessions []int, variable string) []int {
 
 // hasVariable reports whether a process was started with the variable. It is not known
 // within execve(2), which shows no environment before it is done with the new program's.
+//
+// The environment is read from the process's memory, which its code can keep to itself for as long as it likes: hundreds that fork within a
+// hundredth of a CPU hold it for seconds each (mmap_lock). So those of other sandboxes are not read.
 func hasVariable(pid int, variable string) (has, known bool) {
+	if inOtherSandbox(pid) {
+		return false, true
+	}
 	path := "/proc/" + strconv.Itoa(pid) + "/environ"
 	env, err := os.ReadFile(path)
 	if err == nil && len(env) == 0 {
@@ -198,4 +205,14 @@ func hasVariable(pid int, variable string) (has, known bool) {
 		env, err = os.ReadFile(path) // which that may just have become done with
 	}
 	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")), true
+}
+
+// sandboxGroup is what the path of a sandbox's control group has in it; fleet/local names them.
+var sandboxGroup = regexp.MustCompile("/k2sandbox-[0-9a-f]{8}-")
+
+// inOtherSandbox reports whether a process is in the control group of a sandbox that this program is not in (cgroups(7)).
+func inOtherSandbox(pid int) bool {
+	var buf, own [4096]byte
+	groups := readProc(pid, "cgroup", buf[:])
+	return sandboxGroup.Match(groups) && !bytes.Equal(groups, readProc(os.Getpid(), "cgroup", own[:]))
 }

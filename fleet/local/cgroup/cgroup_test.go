@@ -3,25 +3,42 @@ package cgroup_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/k2sandbox/k2sandbox/fleet/local/cgroup"
+	"github.com/k2sandbox/k2sandbox/process"
 )
 
-// TestMain is also a program that wants more memory than it gets.
+// TestMain is also a program that wants more memory than it gets, and one that guards two processes.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "hog" {
 		for all := [][]byte{}; len(all) < 500; {
 			all = append(all, bytes.Repeat([]byte{1}, 1<<20))
 		}
 		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "guard" {
+		guard, err := process.NewGuard(os.Args[2])
+		if err == nil {
+			_, err = process.Start(process.Command{Args: []string{"/bin/sh", "-c", "for i in 1 2; do setsid sleep 1000 >&- & echo $!; done"}, Stdout: os.Stdout, Guard: guard})
+		}
+		if _, err := io.Copy(io.Discard, os.Stdin); err != nil { // until the test has put one into a sandbox
+			os.Exit(1)
+		}
+		if err == nil {
+			err = guard.Sweep()
+		}
+		fmt.Println("swept:", err)
+		os.Exit(0) // without guard.Close
 	}
 	os.Exit(m.Run())
 }
@@ -33,7 +50,7 @@ func create(t *testing.T, l cgroup.Limits) (*cgroup.Parent, *cgroup.Group) {
 	for use, err := range p.Missing() {
 		t.Fatalf("%s: %v", use, err)
 	}
-	name := fmt.Sprintf("test-%d-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-"))
+	name := fmt.Sprintf("%08x-%s", os.Getpid(), strings.ReplaceAll(t.Name(), "/", "-")) // as fleet/local names them
 	g, err := p.Create(name, l)
 	if err != nil {
 		t.Fatal(err)
@@ -202,9 +219,56 @@ func TestUsageIsKnown(t *testing.T) {
 	}
 }
 
+// A guard and its guardian do not look into sandboxes that they are not in: who reads the environment of
+// a process waits until its code lets go of its memory.
+func TestGuardsStayOutOfSandboxes(t *testing.T) {
+	_, g := create(t, cgroup.Limits{})
+	dir := t.TempDir() + "/guarded"
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	parent := exec.Command(os.Args[0], "guard", dir)
+	in, _ := parent.StdinPipe()
+	out, _ := parent.StdoutPipe()
+	if err := parent.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Wait()
+	defer parent.Process.Kill()
+	var within, without int
+	if _, err := fmt.Fscan(out, &within, &without); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Add(within); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	if text, _ := io.ReadAll(out); string(text) != "swept: <nil>\n" {
+		t.Errorf("it said %q", text)
+	}
+	for range 2 { // swept by the guard; then by the guardian, as the guard was not closed
+		if state(without) != "gone" || state(within) != "S" {
+			t.Errorf("without is %s, within %s", state(without), state(within))
+		}
+		_ = parent.Wait()
+		for _, err := os.Stat(dir); err == nil && t.Context().Err() == nil; _, err = os.Stat(dir) {
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// state returns the state of a process, proc_pid_stat(5), or "gone".
+func state(pid int) string {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if _, after, ok := bytes.Cut(stat, []byte(") ")); err == nil && ok && after[0] != 'Z' {
+		return string(after[:1])
+	}
+	return "gone"
+}
+
 func TestAnExistingGroupIsNotTaken(t *testing.T) {
 	p, _ := create(t, cgroup.Limits{})
-	if _, err := p.Create(fmt.Sprintf("test-%d-%s", os.Getpid(), t.Name()), cgroup.Limits{}); err == nil {
+	if _, err := p.Create(fmt.Sprintf("%08x-%s", os.Getpid(), t.Name()), cgroup.Limits{}); err == nil {
 		t.Error("no error")
 	}
 }
