@@ -67,7 +67,7 @@ func (p *Process) collect() (status unix.WaitStatus, used unix.Rusage, err error
 func EndOrphans() error {
 	left := untilQuiet(func() (n int) {
 		for _, pid := range pids() {
-			if signalIf(pid, unix.SIGKILL, func() bool { return isOrphan(pid) }) {
+			if signalIf(pid, unix.SIGKILL, false, func() bool { return isOrphan(pid) }) {
 				n++
 			}
 		}

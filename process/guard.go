@@ -177,7 +177,7 @@ func kill(variable string) (n int) {
 // stop sends SIGSTOP to every process with the variable that goes on, and returns how many there were.
 func stop(variable string) (n int) {
 	for _, pid := range pids() {
-		if pid != os.Getpid() && signalIf(pid, unix.SIGSTOP, func() bool {
+		if pid != os.Getpid() && signalIf(pid, unix.SIGSTOP, false, func() bool {
 			s, ok := readStat(pid)
 			if !ok || s.state == 'T' || s.state == 'Z' {
 				return false
@@ -194,7 +194,7 @@ func stop(variable string) (n int) {
 // killPid kills the process if it has the variable. It is not known whether it has while that is within execve(2).
 func killPid(pid int, variable string) (killed, known bool) {
 	known = true
-	killed = signalIf(pid, unix.SIGKILL, func() (has bool) {
+	killed = signalIf(pid, unix.SIGKILL, true, func() (has bool) {
 		has, known = hasVariable(pid, variable)
 		return has
 	})
@@ -206,7 +206,7 @@ func killPid(pid int, variable string) (killed, known bool) {
 func killSession(leader int) {
 	untilQuiet(func() (n int) {
 		for _, pid := range pids() {
-			if pid != leader && signalIf(pid, unix.SIGKILL, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
+			if pid != leader && signalIf(pid, unix.SIGKILL, true, func() bool { s, ok := readStat(pid); return ok && s.session == leader && s.state != 'Z' }) {
 				n++
 			}
 		}
@@ -215,8 +215,10 @@ func killSession(leader int) {
 }
 
 // signalIf sends a signal to the process if it is the one that is meant, which is looked at again
-// with a descriptor of it in hand: what is looked at and what gets the signal is one process.
-func signalIf(pid int, sig unix.Signal, meant func() bool) bool {
+// with a descriptor of it in hand: what is looked at and what gets the signal is one process. Its group may
+// get the signal, too. That reaches all of them at once, where one by one they are born as fast as they die, and
+// nobody else: a process of a Guard's begins a session of its own, so the sessions of its descendants are theirs alone.
+func signalIf(pid int, sig unix.Signal, group bool, meant func() bool) bool {
 	if !meant() {
 		return false
 	}
@@ -228,7 +230,14 @@ func signalIf(pid int, sig unix.Signal, meant func() bool) bool {
 		return false
 	}
 	defer unix.Close(fd)
-	return meant() && unix.PidfdSendSignal(fd, sig, nil, 0) == nil
+	if !meant() {
+		return false
+	}
+	own, _ := unix.Getsid(0)
+	if s, ok := readStat(pid); ok && group && s.group > 1 && s.session != own && unix.PidfdSendSignal(fd, 0, nil, 0) == nil { // that stat was of it
+		_ = unix.Kill(-s.group, sig)
+	}
+	return unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 }
 
 // Close sweeps, removes the directory and ends the guardian. Closing again does nothing.

@@ -17,11 +17,12 @@ while read -r pid began; do
 	[ -z "$began" ] || groups="$groups$pid:$began "
 done
 
-# The start time is field 22 of proc_pid_stat(5); the name in front may hold spaces.
-started() { read -r stat <"/proc/$1/stat" && set -- ${stat##*) } && echo "${20}"; }
+# A field of proc_pid_stat(5), counted from the state; the name in front may hold spaces.
+field() { { read -r stat <"/proc/$1/stat"; } 2>/dev/null && set -- "$2" ${stat##*) } && shift "$1" && echo "$1"; }
 for group in $groups; do
 	pid=${group%:*}
-	[ "$(started "$pid" 2>/dev/null)" != "${group#*:}" ] || kill -KILL "-$pid" 2>/dev/null # dash takes no -- here
+	start=$(field "$pid" 20)
+	[ "$start" != "${group#*:}" ] || kill -KILL "-$pid" 2>/dev/null # dash takes no -- here
 done
 
 # The files to look at: not those of other sandboxes, whose code can hold who reads its memory.
@@ -46,7 +47,10 @@ while [ "$quiet" -lt 2 ]; do
 	quiet=$((quiet + 1))
 	for f in $(marked "$1"); do
 		pid=${f#/proc/}
-		kill -KILL "${pid%/environ}" 2>/dev/null && quiet=0
+		pid=${pid%/environ}
+		group=$(field "$pid" 3) # all at once, where one by one they are born as fast as they die
+		[ "${group:-0}" -le 1 ] || kill -KILL "-$group" 2>/dev/null
+		kill -KILL "$pid" 2>/dev/null && quiet=0
 	done
 	sleep 0.1 || sleep 1
 done

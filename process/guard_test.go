@@ -89,6 +89,25 @@ func TestGuardClose(t *testing.T) {
 	noChildren(t)
 }
 
+// What is in a group with a process that has the mark is ended with it.
+func TestSweepEndsGroups(t *testing.T) {
+	g, err := process.NewGuard("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer g.Close()
+	w, out := lines(t)
+	p := start(t, process.Command{Args: sh(`setsid sh -c 'env -i sleep 1000 & echo $!; sleep 1000 & echo $!; wait' & exit`), Stdout: w, Guard: g})
+	pids := []string{<-out, <-out}
+	p.Close()
+	if err := g.Sweep(); err != nil {
+		t.Error(err)
+	}
+	for _, pid := range pids {
+		awaitGone(t, pid)
+	}
+}
+
 // A process is found also while it is within execve(2), which has told its parent before its environment can be read.
 func TestSweepFindsWhatBegins(t *testing.T) {
 	var work sync.WaitGroup

@@ -157,7 +157,7 @@ func (p *Process) fork(s *stdio) error {
 	pid, err := p.command.Fork(p.command.Env, s.in, s.out, s.err)
 	if err == nil {
 		if err = p.claim(pid); err != nil {
-			signalIf(pid, unix.SIGKILL, func() bool { return isOrphan(pid) }) // it would go on as what somebody else is to be now
+			signalIf(pid, unix.SIGKILL, false, func() bool { return isOrphan(pid) }) // it would go on as what somebody else is to be now
 		}
 	}
 	if err != nil {
