@@ -292,7 +292,14 @@ func TestEndlessBodies(t *testing.T) {
 			if _, err := io.CopyN(io.Discard, resp.Body, 4<<20); err != nil {
 				t.Fatal(err)
 			}
-			if grown := memory() - before; grown > 4<<20 {
+			grown := memory() - before
+			for range 100 { // what is not kept may be waste of what has gone on since it was collected
+				if grown <= 4<<20 {
+					break
+				}
+				grown = min(grown, memory()-before)
+			}
+			if grown > 4<<20 {
 				t.Errorf("%d bytes of memory more", grown)
 			}
 			resp.Body.Close() // the agent ends, or the site would not
