@@ -122,7 +122,7 @@ func TestSweepFindsWhatBegins(t *testing.T) {
 		mark := process.Mark + "=" + <-out
 		work.Go(func() {
 			defer g.Close()
-			for range 60 {
+			for range 30 {
 				sleep := exec.Command("sleep", "1000")
 				sleep.Env = []string{path, mark}
 				if err := sleep.Start(); err != nil {

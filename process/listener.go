@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"regexp"
 	"slices"
@@ -193,16 +194,20 @@ func Marked(sessions []int, variable string) []int {
 // The environment is read from the process's memory, which its code can keep to itself for as long as it likes: hundreds that fork within a
 // hundredth of a CPU hold it for seconds each (mmap_lock). So those of other sandboxes are not read.
 func hasVariable(pid int, variable string) (has, known bool) {
+	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return false, true
+	}
+	defer f.Close()
 	if inOtherSandbox(pid) {
 		return false, true
 	}
-	path := "/proc/" + strconv.Itoa(pid) + "/environ"
-	env, err := os.ReadFile(path)
+	env, err := io.ReadAll(f)
 	if err == nil && len(env) == 0 {
 		if inExec(pid) {
 			return false, false
 		}
-		env, err = os.ReadFile(path) // which that may just have become done with
+		env, err = os.ReadFile(f.Name()) // which that may just have become done with
 	}
 	return err == nil && bytes.Contains(append([]byte{0}, env...), []byte("\x00"+variable+"\x00")), true
 }
@@ -214,5 +219,5 @@ var sandboxGroup = regexp.MustCompile("/k2sandbox-[0-9a-f]{8}-")
 func inOtherSandbox(pid int) bool {
 	var buf, own [4096]byte
 	groups := readProc(pid, "cgroup", buf[:])
-	return sandboxGroup.Match(groups) && !bytes.Equal(groups, readProc(os.Getpid(), "cgroup", own[:]))
+	return bytes.Contains(groups, []byte("/k2sandbox-")) && sandboxGroup.Match(groups) && !bytes.Equal(groups, readProc(os.Getpid(), "cgroup", own[:]))
 }
