@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -284,3 +285,33 @@ func TestCrash(t *testing.T) {
 
 func second2[A, B any](_ A, _ B, err error) error { return err }
 func third[A, B any](_ A, _ B, err error) error   { return err }
+
+// Who asks while a sandbox ends is told that it is ending, or that it is gone.
+func TestGetWhileItEnds(t *testing.T) {
+	h := newHost(t)
+	f := open(t, h, fleet.Options{})
+	for range 50 {
+		info, _ := create(t, f, h, fleet.CreateOptions{})
+		var asked sync.WaitGroup
+		for range 4 {
+			asked.Go(func() {
+				for {
+					got, err := f.Get(info.ID)
+					if err != nil {
+						if !errors.Is(err, fleet.ErrGone) {
+							t.Error(err)
+						}
+						return
+					}
+					if got.State == fleet.Ended {
+						t.Error("it is told of as one that has ended")
+					}
+				}
+			})
+		}
+		if err := f.Kill(t.Context(), info.ID); err != nil {
+			t.Error(err)
+		}
+		asked.Wait()
+	}
+}

@@ -139,7 +139,12 @@ func (f *Fleet) Get(id string) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	return s.Info(), nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s.state == Ended { // since it was found
+		return Info{}, s.record.gone()
+	}
+	return s.info(), nil
 }
 
 // Use returns a running sandbox for one request, which counts as activity until release
