@@ -283,9 +283,6 @@ func TestCrash(t *testing.T) {
 	wantGone(t, f, info.ID, fleet.Crashed)
 }
 
-func second2[A, B any](_ A, _ B, err error) error { return err }
-func third[A, B any](_ A, _ B, err error) error   { return err }
-
 // Who asks while a sandbox ends is told that it is ending, or that it is gone.
 func TestGetWhileItEnds(t *testing.T) {
 	h := newHost(t)
@@ -315,3 +312,6 @@ func TestGetWhileItEnds(t *testing.T) {
 		asked.Wait()
 	}
 }
+
+func second2[A, B any](_ A, _ B, err error) error { return err }
+func third[A, B any](_ A, _ B, err error) error   { return err }

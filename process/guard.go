@@ -233,9 +233,12 @@ func signalIf(pid int, sig unix.Signal, group bool, meant func() bool) bool {
 	if !meant() {
 		return false
 	}
-	own, _ := unix.Getsid(0)
-	if s, ok := readStat(pid); ok && group && s.group > 1 && s.session != own && unix.PidfdSendSignal(fd, 0, nil, 0) == nil { // that stat was of it
-		_ = unix.Kill(-s.group, sig)
+	if group {
+		own, _ := unix.Getsid(0)
+		s, ok := readStat(pid)
+		if ok && s.group > 1 && s.session != own && unix.PidfdSendSignal(fd, 0, nil, 0) == nil { // that stat was of it
+			_ = unix.Kill(-s.group, sig)
+		}
 	}
 	return unix.PidfdSendSignal(fd, sig, nil, 0) == nil
 }

@@ -191,8 +191,8 @@ func Marked(sessions []int, variable string) []int {
 // hasVariable reports whether a process was started with the variable. It is not known
 // within execve(2), which shows no environment before it is done with the new program's.
 //
-// The environment is read from the process's memory, which its code can keep to itself for as long as it likes: hundreds that fork within a
-// hundredth of a CPU hold it for seconds each (mmap_lock). So those of other sandboxes are not read.
+// The environment is read from the process's memory, which who forks keeps from readers meanwhile (mmap_lock): hundreds that fork
+// on little CPU do so for seconds each. So those of other sandboxes are not read.
 func hasVariable(pid int, variable string) (has, known bool) {
 	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/environ")
 	if err != nil {
@@ -219,5 +219,5 @@ var sandboxGroup = regexp.MustCompile("/k2sandbox-[0-9a-f]{8}-")
 func inOtherSandbox(pid int) bool {
 	var buf, own [4096]byte
 	groups := readProc(pid, "cgroup", buf[:])
-	return bytes.Contains(groups, []byte("/k2sandbox-")) && sandboxGroup.Match(groups) && !bytes.Equal(groups, readProc(os.Getpid(), "cgroup", own[:]))
+	return sandboxGroup.Match(groups) && !bytes.Equal(groups, readProc(os.Getpid(), "cgroup", own[:]))
 }
