@@ -51,6 +51,10 @@ func (s *server) guard(next http.Handler) http.Handler {
 		if v := visitOf(r.Context()); v != nil && (v.r.Method == http.MethodGet || v.r.Method == http.MethodHead) { // others can have begun to answer, and have something to do yet
 			w.visit = v
 		}
+		if r.ContentLength != 0 && r.ProtoMajor == 1 {
+			w.asked = &payload{ReadCloser: r.Body}
+			r.Body = w.asked
+		}
 		id := r.Header.Get(requestIDHeader)
 		if !validRequestID(id) {
 			id = fmt.Sprintf("req_%016x", rand.Uint64())
@@ -86,7 +90,7 @@ func (s *server) guard(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 		if w.status == 0 && r.Context().Err() == nil {
-			w.status = http.StatusOK // which net/http says where nobody has said anything
+			w.begin(http.StatusOK) // which net/http says where nobody has said anything
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -266,6 +267,53 @@ func TestRawPath(t *testing.T) {
 	} {
 		if got := server.RawPath(&http.Request{RequestURI: target}); got != want {
 			t.Errorf("%s: got %s, want %s", target, got, want)
+		}
+	}
+}
+
+// A connection is of no further use where the answer began before the request's body was read: clients are told. Where it was
+// read the next request is answered.
+func TestAnswersBeforeTheBodyWasRead(t *testing.T) {
+	srv := httptest.NewServer(server.New([]server.Route{{Method: "POST", Path: "/{do}", Body: server.Unbounded, Handle: func(w http.ResponseWriter, r *http.Request) error {
+		if err := http.NewResponseController(w).EnableFullDuplex(); err != nil {
+			return err
+		}
+		switch server.Param(r, "do") {
+		case "read":
+			_, err := io.Copy(io.Discard, r.Body)
+			return err
+		case "fail":
+			return api.Errorf(api.NotFound, "cannot find it")
+		case "write":
+			_, err := io.WriteString(w, "early")
+			return err
+		}
+		return nil
+	}}}, server.Options{}))
+	defer srv.Close()
+	for do, status := range map[string]int{"read": 200, "fail": 404, "write": 200, "nothing": 200} {
+		for _, body := range []string{"Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"} {
+			conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			answers := bufio.NewReader(conn)
+			for n := range 3 {
+				if _, err := io.WriteString(conn, "POST /"+do+" HTTP/1.1\r\nHost: localhost\r\n"+body); err != nil {
+					t.Fatal(err)
+				}
+				answer, err := http.ReadResponse(answers, nil)
+				if err != nil {
+					t.Fatalf("%s, request %d: %v", do, n, err)
+				}
+				if _, err := io.ReadAll(answer.Body); err != nil || answer.StatusCode != status || answer.Close != (do != "read") {
+					t.Errorf("%s, request %d: got %s, close %v, %v", do, n, answer.Status, answer.Close, err)
+				}
+				if answer.Close {
+					break
+				}
+			}
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/k2sandbox/k2sandbox/api"
@@ -25,7 +26,9 @@ type response struct {
 	extended time.Time // when the deadline was last moved
 	status   int
 	caller   Caller
-	visit    *visit // nil: it has come through no gate, or what it does is not over with the answer's begin
+	visit    *visit   // nil: it has come through no gate, or what it does is not over with the answer's begin
+	asked    *payload // nil: the request has no body, or its protocol knows where each ends
+	duplex   bool     // the answer may begin before that was read
 
 	span   trace.Span // nil: there is none
 	failed api.Code   // what it was answered with, in place of what was wanted
@@ -83,12 +86,38 @@ func (w *response) FlushError() error {
 	return w.control.Flush()
 }
 
-// begin notes the status of the answer, which begins.
+// EnableFullDuplex is for http.ResponseController.
+func (w *response) EnableFullDuplex() error {
+	w.duplex = true
+	return w.control.EnableFullDuplex()
+}
+
+// begin notes the status of the answer, which begins. Where the request's body is not read to its end by then, though net/http
+// leaves that to the handler, the connection is announced to be closed (RFC 9112 section 9.6): net/http finds the end only once
+// it watches for the client's leaving no more, then panics where it waits for the next request, and takes for one what is late.
 func (w *response) begin(status int) {
-	if w.status == 0 {
-		w.status = status
-		w.visit.answers()
+	if w.status != 0 {
+		return
 	}
+	w.status = status
+	w.visit.answers()
+	if w.duplex && w.asked != nil && !w.asked.ended.Load() && status != http.StatusSwitchingProtocols {
+		w.Header().Set("Connection", "close")
+	}
+}
+
+// payload is the body of a request, of which it is known whether its end was read.
+type payload struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+func (p *payload) Read(b []byte) (int, error) {
+	n, err := p.ReadCloser.Read(b)
+	if err == io.EOF {
+		p.ended.Store(true)
+	}
+	return n, err
 }
 
 // Hijack is for http.Hijacker.
