@@ -87,11 +87,14 @@ func (o *output) finish() {
 }
 
 // drainTerminal waits until the writer has all that is in a terminal now: what its line discipline has and
-// tells the number of, and what waits in the buffer before, which poll(2) moves on as far as there is room.
+// tells the number of, and what waits in the buffer before, which poll(2) moves on as far as there is room, and
+// not where a read is under way: that has made room, and has not yet told that buffer.
 func (o *output) drainTerminal() {
 	const buffers = 64 << 10 // more than both hold, which is some 22 KiB: what is behind that has been written since
 	for first := int64(-1); ; {
+		o.mu.Lock()
 		more := readable(o.r)
+		o.mu.Unlock()
 		<-o.upToNow()
 		if first < 0 {
 			first = o.goal
