@@ -15,6 +15,7 @@ var zygote *kernel.Zygote
 func TestMain(m *testing.M) { os.Exit(all(m)) }
 
 func all(m *testing.M) int {
+	defer kerneltest.Home()()
 	if os.Getenv(kerneltest.AsZygote) == "" {
 		return m.Run()
 	}

@@ -25,7 +25,10 @@ func TestMain(m *testing.M) {
 		os.Exit(overZygote(m))
 	}
 	if dir == "" {
-		os.Exit(m.Run())
+		home := kerneltest.Home()
+		code := m.Run()
+		home()
+		os.Exit(code)
 	}
 	spec := kernel.PythonSpec(os.Getenv("K2_TEST_PYTHON"))
 	k, err := kernel.Start(context.Background(), kernel.Options{Spec: spec, RunDir: dir})

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 )
 
 // binary is the program under test, interpreter a Python that has ipykernel and bash_kernel.
@@ -32,7 +34,9 @@ func TestMain(m *testing.M) {
 	} else if interpreter == "" {
 		fmt.Fprintln(os.Stderr, "K2_TEST_PYTHON is not set: make test does")
 	} else {
+		home := kerneltest.Home()
 		status = m.Run()
+		home()
 	}
 	os.RemoveAll(dir)
 	os.Exit(status)

@@ -42,6 +42,7 @@ var (
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	defer kerneltest.Home()()
 	python := os.Getenv("K2_TEST_PYTHON")
 	if python == "" {
 		fmt.Fprintln(os.Stderr, "K2_TEST_PYTHON must name a Python interpreter that has ipykernel")

@@ -18,6 +18,7 @@ import (
 	"github.com/k2sandbox/k2sandbox/executor"
 	"github.com/k2sandbox/k2sandbox/internal/leaktest"
 	"github.com/k2sandbox/k2sandbox/kernel"
+	"github.com/k2sandbox/k2sandbox/kernel/kerneltest"
 	"github.com/k2sandbox/k2sandbox/server"
 	"github.com/k2sandbox/k2sandbox/server/e2b/interpreter"
 )
@@ -54,6 +55,7 @@ func (p place) close() error {
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	defer kerneltest.Home()()
 	if python = os.Getenv("K2_TEST_PYTHON"); python == "" {
 		fmt.Fprintln(os.Stderr, "K2_TEST_PYTHON must name a Python interpreter that has ipykernel")
 		return 1
