@@ -48,6 +48,9 @@ func TestServeLogFile(t *testing.T) {
 	if older, err := os.Stat(file + ".1"); err != nil || older.Size() < 8<<20 {
 		t.Errorf("the older log: %v, %v", older, err)
 	}
+	next := openIn(t, h.state, nil) // it removes what the other was making
+	next.stop(t)
+	next.vacant(t)
 	got := run(t, call{args: []string{"serve", "--python", interpreter, "--state-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--log-file", t.TempDir()}})
 	got.expect(t, 1, "")
 	got.complains(t, "--log-file", "is a directory")
