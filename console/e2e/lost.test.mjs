@@ -24,11 +24,18 @@ const counting = (name, body) =>
     const go = (gate) => box.write(`gate${gate}`, '')
     const written = (events) => box.until(cell.id, (told) => told.bytes >= events)
     await body({ ...scene, box, cell, go, written })
-    await cellOf(page, cell.id).state('done')
-    same(await cellOf(page, cell.id).lines(), numbers(1600))
+    await whole(cellOf(page, cell.id))
   })
 
 const shows = (cell, n) => cell.text.locator('div', { hasText: new RegExp(`^${n}\\n?$`) }).last().waitFor()
+
+/** whole has a run come to its end, and to that of what it wrote, which a page that was just loaded shows later than that the run is done. */
+async function whole(cell) {
+  await cell.state('done')
+  await shows(cell, 1599)
+  same(await cell.lines(), numbers(1600))
+}
+
 const bytes = (n) => numbers(n).join('\n').length + 1
 
 counting('a reload in the middle of a run', async ({ page, cell, go }) => {
@@ -64,8 +71,7 @@ const wired = (name, body) =>
       await goto(page, box.at())
       await shows(cell, 399)
       await body({ ...scene, wire })
-      await cell.state('done')
-      same(await cell.lines(), numbers(1600))
+      await whole(cell)
     } finally {
       wire.close()
     }
