@@ -175,6 +175,13 @@ h.scene('axe finds what is wrong, or it proves nothing', async ({ page }) => {
   assert.match((await examined(page)).join(), /button-name/)
 })
 
+h.scene('axe finds nothing in the list of sandboxes before it is known what they use', async ({ page }) => {
+  await page.route(/\/metrics/, () => undefined) // which is never answered
+  await page.reload()
+  await ready.sandboxes(page, box)
+  assert.deepEqual(await examined(page), [])
+})
+
 for (const [name, get] of Object.entries(ready)) {
   for (const theme of ['light', 'dark']) {
     h.scene(`${name}, ${theme}`, { context: { colorScheme: theme, reducedMotion: 'reduce', viewport: { width: 1000, height: 640 } } }, async ({ page }) => {
