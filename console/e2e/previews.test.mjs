@@ -68,12 +68,12 @@ async function opened(page, port) {
 scene('a port opens in a tab, at an origin of its own, without a key', async ({ page, tab: { faults }, server }) => {
   const box = await server.sandbox()
   const port = await serving(box)
-  let answer
-  const held = new Promise((resolve) => (answer = resolve))
+  let tell
+  const held = new Promise((resolve) => (tell = resolve))
   await page.route('**/v1/capabilities', (route) => held.then(() => route.continue()))
   await goto(page, box.at('terminal'))
   await page.getByLabel(`Open port ${port}`).and(page.locator(':disabled')).waitFor() // how it opens is not known yet
-  answer()
+  tell()
   const tab = await opened(page, port)
   const own = `http://${port}-${box.id}.localhost:${new URL(server.url).port}`
   assert.equal(tab.url(), own + '/')
